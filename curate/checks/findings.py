@@ -1,0 +1,118 @@
+"""Findings: what checks produce and everything else consumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from curate.dataset.ids import hash_text, to_ids
+from curate.dataset.schema import FINDINGS
+
+Kind = Literal[
+    "mislabeled", "missing", "spurious", "mislocated", "bad_mask",
+    "exact_duplicate", "near_duplicate", "leak", "outlier",
+    "blurry", "dark", "overexposed", "low_contrast", "color_cast", "noisy", "low_information",
+    "odd_size", "odd_aspect", "corrupt", "shifted", "hard",
+]  # fmt: skip
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+
+Status = Literal["open", "queued", "confirmed", "rejected", "fixed"]
+STATUSES: Final[tuple[str, ...]] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Related:
+    """Something that a finding compares with: a neighbour, the other box, the other copy."""
+
+    image: str
+    image_id: str
+    annotation_id: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One suspected problem.
+
+    Attributes:
+        kind: One of `KINDS`.
+        score: In [0, 1]; a calibrated probability where the check can give one.
+        image: Location as imported.
+        image_id: Its id.
+        annotation_id: The annotation in question; None where there is none (a missing box, a dark image).
+        source_annotation_id: The id its source gave it.
+        bbox: [x, y, width, height] in pixels: where to look; None for the whole image.
+        given: The label as it is.
+        suggested: What it probably should be.
+        related: Neighbours, copies, the other box.
+        evidence: Why; JSON-ready, so plain numbers, texts, lists and dictionaries.
+        check: Name of the check.
+        status: One of `STATUSES`.
+        commit: Dataset commit that wrote it; 0 until it is stored.
+    """
+
+    kind: Kind
+    score: float
+    image: str
+    image_id: str
+    check: str
+    annotation_id: str | None = None
+    source_annotation_id: str | None = None
+    bbox: Sequence[float] | None = None
+    given: str | None = None
+    suggested: str | None = None
+    related: Sequence[Related] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = "open"
+    commit: int = 0
+
+    @property
+    def id(self) -> str:
+        """The same problem found again has the same id, so a person's verdict on it lasts."""
+        box = "" if self.annotation_id or self.bbox is None else ",".join(f"{v:.0f}" for v in self.bbox)
+        key = "\0".join((self.check, self.kind, self.image_id, self.annotation_id or "", box))
+        return str(to_ids(np.array([hash_text(key)], dtype=np.uint64))[0].as_py())
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as `--json` prints it."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "score": self.score,
+            "image": self.image,
+            "image_id": self.image_id,
+            "annotation_id": self.annotation_id,
+            "source_annotation_id": self.source_annotation_id,
+            "bbox": None if self.bbox is None else [float(v) for v in self.bbox],
+            "given": self.given,
+            "suggested": self.suggested,
+            "related": [vars(related) for related in self.related],
+            "evidence": dict(self.evidence),
+            "status": self.status,
+            "check": self.check,
+            "commit": self.commit,
+        }
+
+
+def to_table(findings: Sequence[Finding]) -> pa.Table:
+    """Findings as a table with the columns of `curate.dataset.schema.FINDINGS`, highest score first."""
+    rows = [finding.to_json() for finding in sorted(findings, key=lambda f: (-f.score, f.image, f.id))]
+    for row in rows:
+        row["evidence"] = json.dumps(row["evidence"], allow_nan=False)
+    return pa.Table.from_pylist(rows, schema=FINDINGS)
+
+
+def from_table(table: pa.Table) -> list[Finding]:
+    """The inverse of `to_table`."""
+    findings = []
+    for row in table.to_pylist():
+        row.pop("id")
+        row["related"] = tuple(Related(**related) for related in row["related"] or ())
+        row["evidence"] = json.loads(row["evidence"])
+        findings.append(Finding(**row))
+    return findings

@@ -1,0 +1,90 @@
+"""The loss report: what an import or export carried, converted or dropped, by reason and with the first places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from curate.errors import FormatError
+
+Outcome = Literal["converted", "dropped"]
+
+PLACES_KEPT: Final = 5
+
+
+@dataclass
+class Loss:
+    """One reason for which things were converted or dropped."""
+
+    outcome: Outcome
+    what: str
+    reason: str
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+
+
+class LossReport:
+    """Collects what happened to each thing on its way in or out.
+
+    Args:
+        strict: Raise `FormatError` at the first thing dropped or converted.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.carried_counts: dict[str, int] = {}
+        self._losses: dict[tuple[str, str, str], Loss] = {}
+
+    def carried(self, what: str, count: int = 1) -> None:
+        """Count things that came over whole: 'images', 'annotations', 'classes' ..."""
+        self.carried_counts[what] = self.carried_counts.get(what, 0) + count
+
+    def converted(self, what: str, reason: str, place: object, count: int = 1) -> None:
+        """Count things that came over changed, in a way the user may care about."""
+        self._add("converted", what, reason, place, count)
+
+    def dropped(self, what: str, reason: str, place: object, count: int = 1) -> None:
+        """Count things that did not come over.
+
+        Args:
+            what: 'annotations', 'images', 'attributes' ... : plural, as counted.
+            reason: Why, in words a user understands; the same words for the same reason.
+            place: The file, and the place in it, of the first of them ('labels/a.txt:3').
+            count: How many.
+        """
+        self._add("dropped", what, reason, place, count)
+
+    def _add(self, outcome: Outcome, what: str, reason: str, place: object, count: int) -> None:
+        if count == 0:
+            return
+        if self.strict:
+            raise FormatError(
+                f"{count} {what} {outcome}: {reason}",
+                where=place,
+                remedy="mend the source, or leave out --strict to go on with a loss report",
+            )
+        loss = self._losses.setdefault((outcome, what, reason), Loss(outcome, what, reason))
+        loss.count += count
+        if len(loss.places) < PLACES_KEPT:
+            loss.places.append(str(place))
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Every reason: what was dropped first, then what was converted, the most numerous first."""
+        return sorted(self._losses.values(), key=lambda loss: (loss.outcome != "dropped", -loss.count))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return {
+            "carried": dict(self.carried_counts),
+            "losses": [
+                {
+                    "outcome": loss.outcome,
+                    "what": loss.what,
+                    "reason": loss.reason,
+                    "count": loss.count,
+                    "places": loss.places,
+                }
+                for loss in self.losses
+            ],
+        }

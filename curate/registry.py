@@ -1,0 +1,53 @@
+"""One kind of registry for everything that can be added: formats, encoders, predictors, checks, connectors.
+
+Built-ins are named as entry points are (``module:attribute``) and loaded the same way, on first use, so that listing names
+imports nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar, cast
+
+from curate.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names and what they stand for.
+
+    Args:
+        kind: What is registered, singular ("format"); the entry point group is ``curate.<kind>s``.
+        builtins: ``module:attribute`` by name.
+    """
+
+    def __init__(self, kind: str, builtins: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._builtins = dict(builtins)
+
+    def _targets(self) -> dict[str, str]:
+        plugins = {point.name: point.value for point in entry_points(group=f"curate.{self.kind}s")}
+        return {**self._builtins, **plugins}
+
+    def names(self) -> list[str]:
+        """Every registered name, built-ins first."""
+        return list(self._targets())
+
+    def get(self, name: str) -> T:
+        """Load what a name stands for.
+
+        Raises:
+            UsageError: There is no such name.
+        """
+        target = self._targets().get(name)
+        if target is None:
+            raise UsageError(f"there is no {self.kind} named '{name}'", remedy=f"one of: {', '.join(self.names())}")
+        module, _, attribute = target.partition(":")
+        return cast(T, getattr(importlib.import_module(module), attribute))
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        for name in self.names():
+            yield name, self.get(name)
