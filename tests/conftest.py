@@ -1,0 +1,25 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of real public data for tests; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real test data is not here; set CURATE_TEST_DATA to its folder")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a store of its own, and never sees the user's settings."""
+    monkeypatch.setenv("CURATE_HOME", str(tmp_path / "curate-home"))
+    monkeypatch.delenv("CURATE_DATASET", raising=False)
