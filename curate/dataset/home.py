@@ -1,0 +1,79 @@
+"""Where datasets live: one folder each under ``$CURATE_HOME/datasets`` (default: the platform's user data folder)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from curate.errors import DatasetNotFound, UsageError
+
+HOME_VARIABLE: Final = "CURATE_HOME"
+HEAD: Final = "HEAD"
+
+_NAME = re.compile(r"\w[\w.\-]{0,99}")
+_TRASH = ".removed-"
+
+
+def home() -> Path:
+    """The folder that holds everything curate keeps; not necessarily there yet."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    return (
+        Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("curate", appauthor=False))
+    )
+
+
+def dataset_path(name: str) -> Path:
+    """The folder of a dataset, which need not exist.
+
+    Raises:
+        UsageError: The name could not be a folder's on every system.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' cannot be a dataset's name",
+            remedy="letters, digits, '_', '-' and '.', not beginning with '-' or '.', at most 100 characters",
+        )
+    return home() / "datasets" / name
+
+
+def exists(name: str) -> bool:
+    """Whether a dataset of that name has at least one commit."""
+    return (dataset_path(name) / HEAD).is_file()
+
+
+def dataset_names() -> list[str]:
+    """Names of all datasets, sorted."""
+    folder = home() / "datasets"
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if (path / HEAD).is_file() and not path.name.startswith("."))
+
+
+def not_found(name: str) -> DatasetNotFound:
+    """The error for a dataset that is not there; names what is."""
+    names = ", ".join(dataset_names()[:20]) or "none yet"
+    return DatasetNotFound(
+        f"there is no dataset named '{name}'",
+        where=home() / "datasets",
+        remedy=f"datasets here: {names}; make one with 'curate import SOURCE --dataset {name}'",
+    )
+
+
+def sweep_removed() -> None:
+    """Delete what an interrupted removal left behind."""
+    folder = home() / "datasets"
+    if folder.is_dir():
+        for path in folder.glob(f"{_TRASH}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def move_to_trash(path: Path) -> Path:
+    """Rename a dataset's folder out of sight, in one step; returns where it is now."""
+    hidden = path.with_name(f"{_TRASH}{path.name}-{os.getpid()}")
+    path.rename(hidden)
+    return hidden

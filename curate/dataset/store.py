@@ -1,0 +1,341 @@
+"""Datasets: open one to read a commit, or begin a transaction to write the next.
+
+    with open_dataset("parts_v3") as of now, or at a commit, is a snapshot: it never changes under its reader.
+
+    with begin("parts_v3", command="curate import parts/", create=True) as transaction:
+        transaction.append("images", [table])
+        ...
+
+The block's end makes one commit, or none if nothing was written; an exception makes none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from curate.dataset import tables
+from curate.dataset.commits import Commit, read_commit, read_head, undo_target, write_commit
+from curate.dataset.home import HEAD, dataset_path, exists, move_to_trash, not_found, sweep_removed
+from curate.dataset.schema import ANNOTATIONS, FINDINGS, IMAGES, LINKS
+from curate.errors import DatasetExists, DatasetLocked, UsageError
+from curate.files import sync_tree, write_atomic
+
+SCHEMAS: Final[Mapping[str, pa.Schema]] = {
+    "images": IMAGES,
+    "annotations": ANNOTATIONS,
+    "findings": FINDINGS,
+    "links": LINKS,
+}
+
+EMBEDDINGS: Final = "embeddings/"
+"""Prefix of the tables that hold one embedding space each."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One commit of a dataset, to read.
+
+    Attributes:
+        name: As in ``--dataset``.
+        path: Its folder.
+        commit: The state that is read, whatever is written meanwhile.
+    """
+
+    name: str
+    path: Path
+    commit: Commit
+
+    def scan(
+        self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """A table's rows in batches.
+
+        Args:
+            table: 'images', 'annotations', 'findings', 'links' or 'embeddings/<space>'.
+            columns: Which columns; all if None.
+            where: SQL condition on the table's columns: "split = 'train' AND array_has(tags, 'night')".
+
+        Raises:
+            UsageError: The condition cannot be understood.
+        """
+        version = self.commit.tables.get(table)
+        if version is None:
+            return iter(())
+        return tables.scan(table_path(self.path, table), version, columns=columns, where=where)
+
+    def table(self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """A table's rows, all at once; arguments as for `scan`. A table not yet written is empty."""
+        schema = self.schema(table)
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        return pa.Table.from_batches(self.scan(table, columns=columns, where=where), schema=schema)
+
+    def count(self, table: str, *, where: str | None = None) -> int:
+        """Number of a table's rows that satisfy the condition."""
+        version = self.commit.tables.get(table)
+        return 0 if version is None else tables.count(table_path(self.path, table), version, where=where)
+
+    def schema(self, table: str) -> pa.Schema:
+        """A table's columns.
+
+        Raises:
+            UsageError: There is no such table.
+        """
+        if table in SCHEMAS:
+            return SCHEMAS[table]
+        version = self.commit.tables.get(table)
+        if version is None:
+            known = ", ".join([*SCHEMAS, *(name for name in self.commit.tables if name not in SCHEMAS)])
+            raise UsageError(f"the dataset has no table '{table}'", where=self.name, remedy=f"tables: {known}")
+        return tables.schema_of(table_path(self.path, table), version)
+
+    def spaces(self) -> list[str]:
+        """Names of the embedding spaces."""
+        return sorted(name.removeprefix(EMBEDDINGS) for name in self.commit.tables if name.startswith(EMBEDDINGS))
+
+
+@dataclass
+class Transaction:
+    """The next commit, being written. Made by `begin`.
+
+    Attributes:
+        base: The commit it starts from; reads of `base` do not see what is written here.
+        command: The command line that is writing.
+        counts: What is changed, for the history: `count` adds to it.
+        classes: The dataset's classes, JSON-ready; assign to change them.
+        info: The dataset's info, JSON-ready; assign to change it.
+    """
+
+    base: Dataset
+    command: str
+    classes: list[dict[str, Any]]
+    info: dict[str, Any]
+    counts: dict[str, int] = field(default_factory=dict)
+    _versions: dict[str, int] = field(default_factory=dict)
+    _started: float = field(default_factory=time.time)
+
+    @property
+    def number(self) -> int:
+        """The number that the commit will have."""
+        return self.base.commit.number + 1
+
+    def append(self, table: str, pieces: Iterable[pa.Table], schema: pa.Schema | None = None) -> None:
+        """Add rows. `schema` is needed for a new embedding space only."""
+        self._set(
+            table, tables.append(self._path(table), self._versions.get(table), pieces, self._schema(table, schema))
+        )
+
+    def overwrite(self, table: str, pieces: Iterable[pa.Table], schema: pa.Schema | None = None) -> None:
+        """Replace all rows of a table."""
+        self._set(table, tables.overwrite(self._path(table), pieces, self._schema(table, schema)))
+
+    def upsert(self, table: str, rows: pa.Table, key: str) -> None:
+        """Replace the rows with the same key, add the others."""
+        version = self._versions.get(table)
+        if version is None:
+            self.append(table, [rows], rows.schema)
+        elif rows.num_rows:
+            self._set(table, tables.upsert(self._path(table), version, rows.cast(self._schema(table, None)), key))
+
+    def delete(self, table: str, key: str, values: pa.Array) -> None:
+        """Remove the rows whose key is among `values`."""
+        version = self._versions.get(table)
+        if version is not None and len(values):
+            self._set(table, tables.delete(self._path(table), version, key, values))
+
+    def drop(self, table: str) -> None:
+        """Leave a table out of this and later commits (until it is written again)."""
+        self._versions.pop(table, None)
+
+    def count(self, what: str, number: int) -> None:
+        """Add to what the history says was changed: `count('images added', 12)`."""
+        if number:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def _path(self, table: str) -> Path:
+        return table_path(self.base.path, table)
+
+    def _schema(self, table: str, schema: pa.Schema | None) -> pa.Schema:
+        return schema if schema is not None and table not in SCHEMAS else self.base.schema(table)
+
+    def _set(self, table: str, version: int) -> None:
+        self._versions[table] = version
+
+    def _commit(self) -> Commit | None:
+        base = self.base.commit
+        unchanged = self._versions == base.tables and self.classes == base.classes and self.info == base.info
+        if unchanged and base.number:
+            return None
+        sync_tree(self.base.path / "tables", since=self._started - 1)
+        commit = Commit(
+            number=base.number + 1,
+            parent=base.number,
+            time=now(),
+            command=self.command,
+            counts=self.counts,
+            tables=self._versions,
+            classes=self.classes,
+            info=self.info,
+        )
+        write_commit(self.base.path, commit)
+        return commit
+
+
+def open_dataset(name: str, *, commit: int | None = None) -> Dataset:
+    """Open a dataset for reading.
+
+    Args:
+        name: The dataset.
+        commit: Which commit; the newest if None.
+
+    Raises:
+        DatasetNotFound: There is no such dataset or commit.
+        DatasetCorrupt: HEAD or the commit cannot be read.
+    """
+    path = dataset_path(name)
+    if not exists(name):
+        raise not_found(name)
+    number = read_head(path) if commit is None else commit
+    return Dataset(name, path, read_commit(path, number))
+
+
+@contextmanager
+def begin(name: str, *, command: str, create: bool = False) -> Iterator[Transaction]:
+    """Write to a dataset: the block's end makes one commit.
+
+    Args:
+        name: The dataset.
+        command: What is writing, for the history and for the error that a second writer gets.
+        create: Make the dataset if it is not there.
+
+    Raises:
+        DatasetNotFound: It is not there, and `create` is false.
+        DatasetLocked: Another process is writing; the error names it.
+    """
+    path = dataset_path(name)
+    if not create and not exists(name):
+        raise not_found(name)
+    with _writer_lock(path, command):
+        head = read_commit(path, read_head(path))
+        transaction = Transaction(
+            Dataset(name, path, head), command, list(head.classes), dict(head.info), _versions=dict(head.tables)
+        )
+        yield transaction
+        transaction._commit()
+
+
+def undo(name: str, *, command: str, to: int | None = None) -> Commit:
+    """Bring back an earlier state, as a new commit: nothing is lost, and an undo can be undone with `to`.
+
+    Args:
+        name: The dataset.
+        command: For the history.
+        to: Number of the commit to bring back; None for the one before the newest (again: one further back).
+
+    Raises:
+        UsageError: There is nothing to undo.
+        DatasetNotFound: There is no such dataset or commit.
+    """
+    path = dataset_path(name)
+    if not exists(name):
+        raise not_found(name)
+    with _writer_lock(path, command):
+        head = read_commit(path, read_head(path))
+        target = undo_target(path, head) if to is None else to
+        if target == head.number or (to is None and target == 0):
+            raise UsageError(
+                "there is nothing to undo",
+                where=f"{name}, commit {head.number}",
+                remedy=f"'curate rm {name}' removes the whole dataset; 'curate undo --to N' goes to any commit",
+            )
+        state = read_commit(path, target)
+        commit = replace(
+            state, number=head.number + 1, parent=head.number, time=now(), command=command, counts={}, restores=target
+        )
+        write_commit(path, commit)
+        return commit
+
+
+def remove(name: str) -> None:
+    """Delete a dataset and all its commits; images that it refers to stay where they are.
+
+    Raises:
+        DatasetNotFound: There is no such dataset.
+        DatasetLocked: Another process is writing to it.
+    """
+    path = dataset_path(name)
+    if not exists(name):
+        raise not_found(name)
+    with _writer_lock(path, f"curate rm {name}"):
+        hidden = move_to_trash(path)
+    shutil.rmtree(hidden, ignore_errors=True)
+    sweep_removed()
+
+
+def require_new(name: str) -> None:
+    """Check that a name is free.
+
+    Raises:
+        DatasetExists: It is not.
+    """
+    if exists(name):
+        raise DatasetExists(
+            f"there is already a dataset named '{name}'", remedy=f"choose another name, or 'curate rm {name}' first"
+        )
+
+
+def table_path(folder: Path, table: str) -> Path:
+    """Where a dataset keeps a table."""
+    return folder / "tables" / f"{table}.lance"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _writer_lock(path: Path, command: str) -> Iterator[None]:
+    """One writer at a time. The operating system drops the lock when its holder dies, however it dies."""
+    path.mkdir(parents=True, exist_ok=True)
+    holder = path / "writer.json"
+    lock = FileLock(path / "writer.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DatasetLocked(
+            f"another process is writing to the dataset: {_describe(holder)}",
+            where=path.name,
+            remedy="wait until it is done, or stop it; readers need not wait",
+        ) from None
+    try:
+        about = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+        write_atomic(holder, json.dumps(about).encode("utf-8", "surrogatepass"))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        if path.exists() and not (path / HEAD).exists():
+            # The dataset's first write failed: take its folder away, so that a later try starts clean.
+            shutil.rmtree(move_to_trash(path), ignore_errors=True)
+        lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        about = json.loads(holder.read_bytes())
+        return f"'{about['command']}', process {about['pid']} on {about['host']} since {about['since']}"
+    except (OSError, ValueError, KeyError):
+        return "it has only just begun"
