@@ -77,8 +77,8 @@ def _values_differ(left: pa.Array, right: pa.Array) -> npt.NDArray[np.bool_]:
         both_nan = pc.and_(pc.is_nan(left), pc.is_nan(right))
         unequal = pc.and_not(unequal, both_nan)
     values = np.asarray(pc.fill_null(unequal, False).to_numpy(zero_copy_only=False), dtype=bool)
-    differ: npt.NDArray[np.bool_] = values | (_nulls(left) ^ _nulls(right))
-    return differ
+    result: npt.NDArray[np.bool_] = values | (_nulls(left) ^ _nulls(right))
+    return result
 
 
 def _lists_differ(left: pa.Array, right: pa.Array) -> npt.NDArray[np.bool_]:

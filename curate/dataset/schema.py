@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-GROUND_TRUTH: Final = "ground_truth"
-"""The layer that holds what people labelled. Model output goes to ``predictions/<model>``."""
+from curate.names import GROUND_TRUTH as GROUND_TRUTH
+from curate.names import PREDICTIONS as PREDICTIONS
 
 AnnotationType = Literal["label", "box", "rotated_box", "polygon", "mask", "keypoints", "polyline"]
 """What an annotation chiefly is. The other geometry columns may be filled as well: a COCO person has a box, polygons and

@@ -1,0 +1,49 @@
+# make demo    make the environment and run the main job on a rendered dataset
+# make test    make the environment with everything the tests need, and run them all
+# make check   lint, format and types
+# make fast    only the tests that take seconds
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test fast check format bench clean
+
+demo: $(VENV)/base
+	$(BIN)/curate demo
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+fast: $(VENV)/dev
+	$(BIN)/pytest -m 'not slow'
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+# Each stamp is as new as the last installation of its extras.
+$(VENV)/base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/base
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+$(VENV)/bench: $(VENV)/dev
+	$(PIP) --editable '.[bench]'
+	touch $@

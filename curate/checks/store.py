@@ -1,0 +1,122 @@
+"""Findings in a dataset: written by checks, read by everything else, decided by people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.checks.findings import KINDS, STATUSES, Finding, Status, from_table, to_table
+from curate.dataset import Dataset, Transaction, begin, open_dataset
+from curate.errors import UsageError
+
+
+def stored_findings(
+    dataset: Dataset,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    where: str | None = None,
+    min_score: float = 0.0,
+) -> list[Finding]:
+    """A dataset's findings, highest score first.
+
+    Args:
+        dataset: The snapshot to read.
+        kind: Only this kind.
+        status: Only this status.
+        where: SQL condition on the columns of the findings table.
+        min_score: Leave out lower scores.
+
+    Raises:
+        UsageError: There is no such kind or status, or the condition cannot be understood.
+    """
+    conditions = [f"({where})"] if where else []
+    for column, value, known in (("kind", kind, KINDS), ("status", status, STATUSES)):
+        if value is not None:
+            if value not in known:
+                raise UsageError(f"there is no {column} '{value}'", remedy=f"one of: {', '.join(known)}")
+            conditions.append(f"{column} = '{value}'")
+    if min_score > 0:
+        conditions.append(f"score >= {min_score}")
+    found = from_table(dataset.table("findings", where=" AND ".join(conditions) or None))
+    return sorted(found, key=lambda finding: (-finding.score, finding.image, finding.id))
+
+
+def replace_findings(transaction: Transaction, check: str, findings: Sequence[Finding]) -> list[Finding]:
+    """Write what a check found now in place of what it found before.
+
+    A person's verdict lasts: a finding that is found again keeps its status, and one that is not found any more stays
+    if somebody has decided on it or it is with the annotators.
+
+    Args:
+        transaction: The commit being made.
+        check: The check's name.
+        findings: What it found now.
+
+    Returns:
+        The findings as stored, highest score first.
+    """
+    before = {finding.id: finding for finding in stored_findings(transaction.base, where=f"check = '{check}'")}
+    now = [
+        replace(
+            finding, status=before[finding.id].status if finding.id in before else "open", commit=transaction.number
+        )
+        for finding in findings
+    ]
+    now = list({finding.id: finding for finding in sorted(now, key=lambda finding: finding.score)}.values())
+    again = {finding.id for finding in now}
+    kept = [finding for id, finding in before.items() if id not in again and finding.status != "open"]
+    others = transaction.base.table("findings", where=f"check <> '{check}'")
+    table = to_table([*now, *kept])
+    transaction.overwrite("findings", [others, table])
+    transaction.count("findings new", len(again - before.keys()))
+    transaction.count("findings gone", len(before.keys() - again) - len(kept))
+    return sorted(now, key=lambda finding: (-finding.score, finding.image, finding.id))
+
+
+def set_status(
+    name: str, status: str, *, ids: Sequence[str] = (), where: str | None = None, command: str
+) -> tuple[int, int]:
+    """Decide on findings.
+
+    Args:
+        name: The dataset.
+        status: Their new status.
+        ids: Ids, or beginnings of ids that fit one finding only.
+        where: SQL condition on the findings table, instead of ids.
+        command: The command line, for the history.
+
+    Returns:
+        How many findings have changed, and the number of the newest commit.
+
+    Raises:
+        UsageError: Neither ids nor a condition; or an id that fits no finding, or several.
+    """
+    if bool(ids) == bool(where):
+        raise UsageError("say which findings: ids, or --where", remedy="'curate findings' lists them")
+    with begin(name, command=command) as transaction:
+        table = transaction.base.table("findings", where=where)
+        if ids:
+            table = table.filter(pc.is_in(table["id"], pa.array(_resolve(ids, table["id"].to_pylist()))))
+        table = table.filter(pc.not_equal(table["status"], status))
+        changed = [replace(finding, status=cast(Status, status)) for finding in from_table(table)]
+        transaction.upsert("findings", to_table(changed), "id")
+        transaction.count(f"findings {status}", len(changed))
+    return len(changed), open_dataset(name).commit.number
+
+
+def _resolve(prefixes: Sequence[str], ids: Sequence[str]) -> list[str]:
+    resolved = []
+    for prefix in prefixes:
+        fitting = [id for id in ids if id.startswith(prefix)]
+        if len(fitting) != 1:
+            raise UsageError(
+                f"{'no finding' if not fitting else f'{len(fitting)} findings'} has an id that begins with '{prefix}'",
+                remedy="'curate findings --json' prints ids whole",
+            )
+        resolved += fitting
+    return resolved

@@ -1,0 +1,58 @@
+"""The command line: assembles the commands. Nothing else lives here, and nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate import __version__
+from curate.commands.app import CurateGroup
+from curate.commands.checks import mistakes
+from curate.commands.data import export, import_
+from curate.commands.datasets import diff, history, info, ls, rm, undo
+from curate.commands.demo import demo
+from curate.commands.embed import embed
+from curate.commands.findings import accept, findings, reject
+
+app = typer.Typer(
+    cls=CurateGroup,
+    name="curate",
+    help="Find what is wrong with a computer-vision dataset, fix it where the labels live, prove that it helped.",
+    epilog="Exit status: 0 done; 1 found problems where --fail-on asks; 2 wrong use or bad input; "
+    "3 a server or model could not be reached. --debug, anywhere, shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"curate {__version__}")
+        raise typer.Exit
+
+
+app.command("demo")(demo)
+app.command("import")(import_)
+app.command("export")(export)
+app.command("ls")(ls)
+app.command("info")(info)
+app.command("history")(history)
+app.command("diff")(diff)
+app.command("undo")(undo)
+app.command("rm")(rm)
+app.command("embed")(embed)
+app.command("mistakes")(mistakes)
+app.command("findings")(findings)
+app.command("accept")(accept)
+app.command("reject")(reject)
+
+
+def main() -> None:
+    """Entry point of the `curate` command."""
+    app()

@@ -1,0 +1,69 @@
+"""What all commands share: one way to fail, and the options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from curate.errors import CurateError
+
+INTERRUPTED = 130
+
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        "--dataset", "-d", envvar="CURATE_DATASET", help="Name of the dataset.", metavar="NAME", show_envvar=True
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", help="SQL condition, e.g. \"split = 'train'\".", metavar="SQL")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class CurateGroup(TyperGroup):
+    """Prints a `CurateError` as its three parts, and Ctrl-C as one line; `--debug` anywhere shows the traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self.debug = "--debug" in args
+        return super().parse_args(ctx, [argument for argument in args if argument != "--debug"])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CurateError as error:
+            if self.debug:
+                raise
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            if self.debug:
+                raise
+            print("interrupted: nothing is half-written, and finished work is kept", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader (head, less) has gone. Python would complain again when it flushes stdout on the way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
+def print_error(error: CurateError) -> None:
+    """What happened, where, and the remedy, on stderr."""
+    print(f"error: {error.what}", file=sys.stderr)
+    if error.where is not None:
+        print(f"   at: {error.where}", file=sys.stderr)
+    if error.remedy is not None:
+        print(f"   do: {error.remedy}", file=sys.stderr)
+
+
+def command_line() -> str:
+    """The command as the user typed it, for the history."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,92 @@
+"""import and export: between files and datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.output import note, print_json
+from curate.names import GROUND_TRUTH
+
+FormatOption = Annotated[
+    str, typer.Option("--format", "-f", help="auto, coco, yolo, voc, imagefolder or csv.", metavar="FORMAT")
+]
+LayerOption = Annotated[
+    str, typer.Option("--layer", help="Layer of the annotations: ground_truth or predictions/NAME.", metavar="LAYER")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write nothing, at the first loss.")]
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="File or folder.", metavar="SOURCE", show_default=False)],
+    dataset: DatasetOption,
+    format: FormatOption = "auto",
+    layer: LayerOption = GROUND_TRUTH,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the images, where the format does not tell.", metavar="DIR"),
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split of all images.", metavar="NAME")] = None,
+    strict: StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Import a file or folder into a dataset (made if new). Importing again updates; nothing is doubled."""
+    from curate.formats.base import ReadOptions
+    from curate.formats.importing import import_source
+    from curate.report.terminal import print_losses
+
+    options = ReadOptions(layer=layer, images=images, split=split)
+    result = import_source(dataset, source, format=format, options=options, strict=strict, command=command_line())
+    if json:
+        print_json(
+            {
+                "dataset": dataset,
+                "format": result.format,
+                "reason": result.detection.reason if result.detection else None,
+                "changes": result.counts,
+                "commit": result.commit,
+                **result.losses.to_json(),
+            }
+        )
+        return
+    why = f" ({result.detection.reason})" if result.detection else ""
+    note(f"read as {result.format}{why}")
+    print_losses(result.losses)
+    changes = ", ".join(f"{count:,} {what}" for what, count in result.counts.items())
+    note(f"{dataset}: commit {result.commit}: {changes}" if changes else f"{dataset}: nothing new; no commit was made")
+
+
+def export(
+    target: Annotated[Path, typer.Argument(help="File or folder to make.", metavar="TARGET", show_default=False)],
+    dataset: DatasetOption,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="coco, yolo, voc, imagefolder or csv.", metavar="FORMAT")
+    ],
+    layer: LayerOption = GROUND_TRUTH,
+    where: WhereOption = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Link the images into the target.")] = False,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="YOLO: detect, segment or obb. COCO: results.", metavar="NAME")
+    ] = None,
+    strict: StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Export a dataset, or the images a condition chooses. The target must not exist, and appears whole or not at all."""
+    from curate.errors import UsageError
+    from curate.formats.base import WriteOptions
+    from curate.formats.exporting import export_dataset
+    from curate.report.terminal import print_losses
+
+    if copy and link:
+        raise UsageError("--copy and --link exclude each other", remedy="choose one")
+    options = WriteOptions(images="copy" if copy else "link" if link else "none", variant=variant)
+    losses = export_dataset(dataset, target, format=format, layer=layer, where=where, options=options, strict=strict)
+    if json:
+        print_json({"dataset": dataset, "target": str(target), "format": format, **losses.to_json()})
+        return
+    print_losses(losses)
+    note(f"wrote {target}")

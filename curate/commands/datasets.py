@@ -1,0 +1,143 @@
+"""ls, info, history, diff, undo, rm: datasets and their commits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, YesOption, command_line
+from curate.commands.output import note, print_json, print_json_lines
+
+NameArgument = Annotated[
+    str | None, typer.Argument(help="The dataset; --dataset means the same.", metavar="[NAME]", show_default=False)
+]
+OptionalDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", envvar="CURATE_DATASET", help="Name of the dataset.", metavar="NAME"),
+]
+
+
+def ls(json: JsonOption = False) -> None:
+    """List the datasets."""
+    from curate.dataset import dataset_names, open_dataset
+    from curate.report.terminal import print_table
+
+    rows = []
+    for name in dataset_names():
+        dataset = open_dataset(name)
+        rows.append(
+            {
+                "name": name,
+                "images": dataset.count("images"),
+                "annotations": dataset.count("annotations"),
+                "open_findings": dataset.count("findings", where="status = 'open'"),
+                "commit": dataset.commit.number,
+                "time": dataset.commit.time,
+            }
+        )
+    if json:
+        print_json_lines(rows)
+    elif rows:
+        print_table(rows, right={"images", "annotations", "open_findings", "commit"})
+    else:
+        note("no datasets yet: 'curate import SOURCE --dataset NAME' makes one, 'curate demo' renders one")
+
+
+def info(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonOption = False) -> None:
+    """Say what a dataset holds: images, splits, layers, classes, embeddings, findings."""
+    from curate.dataset import open_dataset
+    from curate.dataset.summary import summarize
+    from curate.report.terminal import print_summary
+
+    summary = summarize(open_dataset(_name(name, dataset)))
+    if json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+
+
+def history(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonOption = False) -> None:
+    """List a dataset's commits, newest first."""
+    from curate.dataset import open_dataset, read_history
+    from curate.report.terminal import print_table
+
+    rows = [
+        {
+            "commit": commit.number,
+            "time": commit.time,
+            "changes": dict(commit.counts),
+            "restores": commit.restores,
+            "command": commit.command,
+        }
+        for commit in read_history(open_dataset(_name(name, dataset)).path)
+    ]
+    if json:
+        print_json_lines(rows)
+        return
+    for row in rows:
+        changes = row.pop("changes")
+        restores = row.pop("restores")
+        counted = ", ".join(f"{count:,} {what}" for what, count in changes.items())
+        row["changes"] = f"back to {restores}" if restores is not None else counted
+    print_table([{key: row[key] for key in ("commit", "time", "changes", "command")} for row in rows], right={"commit"})
+
+
+def diff(
+    first: Annotated[int, typer.Argument(help="Commit number.", metavar="A")],
+    second: Annotated[int, typer.Argument(help="Commit number.", metavar="B")],
+    dataset: DatasetOption,
+    json: JsonOption = False,
+    limit: Annotated[int, typer.Option("-n", help="How many rows to show of each kind of change.")] = 5,
+) -> None:
+    """Say what changed in a dataset from commit A to commit B."""
+    from curate.dataset import open_dataset
+    from curate.dataset.difference import difference
+    from curate.report.terminal import print_difference
+
+    result = difference(open_dataset(dataset, commit=first), open_dataset(dataset, commit=second), examples=limit)
+    if json:
+        print_json(result)
+    else:
+        print_difference(result)
+
+
+def undo(
+    dataset: DatasetOption,
+    to: Annotated[int | None, typer.Option(help="Bring back the state of this commit.", metavar="COMMIT")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Take back the last commit, as a new commit; again: the one before. Nothing is lost: --to goes forward as well."""
+    from curate.dataset import undo as undo_commit
+
+    commit = undo_commit(dataset, command=command_line(), to=to)
+    if json:
+        print_json({"commit": commit.number, "restores": commit.restores})
+    else:
+        note(f"commit {commit.number} of {dataset} is commit {commit.restores} again")
+
+
+def rm(
+    name: NameArgument = None, dataset: OptionalDataset = None, yes: YesOption = False, json: JsonOption = False
+) -> None:
+    """Delete a dataset with all its commits. Image files that were imported from elsewhere stay where they are."""
+    from curate.dataset import open_dataset, remove
+
+    chosen = _name(name, dataset)
+    count = open_dataset(chosen).count("images")
+    if not yes:
+        typer.confirm(f"Delete the dataset '{chosen}' ({count:,} images, all commits)?", abort=True, err=True)
+    remove(chosen)
+    if json:
+        print_json({"removed": chosen})
+    else:
+        note(f"removed {chosen}")
+
+
+def _name(argument: str | None, option: str | None) -> str:
+    from curate.errors import UsageError
+
+    name = argument or option
+    if name is None:
+        raise UsageError("no dataset was named", remedy="give its name, or set CURATE_DATASET; 'curate ls' lists them")
+    return name

@@ -1,0 +1,34 @@
+"""demo: the main job on a rendered dataset with planted faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import JsonOption, SeedOption, command_line
+from curate.commands.output import note, print_json, progress
+
+
+def demo(
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Name of the dataset to make.", metavar="NAME")] = "parts_v3",
+    images: Annotated[int, typer.Option("--images", help="How many pictures to render.", min=10)] = 400,
+    target: Annotated[
+        Path | None, typer.Option("--target", help="Folder for the pictures. Default: beside the datasets.", metavar="DIR")
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Render machined parts, plant known faults, find them again. The dataset stays: look at it, try the commands on it."""
+    from curate.demo.job import run_demo
+    from curate.report.demo import print_demo
+
+    with progress("working") as report:
+        result = run_demo(
+            dataset, images=images, target=target, seed=seed, command=command_line(), progress=report, say=note
+        )
+    if json:
+        print_json(result.to_json())
+    else:
+        print_demo(result)

@@ -1,0 +1,37 @@
+"""embed: turn images and annotated objects into vectors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, command_line
+from curate.commands.output import note, print_json, progress
+from curate.names import GROUND_TRUTH
+
+
+def embed(
+    dataset: DatasetOption,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder", help="builtin, clip:MODEL/TAG, onnx:PATH or auto. Default: the dataset's.", metavar="SPEC"
+        ),
+    ] = None,
+    crops: Annotated[bool, typer.Option("--crops", help="Embed annotated objects as well as whole images.")] = False,
+    layer: Annotated[str, typer.Option("--layer", help="Layer of the objects.", metavar="LAYER")] = GROUND_TRUTH,
+    json: JsonOption = False,
+) -> None:
+    """Embed what is not embedded yet. Interrupted, it goes on where it stopped."""
+    from curate.checks.embeddings import embed_dataset
+
+    with progress("embedding") as report:
+        results = embed_dataset(
+            dataset, encoder=encoder, crops=crops, layer=layer, command=command_line(), progress=report
+        )
+    for result in results:
+        if json:
+            print_json(result.to_json())
+        else:
+            note(result.describe())

@@ -1,0 +1,64 @@
+"""findings, accept, reject: look at what was found, and decide."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.output import note, print_json, print_json_lines
+
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="Only this kind: mislabeled, missing ...", metavar="KIND")
+]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Ids of findings, or their first digits.", metavar="[ID]...")
+]
+
+
+def findings(
+    dataset: DatasetOption,
+    kind: KindOption = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="open, queued, confirmed, rejected or fixed.", metavar="STATUS")
+    ] = None,
+    where: WhereOption = None,
+    min_score: Annotated[float, typer.Option("--min-score", help="Leave out scores below this.", metavar="P")] = 0.0,
+    limit: Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """List what the checks have found, highest score first."""
+    from curate.checks.store import stored_findings
+    from curate.dataset import open_dataset
+    from curate.report.findings import print_findings
+
+    chosen = stored_findings(open_dataset(dataset), kind=kind, status=status, where=where, min_score=min_score)
+    if json:
+        print_json_lines(finding.to_json() for finding in chosen)
+    else:
+        print_findings(chosen, limit=limit)
+
+
+def accept(
+    dataset: DatasetOption, ids: IdsArgument = None, where: WhereOption = None, json: JsonOption = False
+) -> None:
+    """Confirm findings: a person agrees that they are wrong."""
+    _decide(dataset, "confirmed", ids, where, json)
+
+
+def reject(
+    dataset: DatasetOption, ids: IdsArgument = None, where: WhereOption = None, json: JsonOption = False
+) -> None:
+    """Reject findings: a person says that they are right as they are. Later runs leave them rejected."""
+    _decide(dataset, "rejected", ids, where, json)
+
+
+def _decide(dataset: str, status: str, ids: list[str] | None, where: str | None, json: bool) -> None:
+    from curate.checks.store import set_status
+
+    count, commit = set_status(dataset, status, ids=ids or [], where=where, command=command_line())
+    if json:
+        print_json({"status": status, "findings": count, "commit": commit})
+    else:
+        note(f"{count:,} findings are now {status} (commit {commit})")

@@ -1,0 +1,75 @@
+"""What commands print: JSON lines or tables on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """One JSON object per line on stdout."""
+    for value in values:
+        print_json(value)
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Progress on stderr with rate and remaining time: a bar on a terminal, a line every ten seconds in a log."""
+    if not sys.stderr.isatty():
+        yield _Log(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+
+        yield update
+
+
+class _Log:
+    """Progress for a log file: a line every ten seconds."""
+
+    interval = 10.0
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last < self.interval:
+            return
+        self._last = now
+        rate = done / (now - self._started)
+        remaining = (total - done) / max(rate, 1e-9)
+        note(f"{self._what}: {done:,} of {total:,}, {rate:,.0f}/s, {remaining:,.0f} s left")

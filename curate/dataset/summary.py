@@ -1,0 +1,52 @@
+"""What a dataset holds, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.dataset.store import EMBEDDINGS, Dataset
+
+
+def summarize(dataset: Dataset) -> dict[str, Any]:
+    """Counts of a dataset's images, annotations, embeddings and findings, JSON-ready."""
+    images = dataset.table("images", columns=["split", "path", "content_hash"])
+    annotations = dataset.table("annotations", columns=["layer", "type", "label"])
+    findings = dataset.table("findings", columns=["kind", "status"])
+    return {
+        "name": dataset.name,
+        "path": str(dataset.path),
+        "commit": dataset.commit.number,
+        "time": dataset.commit.time,
+        "images": images.num_rows,
+        "images_without_file": images["path"].null_count,
+        "splits": _counts(images, ["split"]),
+        "layers": _nested(annotations, "layer", "type"),
+        "classes": _nested(annotations, "layer", "label"),
+        "class_names": [info["name"] for info in dataset.commit.classes],
+        "embeddings": {space: dataset.count(f"{EMBEDDINGS}{space}") for space in dataset.spaces()},
+        "findings": _nested(findings, "kind", "status"),
+    }
+
+
+def _counts(table: pa.Table, keys: Sequence[str]) -> dict[str, int]:
+    (key,) = keys
+    grouped = (
+        table.group_by(key).aggregate([([], "count_all")]).sort_by([("count_all", "descending"), (key, "ascending")])
+    )
+    return {
+        _text(name): count
+        for name, count in zip(grouped[key].to_pylist(), grouped["count_all"].to_pylist(), strict=True)
+    }
+
+
+def _nested(table: pa.Table, outer: str, inner: str) -> dict[str, dict[str, int]]:
+    names = sorted(_text(name) for name in pc.unique(table[outer]).to_pylist())
+    return {name: _counts(table.filter(pc.equal(table[outer], name)), [inner]) for name in names}
+
+
+def _text(name: str | None) -> str:
+    return "(none)" if name is None else name

@@ -1,0 +1,93 @@
+"""Encoders by spec string: the name of an encoder, and what it wants after a colon.
+
+    builtin                                 ships with curate; works offline, at once
+    clip:ViT-B-32/laion2b_s34b_b79k         open_clip, weights by tag
+    clip:ViT-B-32//data/clip.safetensors    open_clip, weights from a local file
+    clip:/data/my-clip                      open_clip, a folder with open_clip_config.json and weights
+    onnx:/data/encoder.onnx                 any ONNX image encoder
+    auto                                    CLIP where its weights are on this disk, else builtin
+
+An encoder made from local weights has a digest of them in its name (``onnx:encoder.onnx@1f0c22ab``), so that vectors of two
+versions of a file are never compared. A name is a spec: loading it again checks the digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from curate.errors import InputError, UnavailableError, UsageError
+from curate.models.encoders.base import Encoder
+from curate.registry import Registry
+
+ENCODERS: Final[Registry[Callable[[str], Encoder]]] = Registry(
+    "encoder",
+    {
+        "auto": "curate.models.encoders.registry:load_auto",
+        "builtin": "curate.models.encoders.builtin:load",
+        "builtin-v0": "curate.models.encoders.builtin:load",
+        "clip": "curate.models.encoders.clip:load",
+        "onnx": "curate.models.encoders.onnx:load",
+    },
+)
+"""Loaders by name: each takes what stands after the colon ('' if nothing does)."""
+
+_DIGEST = re.compile(r"(?P<spec>.+)@(?P<digest>[0-9a-f]{8})")
+_SAMPLE_BYTES = 1 << 20
+
+
+def load_encoder(spec: str) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        spec: As in the module's docstring, or an encoder's `name`.
+
+    Raises:
+        UsageError: There is no such encoder, or it does not understand the spec.
+        InputError: A weights file cannot be read, or is not the one that the name's digest stands for.
+        UnavailableError: Weights that are neither on this disk nor to be fetched; `MissingExtra` for a package.
+    """
+    match = _DIGEST.fullmatch(spec)
+    name, _, argument = (match["spec"] if match else spec).partition(":")
+    encoder = ENCODERS.get(name)(argument)
+    if match and encoder.name != spec:
+        raise InputError(
+            "the weights are not the ones that the vectors were made with",
+            where=spec,
+            remedy="put the old file back, or embed again with the new one",
+        )
+    return encoder
+
+
+def load_auto(argument: str) -> Encoder:
+    """CLIP with its default weights if they are on this disk and open_clip is installed, else `builtin`.
+
+    The `name` of what is returned says which. Never touches the network.
+    """
+    from curate.models.encoders import clip
+
+    if argument:
+        raise UsageError(f"'auto' takes no argument, got '{argument}'", remedy="write 'auto', or name an encoder")
+    if clip.is_installed() and clip.default_is_on_disk():
+        try:
+            return ENCODERS.get("clip")("")
+        except UnavailableError:  # a download that was broken off, say
+            pass
+    return ENCODERS.get("builtin")("")
+
+
+def weights_digest(path: Path) -> str:
+    """Eight hexadecimal digits that change with a weights file: of its size, first and last megabyte.
+
+    A whole-file hash of a gigabyte would take longer than loading it; training moves every byte.
+    """
+    size = path.stat().st_size
+    digest = hashlib.blake2b(size.to_bytes(8, "big"), digest_size=4)
+    with path.open("rb") as file:
+        digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(max(0, size - _SAMPLE_BYTES))
+        digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,11 @@
+"""Names that the command line needs before anything heavy is imported."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUND_TRUTH: Final = "ground_truth"
+"""The layer that holds what people labelled. Model output goes to ``predictions/<model>``."""
+
+PREDICTIONS: Final = "predictions/"
+"""Prefix of the layers that hold a model's output."""

@@ -1,0 +1,75 @@
+"""Findings as tables on a terminal: counts per kind, the first rows, and which classes are confused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from curate.checks.findings import Finding
+from curate.report.terminal import console, print_table
+
+if TYPE_CHECKING:
+    from curate.checks.mistakes import Mistakes
+
+FLAGGED = 0.5
+"""From this probability on, a finding is more likely right than wrong."""
+
+
+def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
+    """Print how many findings there are of each kind, and the first of them.
+
+    Args:
+        findings: Highest score first.
+        limit: How many rows to print.
+    """
+    if not findings:
+        console().print("no findings")
+        return
+    print_table(_kind_rows(findings), right={"flagged", "below_0.5", "highest"})
+    console().print()
+    if limit > 0:
+        print_table([_row(finding) for finding in findings[:limit]], right={"score"})
+    if len(findings) > limit:
+        console().print(f"... and {len(findings) - limit:,} more: -n {min(len(findings), 10 * max(limit, 1))}, or --json for all")
+
+
+def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
+    """Print what `curate mistakes` found: what was checked, the findings, and the pairs of classes confused."""
+    out = console()
+    out.print(mistakes.summary, soft_wrap=True)
+    out.print()
+    print_findings(mistakes.findings, limit=limit)
+    if mistakes.confusions:
+        out.print()
+        rows = [
+            {"given": pair.given, "probably": pair.suggested, "flagged": pair.flagged, "expected_wrong": f"{pair.expected:.1f}"}
+            for pair in mistakes.confusions[:10]
+        ]
+        print_table(rows, right={"flagged", "expected_wrong"}, title="Classes confused")
+
+
+def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
+    flagged = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
+    below = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
+    highest = {}
+    for finding in findings:
+        highest.setdefault(finding.kind, finding.score)
+    kinds = sorted(highest, key=lambda kind: (-flagged[kind], -below[kind], kind))
+    return [
+        {"kind": kind, "flagged": flagged[kind], "below_0.5": below[kind], "highest": highest[kind]} for kind in kinds
+    ]
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    box = "" if finding.bbox is None else " ".join(f"{value:.0f}" for value in finding.bbox)
+    return {
+        "score": f"{finding.score:.3f}",
+        "kind": finding.kind,
+        "image": finding.image,
+        "box": box,
+        "given": finding.given or "",
+        "suggested": finding.suggested or "",
+        "why": str(finding.evidence.get("why", "")),
+        "id": finding.id[:8],
+    }
