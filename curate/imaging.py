@@ -80,7 +80,11 @@ def read_header(path: str | Path) -> ImageHeader:
         if header is not None:
             return header
         with Image.open(path) as image:
-            return _oriented(*image.size, _orientation(image))
+            orientation = _orientation(image)
+            # Pillow turns TIFFs by itself, their size included.
+            return (
+                ImageHeader(*image.size, orientation) if image.format == "TIFF" else _oriented(*image.size, orientation)
+            )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
 

@@ -30,7 +30,19 @@ LAYERS = [
 ]
 GROUND = len(LAYERS)
 
-HEAVY = ["torch", "fiftyone", "transformers", "open_clip", "numpy", "pyarrow", "lance", "sklearn", "cv2", "onnxruntime", "PIL"]
+HEAVY = [
+    "torch",
+    "fiftyone",
+    "transformers",
+    "open_clip",
+    "numpy",
+    "pyarrow",
+    "lance",
+    "sklearn",
+    "cv2",
+    "onnxruntime",
+    "PIL",
+]
 
 
 def layer_of(module: str) -> int:

@@ -74,11 +74,11 @@ def annotation_ids(image: Hashes, layer: str, source: str, *, keys: Hashes | Non
     """
     salt = hash_text(f"{layer}\0{source}")
     if keys is None:
-        return to_ids(mix(image, salt, 1, _ordinals(image)))
+        return to_ids(mix(image, salt, 1, ordinals(image)))
     return to_ids(mix(image, salt, 2, keys))
 
 
-def _ordinals(groups: Hashes) -> Hashes:
+def ordinals(groups: Hashes) -> Hashes:
     """How many equal values stand before each; shape (n,)."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]

@@ -68,7 +68,7 @@ def lying_bolt(rng: np.random.Generator) -> Part:
     head_length = {"hex": 0.66, "socket": 1.0, "countersunk": 0.55}[variant] * head_radius
     length = shaft * rng.uniform(4.5, 10.0)
     pitch = shaft * rng.uniform(0.28, 0.55)
-    plain = length * rng.choice([0.0, 0.0, 0.3, 0.5])
+    plain = length * float(rng.choice([0.0, 0.0, 0.3, 0.5]))
     roll = rng.uniform(0, np.pi / 3)
     lobes = rng.uniform(40, 60)
     start = -(head_length + length) / 2
@@ -96,7 +96,7 @@ def lying_bolt(rng: np.random.Generator) -> Part:
             head_height = _cylinder(v, cone)
             head_edge = np.maximum(np.abs(v) - cone, np.maximum(start - u, u - neck))
         in_head = u < neck
-        tone = 1 - 0.35 * threaded * groove * (1 - in_head) - 0.25 * np.exp(-np.abs(u - neck - 0.01) / 0.03)
+        tone = 1 - 0.35 * threaded * groove * ~in_head - 0.25 * np.exp(-np.abs(u - neck - 0.01) / 0.03)
         return Relief(
             np.minimum(shaft_edge, head_edge),
             np.where(in_head, np.maximum(head_height, 0), shaft_height),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.dataset.ids import image_ids
 from curate.dataset.schema import ANNOTATIONS, IMAGES
@@ -78,6 +79,13 @@ def number_lists(values: Floats, lengths: Ints) -> pa.Array:
     return pa.ListArray.from_arrays(offsets(lengths), pa.array(values, pa.float64()), mask=pa.array(lengths == 0))
 
 
+def ragged_indices(starts: Ints, lengths: Ints) -> Ints:
+    """Indices of n runs, one after another: starts[0], starts[0] + 1, ... lengths[0] of them, then the next run."""
+    total = int(lengths.sum())
+    before = np.cumsum(lengths) - lengths
+    return np.arange(total) + np.repeat(starts - before, lengths)
+
+
 def offsets(lengths: Ints) -> pa.Array:
     """Arrow list offsets from lengths."""
     return pa.array(np.r_[0, np.cumsum(lengths)].astype(np.int32))
@@ -103,9 +111,8 @@ def report_unsaid(table: pa.Table, unsaid: Mapping[str, str], format_name: str, 
     """
     for name, what in unsaid.items():
         column = table[name]
-        count = column.true_count if hasattr(column, "true_count") else len(column) - column.null_count
-        if pa.types.is_boolean(column.type):
-            count = int(np.count_nonzero(column.fill_null(False).to_numpy()))
+        is_flag = pa.types.is_boolean(column.type)
+        count = (pc.sum(column).as_py() or 0) if is_flag else len(column) - column.null_count
         losses.dropped(what, f"{format_name} has no place for them", name, count)
 
 

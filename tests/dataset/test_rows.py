@@ -29,7 +29,9 @@ rows = st.fixed_dictionaries(
         "box": st.none() | st.tuples(numbers, numbers).map(list),
         "parts": st.none() | st.lists(st.lists(numbers, max_size=2), max_size=2),
         "related": st.none()
-        | st.lists(st.fixed_dictionaries({"a": st.none() | st.integers(0, 1), "b": st.sampled_from(["x", "y"])}), max_size=2),
+        | st.lists(
+            st.fixed_dictionaries({"a": st.none() | st.integers(0, 1), "b": st.sampled_from(["x", "y"])}), max_size=2
+        ),
     }
 )
 

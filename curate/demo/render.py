@@ -1,0 +1,382 @@
+"""Scenes: which parts lie where, under what light, seen by which camera; drawn to a JPEG and exact masks.
+
+Every shot is drawn from generators seeded with the data set's seed and the shot's own numbers, so that it does not matter
+who draws it, or after what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from curate.demo.defects import Defect, sample_defect
+from curate.demo.parts import PART_TYPES, Part, sample_part
+from curate.demo.shading import LIGHTINGS, MATERIALS, Field, Lighting, noise, sample_lighting
+from curate.demo.sprites import Finish, Mask, Pose, Sprite, draw_part
+from curate.demo.surfaces import SURFACES, sample_surface
+from curate.imaging import Pixels
+
+PART_LABELS: Final = tuple(PART_TYPES)
+DEFECT_LABELS: Final = ("scratch", "dent")
+LABELS: Final = PART_LABELS + DEFECT_LABELS
+
+MIN_VISIBLE: Final = 0.5
+"""No part is drawn with less of it to be seen, and no part may be covered further."""
+
+_MIN_DEFECT_PIXELS = 14
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How a camera turns light into a JPEG.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        blur: Sigma of the lens's blur, pixels.
+        noise: Standard deviation of the sensor's noise, of 255, at mid-grey.
+        white: Gains of red, green and blue.
+        exposure: Gain.
+        quality: Of the JPEG, 1 to 100.
+    """
+
+    width: int
+    height: int
+    blur: float
+    noise: float
+    white: tuple[float, float, float]
+    exposure: float
+    quality: int
+
+
+CAMERAS: Final = {
+    "cam-a": Camera(640, 480, 0.55, 1.6, (1.02, 1.00, 0.97), 1.0, 91),
+    "cam-b": Camera(512, 512, 0.85, 3.2, (0.93, 1.00, 1.10), 0.88, 78),
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to be rendered.
+
+    Attributes:
+        index: Its number in the set.
+        scene: Number of the scene it shows; the frames of a burst share it.
+        frame: Its place in the burst.
+        frames: Length of the burst; 1 for a single image.
+        split: 'train', 'val' or 'test'.
+        camera: Key of `CAMERAS`.
+        lighting: One of `shading.LIGHTINGS`.
+        background: Key of `surfaces.SURFACES`.
+        trouble: None, 'dark' or 'blurry'.
+    """
+
+    index: int
+    scene: int
+    frame: int
+    frames: int
+    split: str
+    camera: str
+    lighting: str
+    background: str
+    trouble: str | None = None
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A part or a defect that is to be seen in an image.
+
+    Attributes:
+        label: One of `LABELS`.
+        bbox: [x, y, width, height], the tightest around the mask.
+        size: Image height and width.
+        counts: The mask's compressed COCO run lengths.
+        area: Of the mask, pixels.
+        visible: Part of the whole thing that is to be seen, in (0, 1].
+        truncated: The image's border cuts it.
+    """
+
+    label: str
+    bbox: tuple[float, float, float, float]
+    size: tuple[int, int]
+    counts: str
+    area: float
+    visible: float
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """An image's JPEG file and what is on it."""
+
+    jpeg: bytes
+    things: tuple[Thing, ...]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    part: Part
+    defects: tuple[Defect, ...]
+    pose: Pose
+    finish: Finish
+
+
+def plan_shots(count: int, seed: int) -> list[Shot]:
+    """Decide what each image shows: about one scene in five is a burst of two to four frames, kept in one split.
+
+    Args:
+        count: How many images.
+        seed: Of the data set.
+
+    Returns:
+        `count` shots in order; about 70% train, 15% val, 15% test.
+    """
+    rng = np.random.default_rng([seed, 1])
+    shots: list[Shot] = []
+    scene = 0
+    while len(shots) < count:
+        frames = int(rng.integers(2, 5)) if rng.random() < 0.2 else 1
+        frames = min(frames, count - len(shots))
+        split = ("train", "train", "val", "train", "train", "test", "train")[scene % 7]
+        camera, lighting = str(rng.choice(list(CAMERAS))), str(rng.choice(LIGHTINGS, p=[0.34, 0.26, 0.22, 0.18]))
+        background = "conveyor" if frames > 1 else str(rng.choice(list(SURFACES)))
+        shots += [
+            Shot(len(shots) + frame, scene, frame, frames, split, camera, lighting, background) for frame in range(frames)
+        ]
+        scene += 1
+    return shots
+
+
+def render(shot: Shot, seed: int) -> Rendering:
+    """Draw one image.
+
+    Args:
+        shot: What it shows.
+        seed: Of the data set.
+
+    Returns:
+        The JPEG and every thing of which enough is to be seen; the same for the same shot and seed.
+    """
+    scene_rng, frame_rng = np.random.default_rng([seed, 2, shot.scene]), np.random.default_rng([seed, 3, shot.index])
+    camera = CAMERAS[shot.camera]
+    lighting = sample_lighting(shot.lighting, scene_rng)
+    surface = sample_surface(shot.background, scene_rng)
+    placed = _arrange(camera, scene_rng)
+    travel = (frame_rng.uniform(0.9, 1.1) + shot.frame - (shot.frames - 1) / 2) * scene_rng.uniform(45, 90)
+    if shot.frames == 1:
+        travel = 0.0
+
+    x, y = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
+    canvas = surface(x - np.float32(travel), y, lighting)
+    sprites = [
+        draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting) for item in placed
+    ]
+    owner, kept = _compose(canvas, sprites, lighting)
+    things: list[Thing] = []
+    for number in kept:
+        things += _things(placed[number].part.label, sprites[number], owner, number)
+    pixels = _expose(canvas, camera, lighting, shot.trouble, frame_rng)
+    return Rendering(encode_jpeg(pixels, camera.quality), tuple(things))
+
+
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """An RGB image, uint8 of shape (h, w, 3), as a JPEG file."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return bytes(data.tobytes())
+
+
+def to_thing(label: str, mask: Mask, *, visible: float, truncated: bool) -> Thing:
+    """A thing from its mask in the image, bool of shape (height, width), which must not be empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+    return Thing(
+        label=label,
+        bbox=(float(left), float(top), float(right - left), float(bottom - top)),
+        size=(mask.shape[0], mask.shape[1]),
+        counts=rle["counts"].decode("ascii"),
+        area=float(mask.sum()),
+        visible=round(visible, 4),
+        truncated=truncated,
+    )
+
+
+def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
+    """Parts with their places; some overlap, some are cut by the border."""
+    lean = (rng.uniform(-0.22, 0.22), rng.uniform(-0.22, 0.22))
+    tilt, tilt_angle = rng.uniform(0, 0.42), rng.uniform(0, 2 * np.pi)
+    zoom = rng.uniform(0.85, 1.12) * min(camera.width, camera.height) / 500
+    placed: list[_Placed] = []
+    for _ in range(int(rng.integers(4, 9))):
+        part = sample_part(str(rng.choice(PART_LABELS)), rng)
+        scale = zoom * (rng.uniform(60, 105) if part.extent[0] > 1.02 and part.label == "bolt" else rng.uniform(25, 62))
+        if part.label == "bolt" and part.extent[1] < 0.7:
+            scale = zoom * rng.uniform(52, 98) / part.extent[0] ** 0.5
+        if part.variant.endswith("upright"):
+            scale *= 0.8
+        place = _free_place(placed, part, scale, camera, rng)
+        finish = _sample_finish(part, rng)
+        defects = tuple(d for _ in range(_count_defects(rng)) if (d := sample_defect(part, rng)) is not None)
+        angle = rng.uniform(0, 2 * np.pi)
+        if place is not None:
+            view = (
+                lean[0] + 0.35 * (place[0] / camera.width - 0.5),
+                lean[1] + 0.35 * (place[1] / camera.height - 0.5),
+            )
+            placed.append(_Placed(part, defects, Pose(*place, scale, angle, tilt, tilt_angle, view), finish))
+    return placed
+
+
+def _count_defects(rng: np.random.Generator) -> int:
+    return int(rng.choice([0, 1, 2], p=[0.78, 0.18, 0.04]))
+
+
+def _free_place(
+    placed: list[_Placed], part: Part, scale: float, camera: Camera, rng: np.random.Generator
+) -> tuple[float, float] | None:
+    """A centre where the part overlaps no other, or (one in six) only somewhat."""
+    closeness = 0.62 if rng.random() < 0.17 else 1.04
+    reach = scale * float(np.sqrt(part.extent[0] * part.extent[1]) * 0.5 + max(part.extent) * 0.5)
+    border = rng.uniform(0.2, 0.6) if rng.random() < 0.15 else 1.02
+    for _ in range(24):
+        x = rng.uniform(border * reach, camera.width - border * reach)
+        y = rng.uniform(border * reach, camera.height - border * reach)
+        if all(
+            np.hypot(x - other.pose.x, y - other.pose.y)
+            > closeness * (reach + other.pose.scale * (max(other.part.extent) + min(other.part.extent)) / 2)
+            for other in placed
+        ):
+            return x, y
+    return None
+
+
+def _sample_finish(part: Part, rng: np.random.Generator) -> Finish:
+    material = str(rng.choice(part.materials))
+    rusty = MATERIALS[material].rusts and rng.random() < 0.3
+    return Finish(
+        material=material,
+        second=str(rng.choice(part.second)),
+        offset=rng.uniform(0, 400),
+        grain=rng.uniform(0.05, 0.16),
+        rust=rng.uniform(0.35, 0.8) if rusty else 0.0,
+        grime=rng.uniform(0.03, 0.16),
+    )
+
+
+def _moved(pose: Pose, travel: float, rng: np.random.Generator) -> Pose:
+    """The pose in another frame: carried along, and jolted a little."""
+    dx, dy = rng.normal(0, 1.5, 2) if travel else (0.0, 0.0)
+    turn = rng.normal(0, 0.04) if travel else 0.0
+    return Pose(
+        pose.x + travel + float(dx),
+        pose.y + float(dy),
+        pose.scale,
+        pose.angle + turn,
+        pose.tilt,
+        pose.tilt_angle,
+        pose.lean,
+    )
+
+
+def _compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[npt.NDArray[np.int16], list[int]]:
+    """Lay the sprites on the canvas, in place, the later on top; leave out what would hide too much or be hidden.
+
+    Returns:
+        The number of the sprite that each pixel shows (-1 for none), shape (h, w); and the numbers of those laid.
+    """
+    height, width = canvas.shape[:2]
+    owner = np.full((height, width), -1, np.int16)
+    kept: list[int] = []
+    for number, sprite in enumerate(sprites):
+        window, inner = _overlap(sprite, width, height)
+        mask = sprite.mask[inner]
+        if mask.sum() < MIN_VISIBLE * sprite.mask.sum():
+            continue
+        below = owner[window]
+        hidden = np.bincount(below[mask] + 1, minlength=len(sprites) + 1)[1:]
+        seen = np.bincount(owner.ravel() + 1, minlength=len(sprites) + 1)[1:]
+        if any(seen[k] - hidden[k] < MIN_VISIBLE * sprites[k].mask.sum() for k in np.flatnonzero(hidden)):
+            continue
+        _cast_shadow(canvas, sprite, lighting)
+        canvas[window] = canvas[window] * (1 - sprite.coverage[inner][..., None]) + sprite.light[inner]
+        below[mask] = number
+        kept.append(number)
+    return owner, kept
+
+
+def _overlap(sprite: Sprite, width: int, height: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The part of the image that a sprite covers, and the part of the sprite that is in the image."""
+    h, w = sprite.mask.shape
+    left, top = max(sprite.left, 0), max(sprite.top, 0)
+    right, bottom = max(left, min(sprite.left + w, width)), max(top, min(sprite.top + h, height))
+    window = (slice(top, bottom), slice(left, right))
+    return window, (slice(top - sprite.top, bottom - sprite.top), slice(left - sprite.left, right - sprite.left))
+
+
+def _cast_shadow(canvas: Field, sprite: Sprite, lighting: Lighting) -> None:
+    """Darken the canvas, in place, away from the key lamp and close around the part."""
+    lx, ly, lz = lighting.key
+    reach = min(sprite.rise, 40.0) / max(lz, 0.2)
+    dx, dy = -lx * reach, -ly * reach
+    sigma = 1.2 + lighting.blur * 0.22 * reach
+    pad = int(max(abs(dx), abs(dy)) + 3 * sigma) + 4
+    coverage = cv2.copyMakeBorder(sprite.coverage, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
+    length = int(np.ceil(np.hypot(dx, dy)))
+    kernel = np.zeros((2 * length + 1, 2 * length + 1), np.uint8)
+    cv2.line(kernel, (length, length), (length - round(dx), length - round(dy)), 1)
+    cast = cv2.GaussianBlur(cv2.dilate(coverage, kernel), (0, 0), sigma)
+    near = cv2.GaussianBlur(coverage, (0, 0), 2.0 + 0.12 * sprite.rise)
+    left, top = sprite.left - pad, sprite.top - pad
+    height, width = canvas.shape[:2]
+    rows = slice(max(top, 0), max(0, min(top + cast.shape[0], height)))
+    columns = slice(max(left, 0), max(0, min(left + cast.shape[1], width)))
+    inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    canvas[rows, columns] *= ((1 - lighting.shadow * cast[inner]) * (1 - 0.4 * near[inner]))[..., None]
+
+
+def _things(label: str, sprite: Sprite, owner: npt.NDArray[np.int16], number: int) -> list[Thing]:
+    """The part itself, then its defects, each as far as it is to be seen."""
+    height, width = owner.shape
+    window, inner = _overlap(sprite, width, height)
+    shown = owner[window] == number
+    things = []
+    for name, whole in ((label, sprite.mask), *sprite.defects):
+        is_part = whole is sprite.mask
+        inside = whole[inner]
+        visible = shown & inside
+        seen = int(visible.sum())
+        if not is_part and (seen < _MIN_DEFECT_PIXELS or seen < MIN_VISIBLE * whole.sum()):
+            continue
+        mask = np.zeros((height, width), bool)
+        mask[window] = visible
+        truncated = bool(inside.sum() < whole.sum())
+        things.append(to_thing(name, mask, visible=seen / float(whole.sum()), truncated=truncated))
+    return things
+
+
+def _expose(
+    canvas: Field, camera: Camera, lighting: Lighting, trouble: str | None, rng: np.random.Generator
+) -> Pixels:
+    """What the sensor makes of the light: uneven illumination, lens blur, tone curve, white balance, noise."""
+    height, width = canvas.shape[:2]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    gain = (1 + lighting.slope[0] * x + lighting.slope[1] * y) * (1 - lighting.vignette * 0.5 * (x * x + y * y))
+    exposure = camera.exposure * rng.uniform(0.94, 1.06)
+    if trouble == "dark":
+        exposure *= rng.uniform(0.03, 0.055)
+    sigma = camera.blur if trouble != "blurry" else rng.uniform(4.0, 6.0)
+    light = cv2.GaussianBlur(canvas, (0, 0), sigma) * (gain * exposure)[..., None]
+    light *= np.asarray(camera.white, np.float32)
+    # A filmic shoulder, then the sRGB gamma, close enough.
+    light = np.maximum(light, 0)
+    tone = np.power(light * (1 + 0.10 * light) / (1 + 0.55 * light), np.float32(1 / 2.2)) * np.float32(255 * 1.10)
+    tone += rng.standard_normal(tone.shape, dtype=np.float32) * np.float32(camera.noise)
+    out: Pixels = np.clip(tone + 0.5, 0, 255).astype(np.uint8)
+    return out

@@ -1,0 +1,126 @@
+"""Shapes as the file formats draw them: corners of rotated boxes, outlines of masks, polygons of several parts.
+
+Corners are [x0, y0, x1, y1, x2, y2, x3, y3] in pixels. A rotated box is [centre x, centre y, width, height, degrees
+clockwise], as in `curate.dataset.schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+_PIXELS: Final = 1.0
+_PART_OF_DIAGONAL: Final = 0.01
+
+
+def rotated_box_corners(rotated: Floats) -> Floats:
+    """Corners of rotated boxes, clockwise from the one that is top left before turning.
+
+    Args:
+        rotated: Shape (n, 5).
+
+    Returns:
+        Shape (n, 8).
+    """
+    angle = np.deg2rad(rotated[:, 4])
+    right = np.stack([np.cos(angle), np.sin(angle)], axis=1) * rotated[:, 2:3] / 2
+    down = np.stack([-np.sin(angle), np.cos(angle)], axis=1) * rotated[:, 3:4] / 2
+    centre = rotated[:, :2]
+    corners = [centre - right - down, centre + right - down, centre + right + down, centre - right + down]
+    return np.concatenate(corners, axis=1)
+
+
+def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The inverse of `rotated_box_corners`, for corners that run either way round.
+
+    Args:
+        corners: Shape (n, 8).
+
+    Returns:
+        Rotated boxes of shape (n, 5), and whether each four corners are those of a rectangle, within a pixel or a
+        hundredth of the diagonal; where they are not, the box is the smallest rectangle round them.
+    """
+    points = corners.reshape(-1, 4, 2).copy()
+    area = _signed_area(points)
+    points[area < 0] = points[area < 0][:, [0, 3, 2, 1]]
+    right = (points[:, 1] - points[:, 0] + points[:, 2] - points[:, 3]) / 2
+    down = (points[:, 3] - points[:, 0] + points[:, 2] - points[:, 1]) / 2
+    rotated = np.concatenate(
+        [
+            points.mean(axis=1),
+            np.linalg.norm(right, axis=1, keepdims=True),
+            np.linalg.norm(down, axis=1, keepdims=True),
+            np.rad2deg(np.arctan2(right[:, 1], right[:, 0]))[:, None],
+        ],
+        axis=1,
+    )
+    # A box without width has no direction of its own: take it from the other side.
+    thin = rotated[:, 2] == 0
+    rotated[thin, 4] = np.rad2deg(np.arctan2(-down[thin, 0], down[thin, 1]))
+    error = np.abs(rotated_box_corners(rotated).reshape(-1, 4, 2) - points).max(axis=(1, 2))
+    tolerance = np.maximum(_PIXELS, _PART_OF_DIAGONAL * np.linalg.norm(points[:, 2] - points[:, 0], axis=1))
+    is_rectangle = error <= tolerance
+    for row in np.flatnonzero(~is_rectangle):
+        rotated[row] = _smallest_rectangle(points[row])
+    return rotated, is_rectangle
+
+
+def join_parts(parts: Sequence[Sequence[float]]) -> list[float]:
+    """One outline round several parts: they are joined by bridges of no width, so the area stays the same.
+
+    Args:
+        parts: [x0, y0, x1, y1, ...] of each.
+    """
+    if len(parts) == 1:
+        return list(parts[0])
+    outline: list[float] = []
+    for part in parts:
+        outline += [*part, *part[:2]]
+    for part in reversed(parts[:-1]):
+        outline += part[:2]
+    return outline
+
+
+def outline_mask(rle: str, size: Sequence[int]) -> tuple[list[list[float]], bool]:
+    """Outer outlines of a mask (Suzuki and Abe 1985), in pixel coordinates.
+
+    Args:
+        rle: COCO compressed run lengths.
+        size: Height and width of the mask.
+
+    Returns:
+        [x0, y0, x1, y1, ...] of each part, and whether the mask has holes, which the outlines leave out.
+    """
+    import cv2
+    from pycocotools import mask as coco_mask
+
+    mask = coco_mask.decode({"size": list(size), "counts": rle.encode()})
+    # Outlines run through the centres of border pixels: drawn four times as large, what that cuts off is an eighth of a
+    # pixel, and single pixels keep an area.
+    scale = 4
+    large = np.kron(mask, np.ones((scale, scale), dtype=np.uint8))
+    contours, hierarchy = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if hierarchy is None:
+        return [], False
+    parents = hierarchy[0][:, 3]
+    outer = [contour for contour, parent in zip(contours, parents, strict=True) if parent < 0 and len(contour) > 2]
+    outlines = [((contour[:, 0, :] + 0.5) / scale).astype(np.float64).ravel().tolist() for contour in outer]
+    return outlines, bool((parents >= 0).any())
+
+
+def _signed_area(points: Floats) -> Floats:
+    x, y = points[..., 0], points[..., 1]
+    area: Floats = (x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1) / 2
+    return area
+
+
+def _smallest_rectangle(points: Floats) -> Floats:
+    import cv2
+
+    (x, y), (width, height), angle = cv2.minAreaRect(points.astype(np.float32))
+    return np.array([x, y, width, height, angle])

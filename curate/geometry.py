@@ -1,0 +1,155 @@
+"""Geometry on columns: EXIF orientation of coordinates and masks, boxes around shapes, areas.
+
+Coordinates are continuous pixels: an image of width w spans [0, w], so that mirroring maps x to w - x. Boxes are
+``[x, y, width, height]``; masks are COCO run-length encoded (column-major, `pycocotools.mask`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+# Exif 2.3, tag 0x0112: oriented x and y as sums of stored x, y, width and height. Row k is orientation k + 1.
+_ORIENTED_X = np.array(
+    [[1, 0, 0, 0], [-1, 0, 1, 0], [-1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, -1, 0, 1], [0, -1, 0, 1], [0, 1, 0, 0]]
+)
+_ORIENTED_Y = np.array(
+    [[0, 1, 0, 0], [0, 1, 0, 0], [0, -1, 0, 1], [0, -1, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0], [-1, 0, 1, 0], [-1, 0, 1, 0]]
+)
+
+
+def orient_points(
+    points: npt.ArrayLike,
+    orientation: npt.ArrayLike,
+    stored_width: npt.ArrayLike,
+    stored_height: npt.ArrayLike,
+) -> Array:
+    """Points on the image as stored -> points on the image after its EXIF orientation is applied.
+
+    Args:
+        points: x and y, pixels; shape (n, 2).
+        orientation: EXIF orientation, 1 to 8; a number or one per point, shape (n,).
+        stored_width: Width of the image as stored, pixels; a number or shape (n,).
+        stored_height: Height of the image as stored, pixels; a number or shape (n,).
+
+    Returns:
+        Array of shape (n, 2).
+    """
+    stored = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    count = len(stored)
+    size = [np.broadcast_to(np.asarray(side, dtype=np.float64), count) for side in (stored_width, stored_height)]
+    terms = np.column_stack([stored, *size])
+    row = np.broadcast_to(np.asarray(orientation), count) - 1
+    return np.column_stack([(terms * _ORIENTED_X[row]).sum(axis=1), (terms * _ORIENTED_Y[row]).sum(axis=1)])
+
+
+def orient_boxes(
+    boxes: npt.ArrayLike,
+    orientation: npt.ArrayLike,
+    stored_width: npt.ArrayLike,
+    stored_height: npt.ArrayLike,
+) -> Array:
+    """Boxes on the image as stored -> boxes on the oriented image; shapes as in `orient_points`, with (n, 4) for points.
+
+    The sign of a (mistaken) negative width or height is kept.
+    """
+    stored = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    low = np.minimum(stored[:, 2:], 0) + stored[:, :2]
+    high = np.maximum(stored[:, 2:], 0) + stored[:, :2]
+    swaps = np.broadcast_to(np.asarray(orientation) >= 5, len(stored))[:, None]
+    size = np.where(swaps, stored[:, 3:1:-1], stored[:, 2:])
+    first = orient_points(low, orientation, stored_width, stored_height)
+    second = orient_points(high, orientation, stored_width, stored_height)
+    return np.column_stack([np.minimum(first, second) - np.minimum(size, 0), size])
+
+
+def orient_rle(counts: str, size: Sequence[int], orientation: int) -> tuple[str, list[int]]:
+    """A mask on the image as stored -> the mask on the oriented image.
+
+    Args:
+        counts: COCO compressed run lengths.
+        size: [height, width] of the image as stored.
+        orientation: EXIF orientation, 1 to 8.
+
+    Returns:
+        The counts, and the [height, width], of the oriented mask.
+    """
+    mask = coco_mask.decode({"size": list(size), "counts": counts.encode()})
+    if orientation >= 5:
+        mask = mask.T
+    mirrored_x = {1: False, 2: True, 3: True, 4: False, 5: False, 6: True, 7: True, 8: False}[orientation]
+    mirrored_y = {1: False, 2: False, 3: True, 4: True, 5: False, 6: False, 7: True, 8: True}[orientation]
+    mask = mask[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1]
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    return encoded["counts"].decode(), [int(side) for side in encoded["size"]]
+
+
+def boxes_around(points: npt.ArrayLike, starts: npt.ArrayLike) -> Array:
+    """The smallest box around each of n groups of points.
+
+    Args:
+        points: x and y of all groups, one after the other; shape (m, 2).
+        starts: Where each group starts, increasing; shape (n,). No group is empty.
+
+    Returns:
+        Array of shape (n, 4).
+    """
+    every = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    first = np.asarray(starts, dtype=np.int64)
+    if len(first) == 0:
+        return np.zeros((0, 4))
+    low = np.minimum.reduceat(every, first)
+    high = np.maximum.reduceat(every, first)
+    return np.column_stack([low, high - low])
+
+
+def polygon_area(points: npt.ArrayLike) -> float:
+    """Area of a polygon that does not cross itself, square pixels (shoelace formula); points of shape (n, 2)."""
+    x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def rotated_box_corners(boxes: npt.ArrayLike) -> Array:
+    """Corners of rotated boxes, in order around each.
+
+    Args:
+        boxes: [centre x, centre y, width, height, degrees clockwise] of n boxes; shape (n, 5).
+
+    Returns:
+        Array of shape (n, 4, 2).
+    """
+    every = np.asarray(boxes, dtype=np.float64).reshape(-1, 5)
+    angle = np.deg2rad(every[:, 4])[:, None]
+    half = every[:, None, 2:4] / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    x = half[..., 0] * np.cos(angle) - half[..., 1] * np.sin(angle)
+    y = half[..., 0] * np.sin(angle) + half[..., 1] * np.cos(angle)
+    return np.stack([x, y], axis=-1) + every[:, None, :2]
+
+
+def rle_from_counts(counts: Sequence[int], size: Sequence[int]) -> str:
+    """Compress run lengths given as numbers (column-major, starting with background) of a [height, width] mask."""
+    encoded = coco_mask.frPyObjects({"counts": list(counts), "size": list(size)}, int(size[0]), int(size[1]))
+    return cast(bytes, encoded["counts"]).decode()
+
+
+def rle_areas(counts: Sequence[str], sizes: npt.ArrayLike) -> Array:
+    """Number of pixels in each of n masks; sizes of shape (n, 2), [height, width]."""
+    return np.asarray(coco_mask.area(_rles(counts, sizes)), dtype=np.float64)
+
+
+def rle_boxes(counts: Sequence[str], sizes: npt.ArrayLike) -> Array:
+    """The smallest box around each of n masks, zero where a mask is empty; shape (n, 4)."""
+    return np.asarray(coco_mask.toBbox(_rles(counts, sizes)), dtype=np.float64).reshape(-1, 4)
+
+
+def _rles(counts: Sequence[str], sizes: npt.ArrayLike) -> list[dict[str, Any]]:
+    return [
+        {"counts": text.encode(), "size": size} for text, size in zip(counts, np.asarray(sizes).tolist(), strict=True)
+    ]

@@ -1,0 +1,121 @@
+"""Opening, measuring and cutting images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curate import imaging
+from curate.errors import ImageError
+from curate.imaging import IMAGE_SUFFIXES, crop, load_pixels, read_header, resize
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, 255 - x], axis=-1).astype(np.uint8))
+
+
+def save(image: Image.Image, path: Path, orientation: int | None = None) -> Path:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_to_header_and_pixels(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = save(gradient(40, 20), tmp_path / f"image{suffix}", orientation)
+    header = read_header(path)
+    size = (20, 40) if orientation >= 5 else (40, 20)
+    assert (header.width, header.height, header.orientation) == (*size, orientation)
+    assert header.stored_size == (40, 20)
+    pixels = load_pixels(path)
+    assert pixels.shape == (size[1], size[0], 3)
+    # Where the stored top-left corner (dark red, dark green) goes, by the Exif specification.
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}[
+        orientation
+    ]
+    assert pixels[corner][:2].max() < 40
+
+
+def test_header_agrees_with_pillow_on_real_files(shared_data: Path) -> None:
+    paths = [path for path in shared_data.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    seen = 0
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                size, tiff = image.size, image.format == "TIFF"
+        except OSError:
+            with pytest.raises(ImageError):
+                read_header(path)
+            continue
+        header = read_header(path)
+        assert ((header.width, header.height) if tiff else header.stored_size) == size, path
+        seen += 1
+    assert seen > 900
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16", "I", "F"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    grey = gradient(30, 10).convert("L")
+    if mode in {"I;16", "I", "F"}:
+        values = np.asarray(grey).astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode])
+        image = Image.fromarray(values * 200)
+    else:
+        image = grey.convert(mode)
+    path = tmp_path / "image.tiff"
+    image.save(path)
+    pixels = load_pixels(path)
+    assert pixels.shape == (10, 30, 3)
+    assert pixels.dtype == np.uint8
+    assert int(pixels.max()) - int(pixels.min()) > 150
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(path)
+    assert (load_pixels(path) == 255).all()
+
+
+def test_large_jpegs_are_decoded_smaller_when_that_is_enough(tmp_path: Path) -> None:
+    path = save(gradient(1600, 1200), tmp_path / "image.jpg")
+    assert load_pixels(path).shape == (1200, 1600, 3)
+    assert load_pixels(path, shortest_side=64).shape == (150, 200, 3)
+    whole = resize(load_pixels(path), (64, 48)).astype(int)
+    draft = resize(load_pixels(path, shortest_side=48), (64, 48)).astype(int)
+    assert np.abs(whole - draft).mean() < 1.0
+
+
+def test_crop_keeps_inside_and_adds_margin() -> None:
+    pixels = np.asarray(gradient(100, 50))
+    assert crop(pixels, [10, 10, 20, 10]).shape == (10, 20, 3)
+    assert crop(pixels, [10, 10, 20, 10], margin=0.5).shape == (30, 40, 3)
+    assert crop(pixels, [-5, -5, 10, 10]).shape == (5, 5, 3)
+    assert crop(pixels, [500, 500, 10, 10]).shape == (1, 1, 3)
+    assert crop(pixels, [10.2, 10.2, 0.1, 0.1]).shape == (1, 1, 3)
+
+
+def test_bad_files_give_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "missing.jpg"
+    with pytest.raises(ImageError, match="not there"):
+        load_pixels(missing)
+    with pytest.raises(ImageError, match="not there"):
+        read_header(missing)
+    text = tmp_path / "text.jpg"
+    text.write_text("not an image")
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_pixels(text)
+    cut = save(gradient(400, 300), tmp_path / "cut.jpg")
+    cut.write_bytes(cut.read_bytes()[:2000])
+    assert read_header(cut).width == 400
+    with pytest.raises(ImageError, match="cut.jpg"):
+        load_pixels(cut)
+    large = save(gradient(40, 30), tmp_path / "large.png")
+    monkeypatch.setattr(imaging, "MAX_PIXELS", 1000)
+    with pytest.raises(ImageError, match="more than the limit"):
+        load_pixels(large)
