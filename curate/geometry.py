@@ -149,6 +149,58 @@ def rle_boxes(counts: Sequence[str], sizes: npt.ArrayLike) -> Array:
     return np.asarray(coco_mask.toBbox(_rles(counts, sizes)), dtype=np.float64).reshape(-1, 4)
 
 
+def valid_rles(counts: Sequence[str], sizes: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether each of n compressed run-length texts describes a mask of exactly its size.
+
+    Only such texts may go to `pycocotools.mask`, whose C code trusts them and would write outside its memory.
+
+    Args:
+        counts: COCO compressed run lengths: signed numbers of 5-bit digits, each but the first three as the difference
+            to the one before last.
+        sizes: [height, width]; shape (n, 2).
+
+    Returns:
+        Array of shape (n,).
+    """
+    lengths = np.array([len(text) for text in counts], dtype=np.int64)
+    pixels = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
+    valid: npt.NDArray[np.bool_] = (lengths > 0) & (pixels > 0).all(axis=1) & (pixels.prod(axis=1) < 2**32)
+    digits = np.frombuffer("".join(counts).encode("latin-1", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    text_of_digit = np.repeat(np.arange(len(counts)), lengths)
+    np.logical_and.at(valid, text_of_digit, (digits >= 0) & (digits < 64))
+    last = np.flatnonzero(lengths > 0)
+    last_digit = np.cumsum(lengths)[last] - 1
+    valid[last] &= (digits[last_digit] & 0x20) == 0
+    valid_digits = valid[text_of_digit]
+    digits, text_of_digit = digits[valid_digits], text_of_digit[valid_digits]
+    if len(digits) == 0:
+        return valid
+    runs, text_of_run = _runs(digits, text_of_digit)
+    np.logical_and.at(valid, text_of_run, runs >= 0)
+    total = np.bincount(text_of_run, weights=runs, minlength=len(counts))
+    valid &= total == pixels.prod(axis=1)
+    return valid
+
+
+def _runs(digits: Integers, text_of_digit: Integers) -> tuple[Integers, Integers]:
+    """Run lengths of well-formed texts, and the text each belongs to, both grouped by text."""
+    ends = np.flatnonzero((digits & 0x20) == 0)
+    starts = np.r_[0, ends[:-1] + 1]
+    place = np.minimum(np.arange(len(digits)) - np.repeat(starts, ends - starts + 1), 12)
+    values = np.add.reduceat((digits & 0x1F) << (5 * place), starts)
+    negative = (digits[ends] & 0x10) != 0
+    values = np.where(negative, values - (np.int64(1) << (5 * (place[ends] + 1))), values)
+    text = text_of_digit[starts]
+    number = np.arange(len(text)) - np.searchsorted(text, text)
+    # Three chains of sums in each text: the first number, then those at odd and those at even places.
+    chain = np.where(number == 0, 0, 1 + number % 2)
+    order = np.lexsort((number, chain, text))
+    key = (text * 3 + chain)[order]
+    sums = np.cumsum(values[order])
+    first = np.searchsorted(key, key)
+    return sums - np.where(first > 0, sums[first - 1], 0), text[order]
+
+
 def _rles(counts: Sequence[str], sizes: npt.ArrayLike) -> list[dict[str, Any]]:
     return [
         {"counts": text.encode(), "size": size} for text, size in zip(counts, np.asarray(sizes).tolist(), strict=True)

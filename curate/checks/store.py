@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from curate.checks.findings import KINDS, STATUSES, Finding, Status, from_table, to_table
 from curate.dataset import Dataset, Transaction, begin, open_dataset
+from curate.dataset.query import quote
 from curate.errors import UsageError
 
 
@@ -39,7 +40,7 @@ def stored_findings(
         if value is not None:
             if value not in known:
                 raise UsageError(f"there is no {column} '{value}'", remedy=f"one of: {', '.join(known)}")
-            conditions.append(f"{column} = '{value}'")
+            conditions.append(f"{column} = {quote(value)}")
     if min_score > 0:
         conditions.append(f"score >= {min_score}")
     found = from_table(dataset.table("findings", where=" AND ".join(conditions) or None))
@@ -60,7 +61,7 @@ def replace_findings(transaction: Transaction, check: str, findings: Sequence[Fi
     Returns:
         The findings as stored, highest score first.
     """
-    before = {finding.id: finding for finding in stored_findings(transaction.base, where=f"check = '{check}'")}
+    before = {finding.id: finding for finding in stored_findings(transaction.base, where=f"check = {quote(check)}")}
     now = [
         replace(
             finding, status=before[finding.id].status if finding.id in before else "open", commit=transaction.number
@@ -69,8 +70,8 @@ def replace_findings(transaction: Transaction, check: str, findings: Sequence[Fi
     ]
     now = list({finding.id: finding for finding in sorted(now, key=lambda finding: finding.score)}.values())
     again = {finding.id for finding in now}
-    kept = [finding for id, finding in before.items() if id not in again and finding.status != "open"]
-    others = transaction.base.table("findings", where=f"check <> '{check}'")
+    kept = [finding for key, finding in before.items() if key not in again and finding.status != "open"]
+    others = transaction.base.table("findings", where=f"check <> {quote(check)}")
     table = to_table([*now, *kept])
     transaction.overwrite("findings", [others, table])
     transaction.count("findings new", len(again - before.keys()))
@@ -112,7 +113,7 @@ def set_status(
 def _resolve(prefixes: Sequence[str], ids: Sequence[str]) -> list[str]:
     resolved = []
     for prefix in prefixes:
-        fitting = [id for id in ids if id.startswith(prefix)]
+        fitting = [known for known in ids if known.startswith(prefix)]
         if len(fitting) != 1:
             raise UsageError(
                 f"{'no finding' if not fitting else f'{len(fitting)} findings'} has an id that begins with '{prefix}'",

@@ -62,25 +62,31 @@ def history(name: NameArgument = None, dataset: OptionalDataset = None, json: Js
     from curate.dataset import open_dataset, read_history
     from curate.report.terminal import print_table
 
+    commits = read_history(open_dataset(_name(name, dataset)).path)
+    if json:
+        print_json_lines(
+            {
+                "commit": commit.number,
+                "time": commit.time,
+                "changes": dict(commit.counts),
+                "restores": commit.restores,
+                "command": commit.command,
+            }
+            for commit in commits
+        )
+        return
     rows = [
         {
             "commit": commit.number,
             "time": commit.time,
-            "changes": dict(commit.counts),
-            "restores": commit.restores,
+            "changes": ", ".join(f"{count:,} {what}" for what, count in commit.counts.items())
+            if commit.restores is None
+            else f"back to {commit.restores}",
             "command": commit.command,
         }
-        for commit in read_history(open_dataset(_name(name, dataset)).path)
+        for commit in commits
     ]
-    if json:
-        print_json_lines(rows)
-        return
-    for row in rows:
-        changes = row.pop("changes")
-        restores = row.pop("restores")
-        counted = ", ".join(f"{count:,} {what}" for what, count in changes.items())
-        row["changes"] = f"back to {restores}" if restores is not None else counted
-    print_table([{key: row[key] for key in ("commit", "time", "changes", "command")} for row in rows], right={"commit"})
+    print_table(rows, right={"commit"})
 
 
 def diff(

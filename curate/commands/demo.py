@@ -12,10 +12,13 @@ from curate.commands.output import note, print_json, progress
 
 
 def demo(
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Name of the dataset to make.", metavar="NAME")] = "parts_v3",
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Name of the dataset to make.", metavar="NAME")
+    ] = "parts_v3",
     images: Annotated[int, typer.Option("--images", help="How many pictures to render.", min=10)] = 400,
     target: Annotated[
-        Path | None, typer.Option("--target", help="Folder for the pictures. Default: beside the datasets.", metavar="DIR")
+        Path | None,
+        typer.Option("--target", help="Folder for the pictures. Default: beside the datasets.", metavar="DIR"),
     ] = None,
     seed: SeedOption = 0,
     json: JsonOption = False,

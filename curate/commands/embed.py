@@ -24,7 +24,7 @@ def embed(
     json: JsonOption = False,
 ) -> None:
     """Embed what is not embedded yet. Interrupted, it goes on where it stopped."""
-    from curate.checks.embeddings import embed_dataset
+    from curate.models.spaces import embed_dataset
 
     with progress("embedding") as report:
         results = embed_dataset(

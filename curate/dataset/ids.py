@@ -85,6 +85,6 @@ def ordinals(groups: Hashes) -> Hashes:
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else np.zeros(0, int)
     lengths = np.diff(np.r_[starts, len(groups)])
     within = np.arange(len(groups)) - np.repeat(starts, lengths)
-    ordinals = np.empty(len(groups), dtype=np.uint64)
-    ordinals[order] = within
-    return ordinals
+    result = np.empty(len(groups), dtype=np.uint64)
+    result[order] = within
+    return result

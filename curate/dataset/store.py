@@ -16,7 +16,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from curate.dataset import tables
 from curate.dataset.commits import Commit, read_commit, read_head, undo_target, write_commit
 from curate.dataset.home import HEAD, dataset_path, exists, move_to_trash, not_found, sweep_removed
 from curate.dataset.schema import ANNOTATIONS, FINDINGS, IMAGES, LINKS
-from curate.errors import DatasetExists, DatasetLocked, UsageError
+from curate.errors import DatasetLocked, UsageError
 from curate.files import sync_tree, write_atomic
 
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {
@@ -126,6 +126,7 @@ class Transaction:
     counts: dict[str, int] = field(default_factory=dict)
     _versions: dict[str, int] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
+    _afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def number(self) -> int:
@@ -156,9 +157,14 @@ class Transaction:
         if version is not None and len(values):
             self._set(table, tables.delete(self._path(table), version, key, values))
 
-    def drop(self, table: str) -> None:
-        """Leave a table out of this and later commits (until it is written again)."""
-        self._versions.pop(table, None)
+    def read(self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """A table's rows as this transaction has them so far; arguments as for `Dataset.scan`."""
+        so_far = replace(self.base, commit=replace(self.base.commit, tables=self._versions))
+        return so_far.table(table, columns=columns, where=where)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Do something once the commit is made: take away files that are needed until then."""
+        self._afterwards.append(action)
 
     def count(self, what: str, number: int) -> None:
         """Add to what the history says was changed: `count('images added', 12)`."""
@@ -174,11 +180,11 @@ class Transaction:
     def _set(self, table: str, version: int) -> None:
         self._versions[table] = version
 
-    def _commit(self) -> Commit | None:
+    def _commit(self) -> None:
         base = self.base.commit
         unchanged = self._versions == base.tables and self.classes == base.classes and self.info == base.info
         if unchanged and base.number:
-            return None
+            return
         sync_tree(self.base.path / "tables", since=self._started - 1)
         commit = Commit(
             number=base.number + 1,
@@ -191,7 +197,6 @@ class Transaction:
             info=self.info,
         )
         write_commit(self.base.path, commit)
-        return commit
 
 
 def open_dataset(name: str, *, commit: int | None = None) -> Dataset:
@@ -235,6 +240,8 @@ def begin(name: str, *, command: str, create: bool = False) -> Iterator[Transact
         )
         yield transaction
         transaction._commit()
+        for action in transaction._afterwards:
+            action()
 
 
 def undo(name: str, *, command: str, to: int | None = None) -> Commit:
@@ -283,18 +290,6 @@ def remove(name: str) -> None:
         hidden = move_to_trash(path)
     shutil.rmtree(hidden, ignore_errors=True)
     sweep_removed()
-
-
-def require_new(name: str) -> None:
-    """Check that a name is free.
-
-    Raises:
-        DatasetExists: It is not.
-    """
-    if exists(name):
-        raise DatasetExists(
-            f"there is already a dataset named '{name}'", remedy=f"choose another name, or 'curate rm {name}' first"
-        )
 
 
 def table_path(folder: Path, table: str) -> Path:

@@ -243,7 +243,7 @@ def bearing(rng: np.random.Generator) -> Part:
             turned = (np.arctan2(v, u) * (balls / (2 * np.pi))) % 1.0 - 0.5
             turned = turned * (2 * np.pi / balls)
             along, across = r * np.cos(turned) - middle, r * np.sin(turned)
-            dome = np.square(ball) - np.square(along) - np.square(across)
+            dome = ball * ball - np.square(along) - np.square(across)
             on_ball = _step(dome, 0.006)
             cage = _step(0.42 * ball - np.abs(r - middle), 0.03) * (1 - on_ball) * in_race
             height = height + on_ball * (np.sqrt(np.maximum(dome, 0)) * 0.85 - 0.02) - 0.10 * in_race * (1 - on_ball)
@@ -292,7 +292,7 @@ def _rounded(edge: Field, width: float) -> Field:
 
 
 def _cylinder(v: Field, radius: Field | float) -> Field:
-    out: Field = np.sqrt(np.maximum(np.square(radius) - v * v, 0))
+    out: Field = np.sqrt(np.maximum(radius * radius - v * v, 0))
     return out
 
 

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from curate.demo.defects import Defect, sample_defect
 from curate.demo.parts import PART_TYPES, Part, sample_part
-from curate.demo.shading import LIGHTINGS, MATERIALS, Field, Lighting, noise, sample_lighting
+from curate.demo.shading import LIGHTINGS, MATERIALS, Field, Lighting, sample_lighting
 from curate.demo.sprites import Finish, Mask, Pose, Sprite, draw_part
 from curate.demo.surfaces import SURFACES, sample_surface
 from curate.imaging import Pixels
@@ -374,9 +374,9 @@ def _expose(
     sigma = camera.blur if trouble != "blurry" else rng.uniform(4.0, 6.0)
     light = cv2.GaussianBlur(canvas, (0, 0), sigma) * (gain * exposure)[..., None]
     light *= np.asarray(camera.white, np.float32)
-    # A filmic shoulder, then the sRGB gamma, close enough.
-    light = np.maximum(light, 0)
-    tone = np.power(light * (1 + 0.10 * light) / (1 + 0.55 * light), np.float32(1 / 2.2)) * np.float32(255 * 1.10)
-    tone += rng.standard_normal(tone.shape, dtype=np.float32) * np.float32(camera.noise)
+    # A filmic shoulder, then a gamma of 2.
+    np.maximum(light, 0, out=light)
+    tone = np.sqrt(light * (1 + 0.10 * light) / (1 + 0.55 * light)) * np.float32(255 * 1.12)
+    tone += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(camera.noise)
     out: Pixels = np.clip(tone + 0.5, 0, 255).astype(np.uint8)
     return out

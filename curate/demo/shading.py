@@ -49,7 +49,7 @@ MATERIALS: Final = {
     "polished": Material((0.70, 0.70, 0.71), 0.95, 0.20),
     "cast": Material((0.36, 0.35, 0.34), 0.60, 0.55, "cast", rusts=True),
     "brass": Material((0.72, 0.50, 0.17), 0.88, 0.30),
-    "blackened": Material((0.060, 0.058, 0.060), 0.55, 0.42, rusts=True),
+    "blackened": Material((0.085, 0.083, 0.086), 0.70, 0.38, rusts=True),
     "galvanised": Material((0.52, 0.55, 0.58), 0.70, 0.50, "spangle"),
     "rubber": Material((0.022, 0.022, 0.025), 0.05, 0.60),
     "rubber_red": Material((0.28, 0.05, 0.03), 0.05, 0.55),
@@ -88,7 +88,7 @@ class Lighting:
 # name: elevation and azimuth of the key lamp in degrees (azimuth 0 is from the right, 90 from below), key, sky, ring,
 # shadow, blur, slope, vignette
 _SETUPS: Final[dict[str, tuple[float, float, RGB, RGB, float, float, float, tuple[float, float], float]]] = {
-    "ring": (72, 250, (0.75, 0.77, 0.80), (0.62, 0.64, 0.66), 1.0, 0.42, 0.9, (0.0, 0.0), 0.22),
+    "ring": (72, 250, (0.58, 0.59, 0.60), (0.50, 0.51, 0.52), 0.9, 0.42, 0.9, (0.0, 0.0), 0.22),
     "side-left": (30, 180, (1.55, 1.50, 1.42), (0.30, 0.31, 0.34), 0.0, 0.72, 0.25, (-0.28, 0.0), 0.12),
     "backlight-warm": (24, 278, (1.60, 1.18, 0.72), (0.36, 0.30, 0.24), 0.0, 0.66, 0.35, (0.0, -0.30), 0.15),
     "dim": (55, 215, (0.34, 0.38, 0.46), (0.17, 0.19, 0.23), 0.0, 0.50, 0.7, (0.1, 0.1), 0.45),
@@ -133,23 +133,28 @@ def shade(
     """
     nz = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
     nx, ny = -slope_x * nz, -slope_y * nz
-    rx, ry, rz = 2 * nz * nx, 2 * nz * ny, 2 * nz * nz - 1
     lx, ly, lz = lighting.key
     amplitude, fx, fy, phase = lighting.bands
 
-    sharpness = 1.2 / np.square(roughness)
-    mirrored_key = np.exp(sharpness * (rx * lx + ry * ly + rz * lz - 1)) * (0.9 + 0.12 * sharpness)
-    mirrored_sky = 0.72 + 0.34 * rz + amplitude * np.sin(fx * rx + fy * ry + phase)
-    if lighting.ring:
-        mirrored_sky += lighting.ring * np.exp(-np.square((rz - 0.62) * 5.0))
-    matt_key = np.maximum(nx * lx + ny * ly + nz * lz, 0)
-    matt_sky = 0.6 + 0.4 * nz
-
-    key = metal * (0.55 * mirrored_key + 0.45 * matt_key) + (1 - metal) * matt_key
-    sky = metal * mirrored_sky + (1 - metal) * matt_sky
-    gloss = ((1 - metal) * 0.03 * mirrored_key)[..., None]
-    light = np.asarray(lighting.key_color, np.float32)
-    out: Field = color * (key[..., None] * light + sky[..., None] * np.asarray(lighting.sky, np.float32)) + gloss * light
+    # The reflected ray is 2 (n . z) n - z.
+    twice = 2 * nz
+    rx, ry, rz = twice * nx, twice * ny, twice * nz - 1
+    towards_key = nx * lx + ny * ly + nz * lz
+    sharpness = 1.2 / (roughness * roughness)
+    mirrored_key = np.exp(sharpness * (twice * towards_key - (1 + lz))) * (0.9 + 0.12 * sharpness)
+    key, sky = np.maximum(towards_key, 0), 0.6 + 0.4 * nz
+    gloss = mirrored_key * (0.03 * (1 - metal))
+    if np.max(metal) > 0:
+        mirrored_sky = 0.72 + 0.34 * rz + amplitude * np.sin(fx * rx + fy * ry + phase)
+        if lighting.ring:
+            mirrored_sky += lighting.ring * np.exp(-np.square((rz - 0.62) * 5.0))
+        key = key + metal * 0.55 * (mirrored_key - key)
+        sky = sky + metal * (mirrored_sky - sky)
+    channels = [
+        color[..., c] * (key * lighting.key_color[c] + sky * lighting.sky[c]) + gloss * lighting.key_color[c]
+        for c in range(3)
+    ]
+    out: Field = cv2.merge(channels)
     return out
 
 

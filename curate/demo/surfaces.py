@@ -40,7 +40,7 @@ def conveyor(rng: np.random.Generator) -> Surface:
         pixels = (tone * (1 - on_rail))[..., None] * color
         pixels += (on_rail * (0.5 + 0.05 * streaks))[..., None] * np.float32(1)
         gap = 1 - 0.8 * np.exp(-np.square((edge - rail - 3) / 2.5)) * (rail > 0)
-        return shade(slope_x, slope_y, pixels * gap[..., None], 0.05 + 0.75 * on_rail, 0.55, lighting)
+        return shade(slope_x, slope_y, pixels * gap[..., None], 0.8 * on_rail if rail else 0.0, 0.55, lighting)
 
     return surface
 
@@ -68,7 +68,7 @@ def bench(rng: np.random.Generator) -> Surface:
             bent = across + 5 * noise(along / 120 + offset, across / 60 + board * 17, octave=1)
             fibres = noise(along / 40 + board * 31, bent / 1.6 + offset)
             growth = np.sin(bent / 4.5 + 2.5 * noise(along / 150, bent / 30 + offset + board * 9))
-            seam = np.exp(-np.square((across / plank - board - 0.5) / 0.008 - 0.0) * 1.0)
+            seam = np.exp(-np.square((across / plank - board - 0.5) / 0.008))
             tone = tone * (1 + 0.10 * fibres + 0.13 * growth) * (1 - 0.75 * seam)
             relief = 0.12 * fibres - 1.5 * seam
         else:
@@ -77,7 +77,7 @@ def bench(rng: np.random.Generator) -> Surface:
             tone = tone * (1 + (0.12 if kind == "steel" else 0.02) * lines + 0.9 * nicks)
             relief = 0.10 * noise(x / 2.2 + offset, y / 2.2) + 0.15 * stains
         slope_x, slope_y = slopes(relief)
-        return shade(slope_x, slope_y, tone[..., None] * color, 0.55 if kind == "steel" else 0.03, 0.6, lighting)
+        return shade(slope_x, slope_y, tone[..., None] * color, 0.55 if kind == "steel" else 0.0, 0.6, lighting)
 
     return surface
 

@@ -6,14 +6,15 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from curate.engine.stage import Failure, Item, Prepared, Rows, Stage
 from curate.errors import ImageError
-from curate.imaging import crop, load_pixels, read_header
+from curate.imaging import ImageHeader, crop, load_pixels, read_header
 
 DEFAULT_BATCH = 64
 """Rows per call of the stage: enough to keep matrix products busy, small enough to hold in cache."""
@@ -34,8 +35,8 @@ def run_local(
 ) -> Iterator[Rows]:
     """Run a stage over images.
 
-    Memory stays flat: at most one batch and a few items per thread are decoded ahead. An image that cannot be read stops
-    nothing; it is reported and left out. Closing the iterator (or Ctrl-C in it) drops what is queued and waits only for
+    Memory stays flat: at most one batch and a few items per thread are decoded ahead. An image that cannot be read, or a
+    box that lies outside, stops nothing; it is reported and left out. Closing the iterator (or Ctrl-C in it) drops what is queued and waits only for
     the images that are being decoded at that moment.
 
     Args:
@@ -43,7 +44,7 @@ def run_local(
         items: Images; taken from lazily. An image is decoded once for all its boxes.
         threads: Decoding threads; None for one per core.
         batch_size: Rows per call of the stage; the last batch may be smaller.
-        on_error: Called in the caller's thread with each item that could not be read, in order.
+        on_error: Called in the caller's thread with each failure, in order.
 
     Yields:
         One `Rows` per batch, in the order of the items.
@@ -51,18 +52,26 @@ def run_local(
     threads = default_threads() if threads is None else max(1, threads)
     numbers: list[tuple[int, int]] = []
     batch: list[Prepared] = []
-    for number, item, prepared in _decoded(stage, items, threads, ahead=batch_size + 2 * threads):
-        if isinstance(prepared, ImageError):
-            if on_error is not None:
-                on_error(Failure(number, item.path, prepared))
+    for item, parts in enumerate(_decoded(stage, items, threads, ahead=batch_size + 2 * threads)):
+        if isinstance(parts, ImageError):
+            _report(on_error, Failure(item, None, parts))
             continue
-        numbers += [(number, box) for box in range(len(prepared))]
-        batch += prepared
-        while len(batch) >= batch_size:
-            yield _run(stage, numbers[:batch_size], batch[:batch_size])
-            del numbers[:batch_size], batch[:batch_size]
+        for box, part in enumerate(parts):
+            if isinstance(part, ImageError):
+                _report(on_error, Failure(item, box, part))
+                continue
+            numbers.append((item, box))
+            batch.append(part)
+            if len(batch) == batch_size:
+                yield _run(stage, numbers, batch)
+                numbers, batch = [], []
     if batch:
         yield _run(stage, numbers, batch)
+
+
+def _report(on_error: Callable[[Failure], None] | None, failure: Failure) -> None:
+    if on_error is not None:
+        on_error(failure)
 
 
 def _run(stage: Stage[Prepared], numbers: Sequence[tuple[int, int]], batch: Sequence[Prepared]) -> Rows:
@@ -72,44 +81,62 @@ def _run(stage: Stage[Prepared], numbers: Sequence[tuple[int, int]], batch: Sequ
 
 def _decoded(
     stage: Stage[Prepared], items: Iterable[Item], threads: int, ahead: int
-) -> Iterator[tuple[int, Item, list[Prepared] | ImageError]]:
-    """Items with what `Stage.prepare` made of them, or why not, in order, `ahead` of them being worked on."""
-    source = enumerate(items)
-    queue: deque[tuple[int, Item, Future[list[Prepared] | ImageError]]] = deque()
+) -> Iterator[list[Prepared | ImageError] | ImageError]:
+    """What `Stage.prepare` made of each item, or why not, in order; `ahead` items are being worked on."""
+    source = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        for number, item in islice(source, ahead):
-            queue.append((number, item, pool.submit(_decode, stage, item)))
+        queue = deque(pool.submit(_decode, stage, item) for item in islice(source, ahead))
         while queue:
-            number, item, future = queue.popleft()
-            result = future.result()
-            for following, next_item in islice(source, 1):
-                queue.append((following, next_item, pool.submit(_decode, stage, next_item)))
-            yield number, item, result
+            result = queue.popleft().result()
+            queue.extend(pool.submit(_decode, stage, item) for item in islice(source, 1))
+            yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode(stage: Stage[Prepared], item: Item) -> list[Prepared] | ImageError:
+def _decode(stage: Stage[Prepared], item: Item) -> list[Prepared | ImageError] | ImageError:
     """Everything wanted of one image file. Runs in a decoding thread."""
     try:
         if item.boxes is None:
             return [stage.prepare(load_pixels(item.path, shortest_side=stage.input_size))]
-        if not item.boxes:
-            return []
-        return [stage.prepare(pixels) for pixels in _crops(item, item.boxes, stage.input_size, stage.margin)]
+        return _decode_boxes(stage, item.path, item.boxes)
     except ImageError as error:
         return error
 
 
-def _crops(item: Item, boxes: Sequence[Sequence[float]], input_size: int | None, margin: float) -> Iterator[np.ndarray]:
+def _decode_boxes(
+    stage: Stage[Prepared], path: str | Path, boxes: Sequence[Sequence[float]]
+) -> list[Prepared | ImageError]:
     """Cut the boxes out of one decoding, at a scale that leaves the smallest of them enough pixels."""
-    header = read_header(item.path)
+    header = read_header(path)
+    faults = [_fault(box, header) for box in boxes]
+    possible = [box for box, fault in zip(boxes, faults, strict=True) if fault is None]
+    if not possible:
+        return [_impossible(path, box, fault) for box, fault in zip(boxes, faults, strict=True) if fault is not None]
     shortest_side = None
-    if input_size is not None:
-        smallest = min(min(w, h) + 2 * margin * max(w, h) for _, _, w, h in boxes)
-        shortest_side = math.ceil(min(header.width, header.height) * input_size / max(smallest, 1.0))
-    pixels = load_pixels(item.path, shortest_side=shortest_side)
-    across, down = pixels.shape[1] / header.width, pixels.shape[0] / header.height
-    for x, y, w, h in boxes:
-        yield crop(pixels, [x * across, y * down, w * across, h * down], margin=margin)
+    if stage.input_size is not None:
+        smallest = min(min(w, h) + 2 * stage.margin * max(w, h) for _, _, w, h in possible)
+        shortest_side = math.ceil(min(header.width, header.height) * stage.input_size / max(smallest, 1.0))
+    pixels = load_pixels(path, shortest_side=shortest_side)
+    scale = np.tile([pixels.shape[1] / header.width, pixels.shape[0] / header.height], 2)
+    return [
+        stage.prepare(crop(pixels, scale * box, margin=stage.margin)) if fault is None else _impossible(path, box, fault)
+        for box, fault in zip(boxes, faults, strict=True)
+    ]
+
+
+def _fault(box: Sequence[float], image: ImageHeader) -> str | None:
+    """Why a box holds no pixel of its image, or None if it does."""
+    x, y, w, h = box
+    if not all(map(math.isfinite, box)):
+        return "has a coordinate that is not a number"
+    if w <= 0 or h <= 0:
+        return "has no area"
+    if x >= image.width or y >= image.height or x + w <= 0 or y + h <= 0:
+        return f"lies outside the image of {image.width} x {image.height} pixels"
+    return None
+
+
+def _impossible(path: str | Path, box: Sequence[float], fault: str) -> ImageError:
+    return ImageError(f"the box {[float(value) for value in box]} {fault}", where=path, remedy="mend or delete the box")

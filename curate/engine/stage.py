@@ -67,14 +67,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that could not be read. It has no rows.
+    """An image that cannot be read, or a box that cannot be cut out of it. It has no rows.
 
     Attributes:
         item: Number of the item, counted from 0.
-        path: Its file.
-        error: Why.
+        box: Number of the box within it; None if the whole image cannot be read, so that no box has a row.
+        error: Which file, and why.
     """
 
     item: int
-    path: str | Path
+    box: int | None
     error: ImageError

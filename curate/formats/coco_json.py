@@ -30,7 +30,9 @@ _SPACE = re.compile(rb"\s*")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
 _STRUCTURE = bytes(
-    {ord('"'): _QUOTE, ord("["): _OPEN, ord("{"): _OPEN, ord("]"): _CLOSE, ord("}"): _CLOSE, ord(","): _COMMA}.get(byte, 0)
+    {ord('"'): _QUOTE, ord("["): _OPEN, ord("{"): _OPEN, ord("]"): _CLOSE, ord("}"): _CLOSE, ord(","): _COMMA}.get(
+        byte, 0
+    )
     for byte in range(256)
 )
 

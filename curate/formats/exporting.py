@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.dataset.query import in_layer
 from curate.dataset.store import Dataset, open_dataset
 from curate.errors import InputError, UsageError
 from curate.formats.base import Export, WriteOptions
@@ -69,8 +70,7 @@ def export_dataset(
 
 def _select(dataset: Dataset, layer: str, where: str | None) -> Export:
     images = dataset.table("images", where=where)
-    quoted = layer.replace("'", "''")
-    annotations = dataset.table("annotations", where=f"layer = '{quoted}'")
+    annotations = dataset.table("annotations", where=in_layer(layer))
     if annotations.num_rows == 0 and layer != GROUND_TRUTH:
         layers = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
         raise UsageError(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset.ids import from_ids
+from curate.dataset.query import in_layer
 from curate.dataset.rows import compare
 from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH
 from curate.dataset.store import Dataset, Transaction, begin, open_dataset
@@ -172,15 +173,14 @@ def _store_classes(transaction: Transaction, records: Records, losses: LossRepor
 
 
 def _store_annotations(transaction: Transaction, records: Records, layer: str, losses: LossReport) -> None:
-    layer_filter = f"layer = '{layer.replace(chr(39), chr(39) * 2)}'"
     counter = _Counter(records.annotations)
-    if transaction.base.count("annotations", where=layer_filter) == 0:
+    if transaction.base.count("annotations", where=in_layer(layer)) == 0:
         first = next(iter(counter), None)
         if first is not None:
             transaction.append("annotations", _chain(first, counter))
         transaction.count("annotations added", counter.rows)
     else:
-        _update_annotations(transaction, records, counter, layer_filter)
+        _update_annotations(transaction, records, counter, in_layer(layer))
     losses.carried("annotations", counter.rows)
 
 

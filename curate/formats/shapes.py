@@ -1,7 +1,6 @@
 """Shapes as the file formats draw them: corners of rotated boxes, outlines of masks, polygons of several parts.
 
-Corners are [x0, y0, x1, y1, x2, y2, x3, y3] in pixels. A rotated box is [centre x, centre y, width, height, degrees
-clockwise], as in `curate.dataset.schema`.
+Everything is in pixels; a rotated box is [centre x, centre y, width, height, degrees clockwise].
 """
 
 from __future__ import annotations
@@ -12,34 +11,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from curate.geometry import rotated_box_corners
+
 Floats = npt.NDArray[np.float64]
 
 _PIXELS: Final = 1.0
 _PART_OF_DIAGONAL: Final = 0.01
 
 
-def rotated_box_corners(rotated: Floats) -> Floats:
-    """Corners of rotated boxes, clockwise from the one that is top left before turning.
-
-    Args:
-        rotated: Shape (n, 5).
-
-    Returns:
-        Shape (n, 8).
-    """
-    angle = np.deg2rad(rotated[:, 4])
-    right = np.stack([np.cos(angle), np.sin(angle)], axis=1) * rotated[:, 2:3] / 2
-    down = np.stack([-np.sin(angle), np.cos(angle)], axis=1) * rotated[:, 3:4] / 2
-    centre = rotated[:, :2]
-    corners = [centre - right - down, centre + right - down, centre + right + down, centre - right + down]
-    return np.concatenate(corners, axis=1)
-
-
 def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The inverse of `rotated_box_corners`, for corners that run either way round.
+    """The inverse of `curate.geometry.rotated_box_corners`, for corners that run either way round.
 
     Args:
-        corners: Shape (n, 8).
+        corners: Shape (n, 8): [x0, y0, x1, y1, x2, y2, x3, y3].
 
     Returns:
         Rotated boxes of shape (n, 5), and whether each four corners are those of a rectangle, within a pixel or a
@@ -62,7 +46,7 @@ def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, npt.NDArray[np.bo
     # A box without width has no direction of its own: take it from the other side.
     thin = rotated[:, 2] == 0
     rotated[thin, 4] = np.rad2deg(np.arctan2(-down[thin, 0], down[thin, 1]))
-    error = np.abs(rotated_box_corners(rotated).reshape(-1, 4, 2) - points).max(axis=(1, 2))
+    error = np.abs(rotated_box_corners(rotated) - points).max(axis=(1, 2))
     tolerance = np.maximum(_PIXELS, _PART_OF_DIAGONAL * np.linalg.norm(points[:, 2] - points[:, 0], axis=1))
     is_rectangle = error <= tolerance
     for row in np.flatnonzero(~is_rectangle):
@@ -99,17 +83,19 @@ def outline_mask(rle: str, size: Sequence[int]) -> tuple[list[list[float]], bool
     import cv2
     from pycocotools import mask as coco_mask
 
-    mask = coco_mask.decode({"size": list(size), "counts": rle.encode()})
+    encoded = {"size": list(size), "counts": rle.encode()}
+    left, top, width, height = (int(side) for side in coco_mask.toBbox(encoded))
+    mask = coco_mask.decode(encoded)[top : top + height, left : left + width]
+    if mask.size == 0:
+        return [], False
     # Outlines run through the centres of border pixels: drawn four times as large, what that cuts off is an eighth of a
     # pixel, and single pixels keep an area.
     scale = 4
     large = np.kron(mask, np.ones((scale, scale), dtype=np.uint8))
     contours, hierarchy = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    if hierarchy is None:
-        return [], False
     parents = hierarchy[0][:, 3]
     outer = [contour for contour, parent in zip(contours, parents, strict=True) if parent < 0 and len(contour) > 2]
-    outlines = [((contour[:, 0, :] + 0.5) / scale).astype(np.float64).ravel().tolist() for contour in outer]
+    outlines = [((contour[:, 0, :] + 0.5) / scale + [left, top]).ravel().tolist() for contour in outer]
     return outlines, bool((parents >= 0).any())
 
 

@@ -31,7 +31,9 @@ def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
     if limit > 0:
         print_table([_row(finding) for finding in findings[:limit]], right={"score"})
     if len(findings) > limit:
-        console().print(f"... and {len(findings) - limit:,} more: -n {min(len(findings), 10 * max(limit, 1))}, or --json for all")
+        console().print(
+            f"... and {len(findings) - limit:,} more: -n {min(len(findings), 10 * max(limit, 1))}, or --json for all"
+        )
 
 
 def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
@@ -43,7 +45,12 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
     if mistakes.confusions:
         out.print()
         rows = [
-            {"given": pair.given, "probably": pair.suggested, "flagged": pair.flagged, "expected_wrong": f"{pair.expected:.1f}"}
+            {
+                "given": pair.given,
+                "probably": pair.suggested,
+                "flagged": pair.flagged,
+                "expected_wrong": f"{pair.expected:.1f}",
+            }
             for pair in mistakes.confusions[:10]
         ]
         print_table(rows, right={"flagged", "expected_wrong"}, title="Classes confused")

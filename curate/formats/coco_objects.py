@@ -1,0 +1,198 @@
+"""The objects of a COCO file as typed structs: decoded at once where they are well-formed, mended one by one where not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from curate.formats.coco_json import NOTHING, ObjectDecoder, elements
+from curate.formats.losses import LossReport
+
+Id = int | str
+"""As a file gives it; texts that are plain numbers count as numbers (`same_id`)."""
+
+
+class ImageObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An entry of ``images``."""
+
+    id: Id | None = None
+    file_name: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class AnnotationObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An entry of ``annotations``, or of a results file."""
+
+    id: Id | None = None
+    image_id: Id | None = None
+    category_id: Id | None = None
+    bbox: list[float] | None = None
+    segmentation: msgspec.Raw = NOTHING
+    area: float | None = None
+    iscrowd: int | bool | None = None
+    keypoints: list[float] | None = None
+    num_keypoints: msgspec.Raw = NOTHING  # follows from keypoints
+    score: float | None = None
+    attributes: msgspec.Raw = NOTHING
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+_Mend = Callable[[dict[str, Any], str, LossReport], dict[str, Any] | None]
+
+
+def decode_images(
+    decoder: ObjectDecoder[ImageObject], piece: bytes, first: int, source: str, losses: LossReport
+) -> tuple[list[ImageObject], int]:
+    """Decode a piece of ``images``; see `decode_annotations`."""
+    try:
+        items = decoder.decode(piece)
+        if all((item.width or 1) > 0 and (item.height or 1) > 0 for item in items):
+            return items, len(items)
+    except msgspec.DecodeError:
+        pass
+    return _mended(decoder, piece, first, source, "image", _mend_image, losses)
+
+
+def decode_annotations(
+    decoder: ObjectDecoder[AnnotationObject], piece: bytes, first: int, source: str, losses: LossReport
+) -> tuple[list[AnnotationObject], int]:
+    """Decode a piece of ``annotations``.
+
+    Args:
+        decoder: Remembers the keys it has met.
+        piece: JSON array of objects.
+        first: How many elements of the array stand before this piece.
+        source: The file's name for the loss report.
+        losses: Gets what could not be read as it is.
+
+    Returns:
+        The objects that can be read, and how many elements the piece has. Every `bbox` is None, empty or four finite numbers.
+    """
+    try:
+        items = decoder.decode(piece)
+        if {len(item.bbox) for item in items if item.bbox} <= {4}:
+            return items, len(items)
+    except msgspec.DecodeError:
+        pass
+    return _mended(decoder, piece, first, source, "annotation", _mend_annotation, losses)
+
+
+def same_id(value: Id | None) -> Id | None:
+    """An id in the form in which ids are compared: the text "12" is the number 12, other texts are themselves."""
+    if isinstance(value, str) and value.removeprefix("-").isdecimal() and str(int(value)) == value:
+        return int(value)
+    return value
+
+
+def _mended(
+    decoder: ObjectDecoder[S], piece: bytes, first: int, source: str, what: str, mend: _Mend, losses: LossReport
+) -> tuple[list[S], int]:
+    """Decode element by element with Python's more tolerant reader, and mend what has the wrong type."""
+    objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    texts = list(elements(piece))
+    for number, text in enumerate(texts, start=first):
+        content = json.loads(text, strict=False)
+        if not isinstance(content, dict):
+            losses.dropped(f"{what}s", "not a JSON object", f"{source}: {what} at index {number}")
+            continue
+        name = f"{what} {content['id']}" if isinstance(content.get("id"), int | str) else f"{what} at index {number}"
+        fields = mend(content, f"{source}: {name}", losses)
+        if fields is not None:
+            objects.append((fields, content))
+    own = {info.encode_name for info in msgspec.structs.fields(decoder.base)}
+    decoder.learn({key: None for _, content in objects for key in content if key not in own})
+    items = [
+        decoder.build(fields, {key: to_json(value) for key, value in content.items() if key not in own})
+        for fields, content in objects
+    ]
+    return items, len(texts)
+
+
+def to_json(value: Any) -> bytes:
+    """A value as JSON text; NaN and infinity, which JSON does not have, become null."""
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: stays escaped
+        return json.dumps(value).encode()
+
+
+def clean_text(value: str) -> str:
+    """Text that can be stored as UTF-8: half surrogate pairs become question marks."""
+    return value.encode("utf-8", "replace").decode()
+
+
+def _mend_image(content: dict[str, Any], place: str, losses: LossReport) -> dict[str, Any] | None:
+    name = content.get("file_name")
+    if not isinstance(name, str) or not name.strip():
+        losses.dropped("images", "no file_name", place)
+        return None
+    sides = {key: _natural(content.get(key)) for key in ("width", "height")}
+    if any(content.get(key) is not None and side is None for key, side in sides.items()):
+        losses.converted("images", "width or height is not a positive whole number and was left out", place)
+    return {"id": _id(content, "id", place, losses), "file_name": clean_text(name), **sides}
+
+
+def _mend_annotation(content: dict[str, Any], place: str, losses: LossReport) -> dict[str, Any] | None:
+    bbox, keypoints = content.get("bbox"), content.get("keypoints")
+    segmentation = content.get("segmentation")
+    if bbox in (None, []):
+        bbox = None
+    elif not (_numbers(bbox) and len(bbox) == 4):
+        if not segmentation:
+            losses.dropped("annotations", "bbox is not four finite numbers", place)
+            return None
+        losses.converted("annotations", "bbox is not four finite numbers; taken from the segmentation", place)
+        bbox = None
+    if keypoints in (None, []):
+        keypoints = None
+    elif not _numbers(keypoints):
+        losses.dropped("keypoints", "not finite numbers", place)
+        keypoints = None
+    numbers = {}
+    for key in ("area", "score"):
+        numbers[key] = float(content[key]) if _numbers([content.get(key)]) else None
+        if content.get(key) is not None and numbers[key] is None:
+            losses.converted("annotations", f"{key} is not a finite number and was left out", place)
+    crowd = content.get("iscrowd")
+    if crowd is not None and crowd not in (0, 1):
+        losses.converted("annotations", "iscrowd is neither 0 nor 1 and was left out", place)
+        crowd = None
+    raw = {
+        key: msgspec.Raw(to_json(content[key]))
+        for key in ("segmentation", "attributes")
+        if content.get(key) is not None
+    }
+    ids = {key: _id(content, key, place, losses) for key in ("id", "image_id", "category_id")}
+    crowd = None if crowd is None else bool(crowd)
+    return {**ids, **raw, **numbers, "bbox": bbox, "keypoints": keypoints, "iscrowd": crowd}
+
+
+def _id(content: dict[str, Any], key: str, place: str, losses: LossReport) -> Id | None:
+    value = content.get(key)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        return clean_text(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    losses.converted("ids", f"{key} is neither a whole number nor text and was left out", place)
+    return None
+
+
+def _natural(value: Any) -> int | None:
+    """A positive whole number, also where it is written as 640.0; else None."""
+    if not _numbers([value]) or value <= 0 or value != int(value) or value >= 2**31:
+        return None
+    return int(value)
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
+        for value in values
+    )

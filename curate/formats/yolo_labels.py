@@ -1,0 +1,240 @@
+"""Lines of YOLO label files as arrays, and arrays as lines.
+
+A line is a class number and coordinates as parts of the image's width and height (Ultralytics' dataset documentation):
+
+    class cx cy w h                             a box
+    class x y x y x y ...                       a polygon, three points or more
+    class x y x y x y x y                       the four corners of an oriented box (OBB): the same as a four-point polygon
+    class cx cy w h  x y [v]  x y [v] ...       a box with keypoints (pose)
+
+Predictions have a confidence at the end. DOTA's lines (eight pixel coordinates, a class name, a difficulty), which
+Roboflow's YOLOv5-OBB export puts into 'labelTxt', are read too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.formats.columns import offsets
+from curate.formats.files import Ints, decode_text
+from curate.formats.losses import LossReport
+
+Floats = npt.NDArray[np.float64]
+
+_FILES_AT_ONCE: Final = 4096
+_NUMBER: Final = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+_MAX_CLASS: Final = 1_000_000
+_DOTA: Final = re.compile(r"((?:[-+.\deE]+\s+){8})(\S+?)(?:\s+(\d+))?$")
+_DOTA_HEADERS: Final = ("imagesource:", "gsd:")
+_DECIMALS: Final = 12
+
+
+@dataclass(frozen=True)
+class Lines:
+    """n lines of label files.
+
+    Attributes:
+        image: Which image each belongs to, shape (n,).
+        number: Line number in its file, from 1, shape (n,).
+        classes: Class number, shape (n,).
+        start: Where its coordinates start in `values`, shape (n,).
+        length: How many there are, shape (n,).
+        values: Coordinates of all lines.
+    """
+
+    image: Ints
+    number: Ints
+    classes: Ints
+    start: Ints
+    length: Ints
+    values: Floats
+
+
+@dataclass
+class ClassNumbers:
+    """Class names by number; grows when a DOTA line brings a new name."""
+
+    names: dict[int, str]
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        """The number of a name."""
+        if not self._numbers:
+            self._numbers = {known: number for number, known in self.names.items()}
+        if name not in self._numbers:
+            self._numbers[name] = max(self.names, default=-1) + 1
+            self.names[self._numbers[name]] = name
+        return self._numbers[name]
+
+
+def read_lines(
+    paths: Sequence[Path | None],
+    places: Sequence[str],
+    sizes: npt.NDArray[np.int64],
+    classes: ClassNumbers,
+    losses: LossReport,
+) -> Lines:
+    """Read label files.
+
+    Args:
+        paths: The label file of each image; None for an image without one.
+        places: What to call each file in the report.
+        sizes: Width and height of each image, shape (n, 2); DOTA's pixels are divided by it.
+        classes: Gets the class names that DOTA lines bring.
+        losses: Malformed lines are dropped.
+    """
+    pieces = []
+    present = [row for row, path in enumerate(paths) if path is not None]
+    for first in range(0, len(present), _FILES_AT_ONCE):
+        pieces.append(_read_files(present[first : first + _FILES_AT_ONCE], paths, places, sizes, classes, losses))
+    return _concatenate(pieces)
+
+
+def format_lines(classes: Ints, values: Floats, lengths: Ints) -> pa.Array:
+    """The lines of label files: n texts without line ends.
+
+    Args:
+        classes: Class numbers, shape (n,).
+        values: Coordinates of all lines one after another, parts of the image's size; written with up to 12 decimals,
+            which is a millionth of a pixel on any image there is.
+        lengths: How many belong to each line, shape (n,).
+    """
+    # + 0.0 turns -0.0 into 0.0.
+    coordinates = pa.array(np.round(values, _DECIMALS) + 0.0).cast(pa.string())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets(lengths), coordinates), " ")
+    return pc.binary_join_element_wise(pa.array(classes).cast(pa.string()), joined, " ")
+
+
+def _read_files(
+    rows: Sequence[int],
+    paths: Sequence[Path | None],
+    places: Sequence[str],
+    sizes: npt.NDArray[np.int64],
+    classes: ClassNumbers,
+    losses: LossReport,
+) -> Lines:
+    texts: list[str] = []
+    counts = np.zeros(len(rows), dtype=np.int64)
+    for at, row in enumerate(rows):
+        lines = _split_lines(paths[row], places[row], losses)
+        counts[at] = len(lines)
+        texts.extend(lines)
+    image = np.repeat(np.asarray(rows, dtype=np.int64), counts)
+    number = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    trimmed = pc.utf8_trim_whitespace(pa.array(texts, pa.string()))
+    filled = np.flatnonzero(np.asarray(pc.not_equal(trimmed, "")))
+    trimmed, image, number = trimmed.take(pa.array(filled)), image[filled], number[filled]
+    split = pc.utf8_split_whitespace(trimmed)
+    starts = np.asarray(split.offsets)[:-1].astype(np.int64)
+    lengths = np.diff(np.asarray(split.offsets)).astype(np.int64)
+    values = _numbers(split.flatten())
+    good = _good_lines(values, starts, lengths)
+    numbers = np.zeros(len(starts), dtype=np.int64)
+    numbers[good] = values[starts[good]].astype(np.int64)
+    lines = Lines(image[good], number[good], numbers[good], starts[good] + 1, lengths[good] - 1, values)
+    bad = np.flatnonzero(~good)
+    if len(bad) == 0:
+        return lines
+    dota = _dota_lines(
+        trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], places, sizes, classes, losses
+    )
+    return _concatenate([lines, dota])
+
+
+def _split_lines(path: Path | None, place: str, losses: LossReport) -> list[str]:
+    assert path is not None
+    try:
+        return decode_text(path.read_bytes()).split("\n")
+    except OSError as error:
+        losses.dropped("annotations", f"the label file cannot be read: {error.strerror}", place)
+        return []
+
+
+def _numbers(words: pa.Array) -> Floats:
+    """Words as numbers; NaN where they are not."""
+    values = np.full(len(words), np.nan)
+    numeric = pc.match_substring_regex(words, _NUMBER)
+    plain = pc.replace_substring_regex(words.filter(numeric), r"^\+", "")
+    values[np.asarray(numeric)] = np.asarray(plain.cast(pa.float64()))
+    return values
+
+
+def _good_lines(values: Floats, starts: Ints, lengths: Ints) -> npt.NDArray[np.bool_]:
+    if len(starts) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    finite = np.logical_and.reduceat(np.isfinite(values), starts)
+    first = np.nan_to_num(values[starts], nan=-1.0, posinf=-1.0)
+    good: npt.NDArray[np.bool_] = (
+        finite & (lengths >= 5) & (first >= 0) & (first <= _MAX_CLASS) & (first == np.floor(first))
+    )
+    return good
+
+
+def _dota_lines(
+    texts: list[str],
+    image: Ints,
+    number: Ints,
+    places: Sequence[str],
+    sizes: npt.NDArray[np.int64],
+    classes: ClassNumbers,
+    losses: LossReport,
+) -> Lines:
+    """Those of the lines that are DOTA's; the rest are dropped."""
+    kept: list[int] = []
+    labels: list[int] = []
+    corners: list[Floats] = []
+    for row, text in enumerate(texts):
+        place = f"{places[image[row]]}:{number[row]}"
+        match = _DOTA.match(text)
+        size = sizes[image[row]]
+        values = None if match is None else _try_floats(match[1].split())
+        if values is None or match is None or re.match(_NUMBER, match[2]):
+            if not text.lower().startswith(_DOTA_HEADERS):
+                losses.dropped("annotations", "malformed line", place)
+        elif size.min() <= 0:
+            losses.dropped("annotations", "the image's size is not known", place)
+        else:
+            kept.append(row)
+            labels.append(classes.number(match[2]))
+            corners.append(values / np.tile(size, 4))
+            if match[3] not in {None, "0"}:
+                losses.dropped("attributes", "a DOTA difficulty has no place yet", place)
+    count = len(kept)
+    return Lines(
+        image[kept],
+        number[kept],
+        np.array(labels, dtype=np.int64),
+        np.arange(count) * 8,
+        np.full(count, 8),
+        np.concatenate([np.zeros(0), *corners]),
+    )
+
+
+def _try_floats(words: Sequence[str]) -> Floats | None:
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def _concatenate(pieces: Sequence[Lines]) -> Lines:
+    empty = np.zeros(0, dtype=np.int64)
+    shifts = np.cumsum([0, *(len(piece.values) for piece in pieces)])
+    return Lines(
+        image=np.concatenate([empty, *(piece.image for piece in pieces)]),
+        number=np.concatenate([empty, *(piece.number for piece in pieces)]),
+        classes=np.concatenate([empty, *(piece.classes for piece in pieces)]),
+        start=np.concatenate([empty, *(piece.start + shift for piece, shift in zip(pieces, shifts, strict=False))]),
+        length=np.concatenate([empty, *(piece.length for piece in pieces)]),
+        values=np.concatenate([np.zeros(0), *(piece.values for piece in pieces)]),
+    )

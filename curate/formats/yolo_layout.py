@@ -1,0 +1,460 @@
+"""Which files make up a YOLO dataset: images, their label files, splits and class names.
+
+The layouts follow Ultralytics' dataset documentation (data.yaml), Darknet (obj.data, obj.names, lists of images), and what
+CVAT (YOLO 1.1), Roboflow and Label Studio (classes.txt, notes.json) export.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import yaml
+
+from curate.errors import FormatError
+from curate.formats.base import ReadOptions
+from curate.formats.files import (
+    decode_text,
+    is_image,
+    list_files,
+    match_location,
+    read_text,
+    safe_location,
+    split_name,
+    split_of,
+    stem,
+)
+from curate.formats.losses import LossReport
+
+CLASS_FILES: Final = ("classes.txt", "obj.names", "_darknet.labels", "notes.json")
+LABEL_FOLDERS: Final = ("labels", "labelTxt", "Annotations", "annotations")
+
+_NOT_SPLITS: Final = frozenset(
+    {"path", "names", "nc", "download", "kpt_shape", "flip_idx", "kpt_names", "roboflow", "task", "channels"}
+)
+_YAML_FIRST: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a dataset's own files say of it.
+
+    Attributes:
+        folder: Where they lie.
+        base: What the paths in them are relative to.
+        names: Class names by index; empty if there are none.
+        splits: Folders and lists of images by split, as written.
+        keypoints: Number of keypoints and of numbers for each (2 or 3), or None.
+        task: 'detect', 'segment', 'obb' or 'pose' where a file or folder says so, else None.
+        files: The files read, so that none is taken for a label file.
+    """
+
+    folder: Path
+    base: Path
+    names: dict[int, str] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    keypoints: tuple[int, int] | None = None
+    task: str | None = None
+    files: frozenset[Path] = frozenset()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a dataset; the lists have one entry for each image.
+
+    Attributes:
+        config: What its own files say.
+        root: What the locations are relative to.
+        locations: Of the images.
+        paths: Of the images; None for one that a list names and nobody has.
+        labels: Location of each image's label file, or where it would be.
+        label_paths: The label file; None for a background image.
+        splits: As the configuration, or else the folders, tell.
+        orphans: Label files without an image.
+    """
+
+    config: Config
+    root: Path
+    locations: list[str]
+    paths: list[Path | None]
+    labels: list[str]
+    label_paths: list[Path | None]
+    splits: list[str | None]
+    orphans: list[Path]
+
+
+def find_layout(source: Path, options: ReadOptions, losses: LossReport) -> Layout:
+    """Find the files of a dataset.
+
+    Args:
+        source: Its folder, its data.yaml or obj.data.
+        options: `images` is a folder of images that lie elsewhere; `split` holds for all.
+        losses: What is named and not there, or there and not named.
+
+    Raises:
+        FormatError: There are no images, or a configuration file cannot be read.
+    """
+    config = read_config(source)
+    folders, lists = _resolve_splits(config, losses)
+    root, files = _scan(config, folders, lists)
+    known = frozenset(files)
+    images = [name for name in files if is_image(name)]
+    splits = _splits_from_folders(root, images, folders)
+    _splits_from_lists(splits, root, images, lists, losses)
+    if options.images is not None and not options.images.absolute().is_relative_to(root):
+        return _with_images_elsewhere(config, root, known, options)
+    labels = {image: _label_of(image, known) for image in splits}
+    if config.splits:
+        _leave_out_unlisted(splits, labels, known, losses)
+    used = {label for label in labels.values() if label in known}
+    places = list(splits)
+    return Layout(
+        config=config,
+        root=root,
+        locations=places,
+        paths=[root / place if place in known else None for place in places],
+        labels=[labels[place] for place in places],
+        label_paths=[root / labels[place] if labels[place] in known else None for place in places],
+        splits=[options.split or splits[place] for place in places],
+        orphans=list(_orphans(config, root, files, used, lists)),
+    )
+
+
+def read_config(source: Path) -> Config:
+    """Read data.yaml, obj.data and obj.names, classes.txt or notes.json; whichever is there.
+
+    Raises:
+        FormatError: The file is not what its name says.
+    """
+    source = source.absolute()
+    if source.is_file():
+        if source.suffix.lower() in {".yaml", ".yml"}:
+            return _read_yaml(source)
+        if source.suffix.lower() in {".data", ".names"}:
+            return _read_darknet(source.parent)
+        raise FormatError(
+            "a YOLO dataset is a folder, a data.yaml or an obj.data", where=source, remedy="give the folder"
+        )
+    yaml_file = find_yaml(source)
+    if yaml_file is not None:
+        return _read_yaml(yaml_file)
+    return _read_darknet(source)
+
+
+def find_yaml(folder: Path) -> Path | None:
+    """The file in a folder that lists class names as Ultralytics' data.yaml does, or None."""
+    candidates = sorted(path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending) if path.is_file())
+    candidates.sort(key=lambda path: path.name.lower() not in _YAML_FIRST)
+    for path in candidates:
+        if re.search(r"^\s*[\"']?names[\"']?\s*:", read_text(path), re.MULTILINE):
+            return path
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- configuration
+
+
+def _read_yaml(path: Path) -> Config:
+    try:
+        # Every scalar stays text: a class named 'no' or '07' must not become False or 7.
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}:{mark.line + 1}"
+        raise FormatError("this is not valid YAML", where=where, remedy="mend the file") from error
+    if not isinstance(content, dict):
+        raise FormatError("there are no keys in it", where=path, remedy="it must have 'names' and 'train'")
+    folder = path.parent
+    return Config(
+        folder=folder,
+        base=_base_folder(folder, content.get("path")),
+        names=_names(content.get("names"), path),
+        splits=_split_entries(content),
+        keypoints=_keypoint_shape(content.get("kpt_shape"), path),
+        task=_task(content.get("task"), path),
+        files=frozenset({path}),
+    )
+
+
+def _read_darknet(folder: Path) -> Config:
+    """Darknet's obj.data with obj.names, or only a list of names, or nothing at all."""
+    splits: dict[str, list[str]] = {}
+    names: dict[int, str] = {}
+    files = {path for name in CLASS_FILES for path in folder.glob(name)}
+    files |= {path for ending in ("*.data", "*.names") for path in folder.glob(ending)}
+    for path in sorted(path for path in files if path.suffix == ".data"):
+        for line in read_text(path).splitlines():
+            key, equals, value = (part.strip() for part in line.partition("="))
+            if equals and value.lower().endswith(".txt") and (split := split_name(key)):
+                splits.setdefault(split, []).append(value)
+    for path in sorted(files, key=lambda path: (path.suffix != ".names", path.name)):
+        if not names and path.suffix != ".data":
+            names = _note_names(path) if path.suffix == ".json" else dict(enumerate(_lines(path)))
+    return Config(folder=folder, base=folder, names=names, splits=splits, task=_task(None, folder), files=frozenset(files))
+
+
+def _lines(path: Path) -> list[str]:
+    return read_text(path).rstrip().splitlines()
+
+
+def _note_names(path: Path) -> dict[int, str]:
+    """Class names from the notes.json that Label Studio writes."""
+    try:
+        return {int(entry["id"]): str(entry["name"]) for entry in json.loads(read_text(path))["categories"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _names(value: Any, path: Path) -> dict[int, str]:
+    if value is None or value == "":
+        return {}
+    try:
+        if isinstance(value, list):
+            return {index: _plain(name) for index, name in enumerate(value)}
+        return {int(index): _plain(name) for index, name in sorted(value.items(), key=lambda item: int(item[0]))}
+    except (AttributeError, ValueError, TypeError) as error:
+        raise FormatError(
+            "'names' is neither a list of names nor names by number",
+            where=path,
+            remedy="write names: [cat, dog] or names: {0: cat, 1: dog}",
+        ) from error
+
+
+def _plain(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError
+    return name
+
+
+def _keypoint_shape(value: Any, path: Path) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    try:
+        count, numbers = (int(part) for part in value)
+        if count > 0 and numbers in {2, 3}:
+            return count, numbers
+    except (ValueError, TypeError):
+        pass
+    raise FormatError("'kpt_shape' is not [number of keypoints, 2 or 3]", where=path, remedy="mend it or leave it out")
+
+
+def _task(value: Any, place: Path) -> str | None:
+    if value in {"detect", "segment", "obb", "pose"}:
+        return str(value)
+    words = re.split(r"[^a-z0-9]+", f"{place.parent.name} {place.name}".lower())
+    return "obb" if any(word == "obb" or word.endswith("obb") for word in words) else None
+
+
+def _split_entries(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    splits: dict[str, list[str]] = {}
+    for key, value in content.items():
+        entries = [value] if isinstance(value, str) else value
+        if key in _NOT_SPLITS or not isinstance(entries, list) or not all(isinstance(e, str) and e for e in entries):
+            continue
+        split = split_name(key)
+        if split or any(re.search(r"[\\/]|\.txt$", entry) for entry in entries):
+            splits.setdefault(split or key, []).extend(entries)
+    return splits
+
+
+def _base_folder(folder: Path, path: Any) -> Path:
+    if not isinstance(path, str) or not path:
+        return folder
+    for candidate in (folder / path, folder.parent / path):
+        if candidate.is_dir():
+            return Path(os.path.normpath(candidate))
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------- splits and images
+
+
+def _resolve_splits(config: Config, losses: LossReport) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Folders of images, and files that list images, by split."""
+    folders: dict[str, list[Path]] = {}
+    lists: dict[str, list[Path]] = {}
+    for split, entries in config.splits.items():
+        for entry in entries:
+            path = _resolve(entry, config)
+            if path is None:
+                losses.converted(
+                    "splits", "a folder or list that is not there", f"{config.folder.name}: {split}: {entry}"
+                )
+            else:
+                (folders if path.is_dir() else lists).setdefault(split, []).append(path)
+    return folders, lists
+
+
+def _resolve(entry: str, config: Config) -> Path | None:
+    """A path as data.yaml writes it: relative to `path`, to the file, with Roboflow's stray '../', or from elsewhere."""
+    inner = safe_location(entry)
+    tails = [inner.split("/", start)[start] for start in range(inner.count("/") + 1)]
+    swapped = [re.sub(r"\bval(id)?\b", lambda m: "val" if m[1] else "valid", tail) for tail in tails[:1]]
+    for base in dict.fromkeys((config.base, config.folder)):
+        for candidate in (entry, *tails, *swapped):
+            path = Path(os.path.normpath(base / candidate))
+            if candidate and path.exists():
+                return path
+    return None
+
+
+def _scan(
+    config: Config, folders: Mapping[str, list[Path]], lists: Mapping[str, list[Path]]
+) -> tuple[Path, list[str]]:
+    """The root, and every file that may belong to the dataset, relative to it."""
+    named = [folder for group in folders.values() for folder in group]
+    named += [folder for group in lists.values() for path in group for folder in _listed_folders(path, config)]
+    outside = [folder for folder in dict.fromkeys(named) if not folder.is_relative_to(config.folder)]
+    if not outside:
+        return config.folder, list_files(config.folder)
+    root = Path(os.path.commonpath([config.folder, *outside]))
+    wanted = [config.folder, *outside]
+    for folder in outside:
+        location = folder.relative_to(root).as_posix()
+        wanted += [root / PurePosixPath(place).parent for place in _label_candidates(f"{location}/x")]
+    found: set[str] = set()
+    for folder in dict.fromkeys(wanted):
+        if folder.is_dir():
+            prefix = folder.relative_to(root).as_posix()
+            found.update(name if prefix == "." else f"{prefix}/{name}" for name in list_files(folder))
+    return root, sorted(found)
+
+
+def _listed_folders(path: Path, config: Config) -> set[Path]:
+    """Folders outside the dataset's own that a list of images names."""
+    parents = {line.strip().replace("\\", "/").rpartition("/")[0] for line in _lines(path)}
+    candidates = {
+        Path(os.path.normpath(base / parent)) for parent in parents if parent for base in (path.parent, config.base)
+    }
+    return {folder for folder in candidates if folder.is_dir()}
+
+
+def _splits_from_folders(root: Path, images: list[str], folders: Mapping[str, list[Path]]) -> dict[str, str | None]:
+    """Each image's split. A folder that several splits name (an unsplit dataset must say something) tells nothing."""
+    by_prefix: dict[str, set[str]] = {}
+    for split, group in folders.items():
+        for folder in group:
+            by_prefix.setdefault(folder.relative_to(root).as_posix(), set()).add(split)
+    splits: dict[str, str | None] = {}
+    for image in images:
+        named = next((by_prefix[parent] for parent in _parents(image) if parent in by_prefix), None)
+        if named is None:
+            splits[image] = split_of(image)
+        else:
+            splits[image] = next(iter(named)) if len(named) == 1 else None
+    return splits
+
+
+def _parents(location: str) -> Iterator[str]:
+    while "/" in location:
+        location = location.rpartition("/")[0]
+        yield location
+    yield "."
+
+
+def _splits_from_lists(
+    splits: dict[str, str | None], root: Path, images: list[str], lists: Mapping[str, list[Path]], losses: LossReport
+) -> None:
+    known = frozenset(images)
+    listed: dict[str, str] = {}
+    for split, group in lists.items():
+        for path in group:
+            folder = path.parent.relative_to(root).as_posix()
+            for number, line in enumerate(_lines(path), 1):
+                if not line.strip():
+                    continue
+                location = match_location(f"{folder}/{line}", known) or safe_location(line)
+                if location not in known:
+                    losses.converted(
+                        "images", "listed, but not there; kept without a file", f"{path.name}:{number}: {line.strip()}"
+                    )
+                if listed.setdefault(location, split) != split:
+                    losses.converted("images", "in several splits; the first is kept", f"{path.name}:{number}")
+    splits.update(listed)
+
+
+def _leave_out_unlisted(
+    splits: dict[str, str | None], labels: Mapping[str, str], known: frozenset[str], losses: LossReport
+) -> None:
+    """Pictures beside the dataset (a logo, a training plot) are not images of it."""
+    for image in list(splits):
+        in_images = "images" in image.lower().split("/")[:-1]
+        if splits[image] is None and labels[image] not in known and not in_images:
+            del splits[image]
+            losses.dropped("images", "in no split and no images folder, and without labels", image)
+
+
+# --------------------------------------------------------------------------------------------------- label files
+
+
+def _label_of(image: str, known: frozenset[str]) -> str:
+    """Where an image's labels are, or would be."""
+    candidates = list(_label_candidates(image))
+    return next((place for place in candidates if place in known), candidates[0])
+
+
+def _label_candidates(image: str) -> Iterator[str]:
+    """The last 'images' folder replaced by 'labels' (or its kin), then beside the image."""
+    parts = stem(image).split("/")
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place].lower() == "images":
+            for folder in LABEL_FOLDERS:
+                yield "/".join([*parts[:place], folder, *parts[place + 1 :]]) + ".txt"
+            break
+    yield "/".join(parts) + ".txt"
+
+
+def _orphans(
+    config: Config, root: Path, files: list[str], used: set[str], lists: Mapping[str, list[Path]]
+) -> Iterator[Path]:
+    not_labels = config.files | {path for group in lists.values() for path in group}
+    folders = {label.rpartition("/")[0] for label in used}
+    for name in files:
+        if not name.lower().endswith(".txt") or name in used or root / name in not_labels:
+            continue
+        folder = name.rpartition("/")[0]
+        if (folder in folders or "labels" in folder.split("/")) and _begins_with_number(root / name):
+            yield root / name
+
+
+def _begins_with_number(path: Path) -> bool:
+    with path.open("rb") as file:
+        return re.match(r"\s*\d+[ \t]+[-\d.]", decode_text(file.read(200))) is not None
+
+
+def _with_images_elsewhere(config: Config, root: Path, known: frozenset[str], options: ReadOptions) -> Layout:
+    """Labels here, images in another folder: matched by the path below both, else by a name that only one file has."""
+    assert options.images is not None
+    folder = options.images.absolute()
+    locations = [name for name in list_files(folder) if is_image(name)]
+    by_name: dict[str, list[str]] = {}
+    for name in known:
+        if name.lower().endswith(".txt") and root / name not in config.files:
+            by_name.setdefault(PurePosixPath(name).stem, []).append(name)
+    labels, found = [], []
+    for location in locations:
+        inner = f"{stem(location)}.txt"
+        same = by_name.get(PurePosixPath(location).stem, [])
+        label = next((place for place in (f"labels/{inner}", inner) if place in known), None)
+        label = label or (same[0] if len(same) == 1 else None)
+        labels.append(label or f"labels/{inner}")
+        found.append(None if label is None else root / label)
+    used = set(labels)
+    return Layout(
+        config=config,
+        root=folder,
+        locations=locations,
+        paths=[folder / location for location in locations],
+        labels=labels,
+        label_paths=found,
+        splits=[
+            options.split or split_of(location) or split_of(label)
+            for location, label in zip(locations, labels, strict=True)
+        ],
+        orphans=[root / name for group in by_name.values() for name in group if name not in used],
+    )
