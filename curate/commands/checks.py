@@ -52,7 +52,7 @@ def mistakes(
     From 0.5 on, a label is more likely wrong than right: that many are counted as flagged.
     """
     from curate.checks.gate import failures, parse_gates
-    from curate.checks.mistakes import find_mistakes
+    from curate.checks.mistakes.run import find_mistakes
     from curate.report.findings import print_mistakes
 
     gates = parse_gates(fail_on or [])

@@ -76,7 +76,7 @@ def lying_bolt(rng: np.random.Generator) -> Part:
 
     def relief(u: Field, v: Field) -> Relief:
         threaded = _step(u - neck - plain, 0.02) * _step(tip - u, 0.02)
-        groove = np.abs(((u + 0.35 * pitch * v / shaft) / pitch) % 1.0 - 0.5) * 2.0
+        groove = np.abs(_sawtooth((u + 0.35 * pitch * v / shaft) / pitch)) * 2.0
         radius = shaft * (1 - 0.15 * threaded * groove - 1.2 * np.clip(u - tip + 0.3 * shaft, 0, None))
         shaft_edge = np.maximum(np.maximum(np.abs(v) - radius, neck - 0.05 - u), u - tip)
         shaft_height = _cylinder(v, radius)
@@ -115,7 +115,7 @@ def upright_bolt(rng: np.random.Generator) -> Part:
     recess = rng.uniform(0.40, 0.5)
 
     def relief(u: Field, v: Field) -> Relief:
-        r = np.hypot(u, v)
+        r = _radius(u, v)
         if socket:
             edge = r - (0.93 + 0.02 * np.sign(np.sin(np.arctan2(v, u) * 44)))
             hole = _polygon(u, v, 6, recess)
@@ -124,7 +124,7 @@ def upright_bolt(rng: np.random.Generator) -> Part:
         else:
             edge = np.maximum(_polygon(u, v, 6, 0.86), r - 0.97)
             height = np.minimum(0.5, 0.5 - 0.5 * (r - 0.80))
-            angle = (np.arctan2(v, u) * marks / (2 * np.pi)) % 1.0 - 0.5
+            angle = _sawtooth(np.arctan2(v, u) * (marks / (2 * np.pi)))
             dash = _step(0.035 - np.abs(angle * 2 * np.pi / marks * r), 0.02) * _step(0.2 - np.abs(r - 0.5), 0.03)
             height = height + 0.05 * dash - 0.04 * _step(0.1 - r, 0.04)
             tone = 1 - 0.15 * _step(0.1 - r, 0.04)
@@ -144,7 +144,7 @@ def nut(rng: np.random.Generator) -> Part:
     tall = rng.uniform(0.4, 0.75)
 
     def relief(u: Field, v: Field) -> Relief:
-        r = np.hypot(u, v)
+        r = _radius(u, v)
         body = np.maximum(_polygon(u, v, sides, apothem), r - apothem * (1.27 if sides == 4 else 1.13))
         top = tall - 0.55 * np.clip(r - apothem * 1.0, 0, None) - 0.9 * np.clip(hole + 0.10 - r, 0, None)
         if variant == "flange":
@@ -171,7 +171,7 @@ def washer(rng: np.random.Generator) -> Part:
     gap = rng.uniform(0.05, 0.09)
 
     def relief(u: Field, v: Field) -> Relief:
-        r = np.hypot(u, v)
+        r = _radius(u, v)
         edge = np.maximum(r - 1, hole - r)
         height = thickness * _rounded(edge, rounding)
         tone = np.ones_like(u)
@@ -199,19 +199,19 @@ def gear(rng: np.random.Generator) -> Part:
     raised = rng.uniform(0.0, 0.12)
 
     def relief(u: Field, v: Field) -> Relief:
-        r, angle = np.hypot(u, v), np.arctan2(v, u)
-        flank = np.abs((angle * (teeth / (2 * np.pi))) % 1.0 - 0.5) * 2.0
+        r, angle = _radius(u, v), np.arctan2(v, u)
+        flank = np.abs(_sawtooth(angle * (teeth / (2 * np.pi)))) * 2.0
         outer = r - (root + depth * np.clip((flank - 0.28 - 0.22 * (r - root) / depth) * 4.5, 0, 1))
         edge = np.maximum(outer, bore - r)
         if keyway:
             edge = np.maximum(edge, -np.maximum(np.abs(v) - 0.3 * bore, np.abs(u - bore) - 0.3 * bore))
-        sector = (angle * (holes / (2 * np.pi)) + 0.5) % 1.0 - 0.5
+        sector = _sawtooth(angle * (holes / (2 * np.pi)) + 0.5)
         middle, reach = (rim + hub) / 2, (rim - hub) / 2
         height = 0.3 * _rounded(edge, 0.035)
         in_web = _step(reach - np.abs(r - middle), 0.035)
         if web == "drilled":
             turned = sector * (2 * np.pi / holes)
-            hole = np.hypot(r * np.cos(turned) - middle, r * np.sin(turned)) - min(0.7 * reach, 0.2)
+            hole = _radius(r * np.cos(turned) - middle, r * np.sin(turned)) - min(0.7 * reach, 0.2)
             edge = np.maximum(edge, -hole)
         elif web == "spoked":
             spoke = (0.5 - np.abs(sector)) * (2 * np.pi / holes) * r - 0.09
@@ -233,15 +233,14 @@ def bearing(rng: np.random.Generator) -> Part:
     balls = int(np.clip(np.floor(np.pi / np.arcsin(ball / middle) * rng.uniform(0.72, 0.95)), 6, 16))
 
     def relief(u: Field, v: Field) -> Relief:
-        r = np.hypot(u, v)
+        r = _radius(u, v)
         edge = np.maximum(r - 1, bore - r)
         race = np.minimum(r - inner, outer - r)
         in_race = _step(race, 0.02)
         height = 0.3 * _rounded(edge, 0.06) - 0.10 * in_race
         tone, second = np.ones_like(u), np.zeros_like(u)
         if variant == "open":
-            turned = (np.arctan2(v, u) * (balls / (2 * np.pi))) % 1.0 - 0.5
-            turned = turned * (2 * np.pi / balls)
+            turned = _sawtooth(np.arctan2(v, u) * (balls / (2 * np.pi))) * (2 * np.pi / balls)
             along, across = r * np.cos(turned) - middle, r * np.sin(turned)
             dome = ball * ball - np.square(along) - np.square(across)
             on_ball = _step(dome, 0.006)
@@ -275,6 +274,18 @@ def sample_part(label: str, rng: np.random.Generator) -> Part:
     """A part of a class, its type and dimensions drawn at random."""
     types = PART_TYPES[label]
     return types[int(rng.integers(len(types)))](rng)
+
+
+def _radius(u: Field, v: Field) -> Field:
+    """As `np.hypot`, which guards against overflow at ten times the price."""
+    out: Field = np.sqrt(u * u + v * v)
+    return out
+
+
+def _sawtooth(x: Field) -> Field:
+    """Rises from -0.5 to 0.5 over every unit."""
+    out: Field = x - np.floor(x) - 0.5
+    return out
 
 
 def _step(x: Field, width: float) -> Field:

@@ -172,7 +172,7 @@ def render(shot: Shot, seed: int) -> Rendering:
         travel = 0.0
 
     x, y = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
-    canvas = surface(x - np.float32(travel), y, lighting)
+    canvas = cv2.merge(list(surface(x - np.float32(travel), y, lighting)))
     sprites = [
         draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting) for item in placed
     ]
@@ -292,6 +292,7 @@ def _compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[
     """
     height, width = canvas.shape[:2]
     owner = np.full((height, width), -1, np.int16)
+    seen = np.zeros(len(sprites), np.int64)
     kept: list[int] = []
     for number, sprite in enumerate(sprites):
         window, inner = _overlap(sprite, width, height)
@@ -300,12 +301,13 @@ def _compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[
             continue
         below = owner[window]
         hidden = np.bincount(below[mask] + 1, minlength=len(sprites) + 1)[1:]
-        seen = np.bincount(owner.ravel() + 1, minlength=len(sprites) + 1)[1:]
         if any(seen[k] - hidden[k] < MIN_VISIBLE * sprites[k].mask.sum() for k in np.flatnonzero(hidden)):
             continue
         _cast_shadow(canvas, sprite, lighting)
         canvas[window] = canvas[window] * (1 - sprite.coverage[inner][..., None]) + sprite.light[inner]
         below[mask] = number
+        seen -= hidden
+        seen[number] = mask.sum()
         kept.append(number)
     return owner, kept
 
@@ -372,11 +374,12 @@ def _expose(
     if trouble == "dark":
         exposure *= rng.uniform(0.03, 0.055)
     sigma = camera.blur if trouble != "blurry" else rng.uniform(4.0, 6.0)
-    light = cv2.GaussianBlur(canvas, (0, 0), sigma) * (gain * exposure)[..., None]
-    light *= np.asarray(camera.white, np.float32)
+    light = cv2.merge([gain * np.float32(exposure * white) for white in camera.white])
+    light *= cv2.GaussianBlur(canvas, (0, 0), sigma)
     # A filmic shoulder, then a gamma of 2.
-    np.maximum(light, 0, out=light)
-    tone = np.sqrt(light * (1 + 0.10 * light) / (1 + 0.55 * light)) * np.float32(255 * 1.12)
-    tone += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(camera.noise)
+    tone = np.sqrt(light * (1 + 0.10 * light) / (1 + 0.55 * light))
+    tone *= np.float32(255 * 1.12)
+    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(camera.noise)
+    tone += cv2.merge([grain, grain, grain])
     out: Pixels = np.clip(tone + 0.5, 0, 255).astype(np.uint8)
     return out

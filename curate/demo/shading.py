@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 Field = npt.NDArray[np.float32]
-"""A float32 array of shape (height, width), or (height, width, 3) where it is a colour."""
+"""A float32 array of shape (height, width); (3, height, width) where it is a colour, (height, width, 3) where an image."""
 
 RGB = tuple[float, float, float]
 """Linear light, 1 is white."""
@@ -123,13 +123,13 @@ def shade(
     Args:
         slope_x: Rise of the surface per pixel to the right, shape (h, w).
         slope_y: Rise per pixel downwards, shape (h, w).
-        color: Linear reflectance, shape (h, w, 3).
+        color: Linear reflectance, shape (3, h, w).
         metal: 1 mirror-like, 0 matt; number or shape (h, w).
         roughness: In (0, 1]; number or shape (h, w).
         lighting: The lamps.
 
     Returns:
-        Linear light, shape (h, w, 3), not clipped.
+        Linear light, shape (3, h, w), not clipped.
     """
     nz = 1.0 / np.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
     nx, ny = -slope_x * nz, -slope_y * nz
@@ -150,12 +150,12 @@ def shade(
             mirrored_sky += lighting.ring * np.exp(-np.square((rz - 0.62) * 5.0))
         key = key + metal * 0.55 * (mirrored_key - key)
         sky = sky + metal * (mirrored_sky - sky)
-    channels = [
-        color[..., c] * (key * lighting.key_color[c] + sky * lighting.sky[c]) + gloss * lighting.key_color[c]
-        for c in range(3)
-    ]
-    out: Field = cv2.merge(channels)
-    return out
+    return np.stack(
+        [
+            color[c] * (key * lighting.key_color[c] + sky * lighting.sky[c]) + gloss * lighting.key_color[c]
+            for c in range(3)
+        ]
+    )
 
 
 def slopes(height: Field) -> tuple[Field, Field]:
@@ -164,6 +164,12 @@ def slopes(height: Field) -> tuple[Field, Field]:
         cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125, borderType=cv2.BORDER_REPLICATE),
         cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125, borderType=cv2.BORDER_REPLICATE),
     )
+
+
+def tinted(tone: Field, color: RGB) -> Field:
+    """A tone of shape (h, w) times a colour; shape (3, h, w)."""
+    out: Field = tone * np.asarray(color, np.float32)[:, None, None]
+    return out
 
 
 def noise(x: Field, y: Field, *, octave: int = 0) -> Field:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -11,12 +12,13 @@ import numpy.typing as npt
 
 from curate.demo.defects import Defect
 from curate.demo.parts import Part, Relief
-from curate.demo.shading import MATERIALS, Field, Lighting, noise, shade, slopes
+from curate.demo.shading import MATERIALS, Field, Lighting, noise, shade, slopes, tinted
 
 SUPERSAMPLING: Final = 2
 
 Mask = npt.NDArray[np.bool_]
 
+_ROW = 64
 _RUST = (0.20, 0.075, 0.028)
 
 
@@ -111,16 +113,23 @@ def draw_part(part: Part, defects: tuple[Defect, ...], pose: Pose, finish: Finis
         damage.append((defect.label, weight))
 
     edge_x, edge_y = slopes(relief.edge)
-    steepness = np.hypot(edge_x, edge_y) + 1e-6
+    steepness = np.sqrt(edge_x * edge_x + edge_y * edge_y) + 1e-6
     face = np.clip(0.5 - relief.edge / steepness, 0, 1)
     coverage = _extrude(face, shift)
 
+    if MATERIALS[finish.material].texture == "cast":
+        relief = _roughened(relief, u * 22 + finish.offset, v * 22)
     slope_x, slope_y = slopes(relief.height * pixels)
     wall = 2.2 * (coverage > 0.5) * (face < 0.5) / steepness
     slope_x = np.where(wall > 0, -edge_x * wall, slope_x)
     slope_y = np.where(wall > 0, -edge_y * wall, slope_y)
-    light = _surface(part, finish, relief, (dx, dy), (u, v), (slope_x, slope_y), lighting)
-    light *= np.where(wall > 0, 0.75, 1.0)[..., None]
+    tone = relief.tone * (1 - 0.25 * (wall > 0))
+    # From here on only what the part covers: that is often less than half of the box around it.
+    covered = _whole_rows(np.flatnonzero(coverage))
+    samples = _Samples(*(field.ravel()[covered] for field in (u, v, dx, dy, slope_x, slope_y, tone, relief.second)))
+    light = np.zeros((*coverage.shape, 3), np.float32)
+    shaded = _surface(part, finish, samples, lighting) * coverage.ravel()[covered]
+    light.reshape(-1, 3)[covered.ravel()] = shaded.reshape(3, -1).T
 
     size = (right - left, bottom - top)
     small = cv2.resize(coverage, size, interpolation=cv2.INTER_AREA)
@@ -128,7 +137,7 @@ def draw_part(part: Part, defects: tuple[Defect, ...], pose: Pose, finish: Finis
     return Sprite(
         left=left,
         top=top,
-        light=cv2.resize(light * coverage[..., None], size, interpolation=cv2.INTER_AREA),
+        light=cv2.resize(light, size, interpolation=cv2.INTER_AREA),
         coverage=small,
         mask=mask,
         defects=tuple(
@@ -181,53 +190,60 @@ def _extrude(face: Field, shift: tuple[float, float]) -> Field:
     return out
 
 
-def _surface(
-    part: Part,
-    finish: Finish,
-    relief: Relief,
-    offsets: tuple[Field, Field],
-    place: tuple[Field, Field],
-    slope: tuple[Field, Field],
-    lighting: Lighting,
-) -> Field:
-    """Linear light of every sample, shape (h, w, 3)."""
-    material, (dx, dy), (u, v) = MATERIALS[finish.material], offsets, place
-    slope_x, slope_y = slope
-    tone = relief.tone * (1 + finish.grime * noise(u * 3 + finish.offset, v * 3, octave=3))
+def _roughened(relief: Relief, x: Field, y: Field) -> Relief:
+    """The relief with the bumps of a sand casting, which are one unit of x and y large."""
+    bumps = noise(x, y, octave=1)
+    return replace(relief, height=relief.height + 0.012 * bumps, tone=relief.tone * (1 + 0.2 * bumps))
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The samples that a part covers, in rows of `_ROW`; all arrays have the same shape."""
+
+    u: Field
+    v: Field
+    dx: Field
+    dy: Field
+    slope_x: Field
+    slope_y: Field
+    tone: Field
+    second: Field
+
+
+def _whole_rows(places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Indices of shape (n,) as rows of `_ROW` (OpenCV takes no array with a side above 32767), the last one repeated."""
+    return np.pad(places, (0, -len(places) % _ROW), mode="edge").reshape(-1, _ROW)
+
+
+def _surface(part: Part, finish: Finish, at: _Samples, lighting: Lighting) -> Field:
+    """Linear light of every sample, shape (3, *samples)."""
+    material, u, v = MATERIALS[finish.material], at.u, at.v
+    slope_x, slope_y = at.slope_x, at.slope_y
+    tone = at.tone * (1 + finish.grime * noise(u * 3 + finish.offset, v * 3, octave=3))
     if material.texture == "machined" and part.turned:
         # Turned on a lathe: rings, and the fan of light that fine rings throw.
-        r = np.hypot(dx, dy) + 1e-3
-        rings = noise(np.hypot(u, v) * 45 + finish.offset, np.full_like(u, finish.offset))
-        facing = (dx * lighting.key[0] + dy * lighting.key[1]) / (r * np.hypot(lighting.key[0], lighting.key[1]))
-        tone = tone * (0.86 + finish.grain * rings + 0.5 * material.metal * np.square(np.square(facing)))
-        slope_x, slope_y = slope_x + 0.35 * finish.grain * rings * dx / r, slope_y + 0.35 * finish.grain * rings * dy / r
+        radius = np.sqrt(at.dx * at.dx + at.dy * at.dy) + 1e-3
+        rings = finish.grain * noise(np.sqrt(u * u + v * v) * 45 + finish.offset, np.full_like(u, finish.offset))
+        facing = (at.dx * lighting.key[0] + at.dy * lighting.key[1]) / (radius * math.hypot(*lighting.key[:2]))
+        tone = tone * (0.86 + rings + 0.5 * material.metal * np.square(np.square(facing)))
+        slope_x, slope_y = slope_x + 0.35 * rings * at.dx / radius, slope_y + 0.35 * rings * at.dy / radius
     elif material.texture == "machined":
-        lines = noise(u * 5 + finish.offset, v * 60)
-        tone = tone * (1 + finish.grain * lines)
-    elif material.texture == "cast":
-        bumps = noise(u * 22 + finish.offset, v * 22, octave=1)
-        bump_x, bump_y = slopes(bumps * (0.012 * (finish.grain + 0.1) * 1e2))
-        slope_x, slope_y = slope_x + bump_x, slope_y + bump_y
-        tone = tone * (1 + 0.25 * bumps)
-    else:
-        crystals = np.floor(noise(u * 6 + finish.offset, v * 6) * 3) / 3
-        tone = tone * (1 + 0.2 * crystals)
+        tone = tone * (1 + finish.grain * noise(u * 5 + finish.offset, v * 60))
+    elif material.texture == "spangle":
+        tone = tone * (1 + 0.07 * np.floor(3 * noise(u * 6 + finish.offset, v * 6)))
 
-    color = np.maximum(tone, 0.02)[..., None] * np.asarray(material.color, np.float32)
+    color = tinted(np.maximum(tone, 0.02), material.color)
     metal: Field | float = material.metal
     roughness: Field | float = material.roughness
-    if relief.second.any():
-        other, weight = MATERIALS[finish.second], relief.second
-        color += (weight * np.maximum(relief.tone, 0.02))[..., None] * np.asarray(other.color, np.float32) - (
-            weight[..., None] * color
-        )
+    if at.second.any():
+        other, weight = MATERIALS[finish.second], at.second
+        color += weight * (tinted(np.maximum(at.tone, 0.02), other.color) - color)
         metal = metal + weight * (other.metal - metal)
         roughness = roughness + weight * (other.roughness - roughness)
     if finish.rust:
         patches = noise(u * 5 + finish.offset, v * 5 + 100, octave=3)
         weight = np.clip((patches - 1.2 + 1.7 * finish.rust) * 2.2, 0, 0.95)
-        grains = 0.8 + 0.5 * noise(u * 40, v * 40 + finish.offset)
-        color += weight[..., None] * (grains[..., None] * np.asarray(_RUST, np.float32) - color)
+        color += weight * (tinted(0.8 + 0.5 * noise(u * 40, v * 40 + finish.offset), _RUST) - color)
         metal = metal * (1 - weight)
         roughness = roughness + weight * (0.8 - roughness)
     return shade(slope_x, slope_y, color, metal, roughness, lighting)

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from curate.demo.shading import RGB, Field, Lighting, noise, shade, slopes
+from curate.demo.shading import RGB, Field, Lighting, noise, shade, slopes, tinted
 
 Surface = Callable[[Field, Field, Lighting], Field]
-"""From the x and y of every pixel, arrays of shape (h, w), and the lamps to linear light of shape (h, w, 3)."""
+"""From the x and y of every pixel, arrays of shape (h, w), and the lamps to linear light of shape (3, h, w)."""
 
 
 def sample_surface(name: str, rng: np.random.Generator) -> Surface:
@@ -21,7 +21,7 @@ def sample_surface(name: str, rng: np.random.Generator) -> Surface:
 def conveyor(rng: np.random.Generator) -> Surface:
     """A belt: woven rubber or smooth PVC with streaks along its run; often with a steel rail at its edge."""
     colors: list[RGB] = [(0.035, 0.036, 0.038), (0.06, 0.062, 0.06), (0.025, 0.075, 0.055), (0.30, 0.31, 0.30)]
-    color = np.asarray(colors[int(rng.integers(len(colors)))], np.float32)
+    color = colors[int(rng.integers(len(colors)))]
     period = rng.uniform(5, 8)
     weave = rng.uniform(0.0, 0.25)
     offset = rng.uniform(0, 512)
@@ -37,10 +37,12 @@ def conveyor(rng: np.random.Generator) -> Surface:
         slope_x, slope_y = slopes(weave * threads + 0.12 * noise(x / 2, y / 2))
         edge = y if above else y.max() - y
         on_rail = np.clip(rail - edge, 0, 1)
-        pixels = (tone * (1 - on_rail))[..., None] * color
-        pixels += (on_rail * (0.5 + 0.05 * streaks))[..., None] * np.float32(1)
-        gap = 1 - 0.8 * np.exp(-np.square((edge - rail - 3) / 2.5)) * (rail > 0)
-        return shade(slope_x, slope_y, pixels * gap[..., None], 0.8 * on_rail if rail else 0.0, 0.55, lighting)
+        pixels = tinted(tone, color)
+        if not rail:
+            return shade(slope_x, slope_y, pixels, 0.0, 0.55, lighting)
+        gap = 1 - 0.8 * np.exp(-np.square((edge - rail - 3) / 2.5))
+        pixels = gap * (pixels + on_rail * (0.5 + 0.05 * streaks - pixels))
+        return shade(slope_x, slope_y, pixels, 0.8 * on_rail, 0.55, lighting)
 
     return surface
 
@@ -54,7 +56,9 @@ def bench(rng: np.random.Generator) -> Surface:
         "steel": (0.34, 0.35, 0.36),
         "paint": paints[int(rng.integers(len(paints)))],
     }
-    color = np.asarray(base[kind], np.float32) * rng.uniform(0.75, 1.15)
+    red, green, blue = base[kind]
+    gain = rng.uniform(0.75, 1.15)
+    color = (red * gain, green * gain, blue * gain)
     offset, turn = rng.uniform(0, 512), rng.uniform(0, np.pi)
     cos, sin = float(np.cos(turn)), float(np.sin(turn))
     plank = rng.uniform(130, 190)
@@ -77,7 +81,7 @@ def bench(rng: np.random.Generator) -> Surface:
             tone = tone * (1 + (0.12 if kind == "steel" else 0.02) * lines + 0.9 * nicks)
             relief = 0.10 * noise(x / 2.2 + offset, y / 2.2) + 0.15 * stains
         slope_x, slope_y = slopes(relief)
-        return shade(slope_x, slope_y, tone[..., None] * color, 0.55 if kind == "steel" else 0.0, 0.6, lighting)
+        return shade(slope_x, slope_y, tinted(tone, color), 0.55 if kind == "steel" else 0.0, 0.6, lighting)
 
     return surface
 
@@ -85,7 +89,7 @@ def bench(rng: np.random.Generator) -> Surface:
 def tray(rng: np.random.Generator) -> Surface:
     """A moulded plastic tray with ribs or dimples."""
     colors: list[RGB] = [(0.035, 0.09, 0.26), (0.20, 0.21, 0.22), (0.40, 0.15, 0.03), (0.05, 0.055, 0.06), (0.10, 0.22, 0.10)]
-    color = np.asarray(colors[int(rng.integers(len(colors)))], np.float32)
+    color = colors[int(rng.integers(len(colors)))]
     pattern = str(rng.choice(["ribs", "dimples", "grid"]))
     pitch = rng.uniform(26, 46) if pattern != "grid" else rng.uniform(90, 140)
     offset, turn = rng.uniform(0, 512), rng.uniform(-0.2, 0.2)
@@ -105,7 +109,7 @@ def tray(rng: np.random.Generator) -> Surface:
         dirt = noise(x / 25 + offset, y / 25, octave=3)
         slope_x, slope_y = slopes(relief + 0.10 * grain)
         tone = 1 + 0.10 * dirt + 0.5 * scuffs
-        return shade(slope_x, slope_y, tone[..., None] * color, 0.0, 0.42, lighting)
+        return shade(slope_x, slope_y, tinted(tone, color), 0.0, 0.42, lighting)
 
     return surface
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -32,12 +32,12 @@ def run_local(
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     on_error: Callable[[Failure], None] | None = None,
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """Run a stage over images.
 
     Memory stays flat: at most one batch and a few items per thread are decoded ahead. An image that cannot be read, or a
-    box that lies outside, stops nothing; it is reported and left out. Closing the iterator (or Ctrl-C in it) drops what is queued and waits only for
-    the images that are being decoded at that moment.
+    box that holds none of its image's pixels, stops nothing; it is reported and left out. Closing the iterator (or Ctrl-C
+    in it) drops what is queued and waits only for the images that are being decoded at that moment.
 
     Args:
         stage: What to compute.
@@ -121,7 +121,9 @@ def _decode_boxes(
     pixels = load_pixels(path, shortest_side=shortest_side)
     scale = np.tile([pixels.shape[1] / header.width, pixels.shape[0] / header.height], 2)
     return [
-        stage.prepare(crop(pixels, scale * box, margin=stage.margin)) if fault is None else _impossible(path, box, fault)
+        stage.prepare(crop(pixels, (scale * box).tolist(), margin=stage.margin))
+        if fault is None
+        else _impossible(path, box, fault)
         for box, fault in zip(boxes, faults, strict=True)
     ]
 

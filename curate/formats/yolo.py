@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.dataset.ids import annotation_ids, hash_texts
+from curate.dataset.ids import annotation_ids, hash_texts, image_ids
 from curate.errors import CurateError, FormatError
 from curate.formats.base import ClassInfo, Detection, Format, ReadOptions, Records
 from curate.formats.columns import (
@@ -32,20 +32,21 @@ from curate.formats.columns import (
     images_table,
     number_lists,
     polygon_lists,
+    ragged_indices,
 )
-from curate.formats.files import Ints, probe, read_head
+from curate.formats.files import Ints, is_image, peek_files, probe, read_head, stem
 from curate.formats.losses import LossReport
 from curate.formats.shapes import corners_to_rotated_boxes
 from curate.formats.yolo_labels import ClassNumbers, Lines, read_lines
-from curate.formats.yolo_layout import Config, Layout, find_layout
+from curate.formats.yolo_layout import CLASS_FILES, LABEL_FOLDERS, Config, Layout, find_layout, find_yaml
 from curate.formats.yolo_write import write
 from curate.geometry import boxes_around
+from curate.names import PREDICTIONS
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _LABEL_LINE: Final = re.compile(r"\s*\d+(\.0*)?(\s+-?[\d.]+([eE][-+]?\d+)?){4,}\s*$", re.MULTILINE)
-_PREDICTIONS: Final = "predictions/"
 
 
 def detect(source: Path) -> Detection | None:
@@ -132,7 +133,7 @@ def _kinds(
     lines: Lines, layout: Layout, sizes: npt.NDArray[np.int64], options: ReadOptions, losses: LossReport
 ) -> _Kinds:
     """Tell the lines apart by their number of columns."""
-    predictions = options.layer.startswith(_PREDICTIONS)
+    predictions = options.layer.startswith(PREDICTIONS)
     length, config = lines.length, layout.config
     posed = np.zeros(len(length), dtype=np.bool_)
     scored = posed.copy()
@@ -256,6 +257,7 @@ def _classes(names: dict[int, str], used: Ints, config: Config, losses: LossRepo
 def _annotations(
     lines: Lines, kinds: _Kinds, classes: Sequence[ClassInfo], layout: Layout, sizes: npt.NDArray[np.int64], layer: str
 ) -> pa.Table:
+    """The lines as annotations, in pixels."""
     count = len(lines.image)
     # Coordinates without the confidence.
     lines = replace(lines, length=lines.length - kinds.scored)
@@ -277,12 +279,11 @@ def _annotations(
     scores = lines.values[score_at] if len(lines.values) else np.zeros(count)
     positions = np.searchsorted([info.source_id or 0 for info in classes], lines.classes)
     image = pa.array(lines.image)
-    ids = images_ids(layout)
     return annotations_table(
         count,
         {
             "annotation_id": annotation_ids(hashes[lines.image], layer, "", keys=lines.number.astype(np.uint64)),
-            "image_id": ids.take(image),
+            "image_id": image_ids(layout.locations).take(image),
             "layer": layer,
             "type": np.select(
                 [kinds.pose, kinds.polygon, kinds.oriented], ["keypoints", "polygon", "rotated_box"], "box"
@@ -296,3 +297,70 @@ def _annotations(
             "source": pa.array(layout.labels, pa.string()).take(image),
         },
     )
+
+
+def _centred_boxes(lines: Lines, rows: Ints, sizes: npt.NDArray[np.int64]) -> Floats:
+    """[centre x, centre y, width, height] as parts of the image -> boxes in pixels, shape (rows, 4)."""
+    values = lines.values[lines.start[rows][:, None] + np.arange(4)] * np.tile(sizes[lines.image[rows]], 2)
+    values[:, :2] -= values[:, 2:] / 2
+    return values
+
+
+def _corners(lines: Lines, rows: Ints, sizes: npt.NDArray[np.int64]) -> Floats:
+    """Four corners in pixels, shape (rows, 8)."""
+    corners: Floats = lines.values[lines.start[rows][:, None] + np.arange(8)] * np.tile(sizes[lines.image[rows]], 4)
+    return corners
+
+
+def _outlines(lines: Lines, rows: Ints, sizes: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Boxes round polygons, shape (rows, 4), and the polygons' coordinates in pixels, one after another."""
+    length = lines.length[rows]
+    points = lines.values[ragged_indices(lines.start[rows], length)].reshape(-1, 2)
+    points = points * sizes[np.repeat(lines.image[rows], length // 2)]
+    starts = (np.cumsum(length) - length) // 2
+    return boxes_around(points, starts), points.ravel()
+
+
+def _keypoints(
+    lines: Lines, rows: Ints, sizes: npt.NDArray[np.int64], shape: tuple[int, int] | None
+) -> npt.NDArray[np.float64]:
+    """[x, y, visibility] of each keypoint, shape (rows, keypoints, 3); without a third number, (0, 0) is not labelled."""
+    count, numbers = shape or (0, 3)
+    values = lines.values[lines.start[rows][:, None] + 4 + np.arange(count * numbers)].reshape(len(rows), count, numbers)
+    points = np.zeros((len(rows), count, 3))
+    points[..., :2] = values[..., :2] * sizes[lines.image[rows]][:, None, :]
+    points[..., 2] = values[..., 2] if numbers == 3 else np.where((values != 0).any(axis=2), 2.0, 0.0)
+    return points
+
+
+# --------------------------------------------------------------------------------------------------- recognising it
+
+
+def _detect(source: Path) -> Detection | None:
+    if source.is_file():
+        if source.suffix.lower() in {".yaml", ".yml"} and find_yaml(source.parent) is not None:
+            return Detection(0.95, f"{source.name} with 'names'")
+        return Detection(0.95, "Darknet's obj.data") if source.suffix.lower() == ".data" else None
+    files = peek_files(source)
+    labels = [name for name in files if name.lower().endswith(".txt") and _has_label_lines(source / name)]
+    seen = f"{len(labels)} label files in a look at {len(files)} files"
+    yaml_file = find_yaml(source)
+    images = [name for name in files if is_image(name)]
+    if yaml_file is not None and (labels or images):
+        return Detection(0.95, f"{yaml_file.name} with 'names'; {seen}")
+    if "obj.data" in files or "obj.names" in files:
+        return Detection(0.95, f"Darknet's obj.data or obj.names; {seen}")
+    if not labels:
+        return None
+    named = next((name for name in CLASS_FILES if name in files), None)
+    if named is not None:
+        return Detection(0.85, f"{named}; {seen}")
+    stems = {stem(name) for name in images}
+    beside = any(stem(name) in stems for name in labels)
+    if beside or any(folder in name.split("/") for name in labels for folder in LABEL_FOLDERS):
+        return Detection(0.75, seen)
+    return Detection(0.4, seen)
+
+
+def _has_label_lines(path: Path) -> bool:
+    return _LABEL_LINE.match(read_head(path, 512).split("\n", 1)[0]) is not None

@@ -10,7 +10,6 @@ Committing that table to the store is the caller's part, and `EmbedResult.discar
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -152,7 +151,7 @@ def fingerprints(items: pa.Table) -> pa.StringArray:
     there = np.zeros(len(paths.dictionary) + 1, bool)  # the last stands for null
     for number, path in enumerate(paths.dictionary.to_pylist()):
         with contextlib.suppress(OSError, ValueError):
-            status = os.stat(path)
+            status = Path(path).stat()
             sizes[number], times[number], there[number] = status.st_size, status.st_mtime_ns, True
     codes = pc.fill_null(paths.indices, len(paths.dictionary)).to_numpy()
     boxes = _boxes(items).view(np.uint64)
@@ -215,25 +214,24 @@ def run(
     return left_out
 
 
-def collect(
-    spooled: pa.Table, ids: pa.ChunkedArray, prints: pa.StringArray, wanted: npt.NDArray[np.bool_]
-) -> pa.Table:
+def collect(spooled: pa.Table, ids: pa.ChunkedArray, prints: pa.StringArray, wanted: npt.NDArray[np.bool_]) -> pa.Table:
     """The spooled rows whose id and fingerprint are those of a wanted row, each id once, in the order of `ids`."""
     rows = pa.array(np.arange(spooled.num_rows))
     keys = pc.binary_join_element_wise(spooled["id"], spooled["fingerprint"], "/")
     latest = pa.table({"key": keys, "row": rows}).group_by("key").aggregate([("row", "max")])
     asked = pc.binary_join_element_wise(ids, prints, "/").filter(pa.array(wanted))
-    return spooled.take(latest["row_max"].take(pc.index_in(asked, value_set=latest["key"].combine_chunks()).drop_null()))
+    return spooled.take(
+        latest["row_max"].take(pc.index_in(asked, value_set=latest["key"].combine_chunks()).drop_null())
+    )
 
 
 class _EncoderStage:
     """An encoder as a stage with one column, `vector`."""
 
-    margin = CONTEXT_MARGIN
-
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self.input_size = encoder.input_size
+        self.input_size: int | None = encoder.input_size
+        self.margin = CONTEXT_MARGIN
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
         return self._encoder.prepare(pixels)

@@ -10,7 +10,7 @@ from curate.checks.findings import Finding
 from curate.report.terminal import console, print_table
 
 if TYPE_CHECKING:
-    from curate.checks.mistakes import Mistakes
+    from curate.checks.mistakes.run import Mistakes
 
 FLAGGED = 0.5
 """From this probability on, a finding is more likely right than wrong."""
@@ -59,7 +59,7 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
 def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
     flagged = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
     below = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
-    highest = {}
+    highest: dict[str, float] = {}
     for finding in findings:
         highest.setdefault(finding.kind, finding.score)
     kinds = sorted(highest, key=lambda kind: (-flagged[kind], -below[kind], kind))

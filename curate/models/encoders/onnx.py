@@ -84,7 +84,9 @@ class OnnxEncoder:
             )
         self._input = entry.name
         self._dtype = _DTYPES[entry.type]
-        self._layout = sidecar.layout or ("nhwc" if entry.shape[3] in (1, 3) and entry.shape[1] not in (1, 3) else "nchw")
+        self._layout = sidecar.layout or (
+            "nhwc" if entry.shape[3] in (1, 3) and entry.shape[1] not in (1, 3) else "nchw"
+        )
         channels, height, width = _channels_first(entry.shape[1:], self._layout)
         self._color = sidecar.color or ("gray" if channels == 1 else "rgb")
         self._size = _size(sidecar.size, height, width)
@@ -110,7 +112,9 @@ class OnnxEncoder:
     def encode(self, prepared: Sequence[npt.NDArray[np.generic]]) -> Vectors:
         """Embed prepared images; float32 of shape (n, dimensions), rows of unit length."""
         step = self._fixed_batch or len(prepared)
-        vectors = np.concatenate([self._run(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)])
+        vectors = np.concatenate(
+            [self._run(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)]
+        )
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
@@ -147,7 +151,11 @@ class OnnxEncoder:
         mean = np.array(default_mean if sidecar.mean is None else sidecar.mean, np.float32)
         std = np.array(default_std if sidecar.std is None else sidecar.std, np.float32)
         for values, key in ((mean, "mean"), (std, "std")):
-            if values.shape not in {(1,), (channels,)} or not np.isfinite(values).all() or (key == "std" and (values <= 0).any()):
+            if (
+                values.shape not in {(1,), (channels,)}
+                or not np.isfinite(values).all()
+                or (key == "std" and (values <= 0).any())
+            ):
                 raise InputError(
                     f"'{key}' must be {channels} finite numbers" + (" above 0" if key == "std" else ""),
                     where=self._path.name + SIDECAR_SUFFIX,

@@ -1,0 +1,152 @@
+"""What `curate mistakes` reads from a dataset, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.checks.mistakes.tables import NOWHERE, BoolArray, Boxes, FloatArray, IntArray
+from curate.dataset import Dataset
+from curate.dataset.query import in_layer
+from curate.errors import UsageError
+from curate.names import PREDICTIONS
+
+_ANNOTATION_COLUMNS = ["annotation_id", "image_id", "type", "label", "bbox", "iscrowd", "score", "probabilities", "source_id"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one layer, and the images they are on.
+
+    Attributes:
+        images: m rows: image_id, location, path, width, height, group.
+        annotations: n rows: annotation_id, image_id, type, label, bbox, iscrowd, score, probabilities, source_id.
+        image: int64 array of shape (n,), row in `images` of each annotation.
+        classes: Names of the classes.
+        label: int64 array of shape (n,), index in `classes`; -1 for an annotation without a label.
+    """
+
+    images: pa.Table
+    annotations: pa.Table
+    image: IntArray
+    classes: list[str]
+    label: IntArray
+
+    @property
+    def boxed(self) -> BoolArray:
+        """Which annotations have a box; bool array of shape (n,)."""
+        return _bools(pc.is_valid(self.annotations["bbox"]))
+
+    @property
+    def crowd(self) -> BoolArray:
+        """Which annotations stand for many objects; bool array of shape (n,)."""
+        return _bools(pc.fill_null(self.annotations["iscrowd"], False))
+
+    @property
+    def whole_image(self) -> BoolArray:
+        """Which annotations are the one label of their image; bool array of shape (n,)."""
+        plain = (np.asarray(self.annotations["type"]) == "label") & (self.label != NOWHERE)
+        per_image = np.bincount(self.image[plain], minlength=self.images.num_rows)
+        return np.asarray(plain & (per_image[self.image] == 1), dtype=bool)
+
+    @property
+    def bbox(self) -> FloatArray:
+        """Boxes, NaN where there is none; float64 array of shape (n, 4)."""
+        boxes = np.full((self.annotations.num_rows, 4), np.nan)
+        column = self.annotations["bbox"].combine_chunks()
+        boxes[self.boxed] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
+        return boxes
+
+    @property
+    def sizes(self) -> FloatArray:
+        """Width and height of the images, NaN where unknown; float64 array of shape (m, 2)."""
+        columns = [pc.cast(self.images[name], pa.float64()).to_numpy() for name in ("width", "height")]
+        return np.stack(columns, axis=1)
+
+    def image_groups(self) -> IntArray:
+        """Numbers that images of one group (a video, a burst) share; int64 array of shape (m,)."""
+        own = pc.binary_join_element_wise("image", self.images["image_id"], "/")
+        named = pc.binary_join_element_wise("group", self.images["group"], "/")
+        keys = pc.coalesce(named, own).combine_chunks().dictionary_encode()
+        return np.asarray(keys.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def boxes(self, rows: npt.NDArray[np.bool_] | None = None) -> Boxes:
+        """The annotations with boxes (those that `rows` chooses) as box columns."""
+        chosen = self.boxed if rows is None else rows
+        scores = self.annotations["score"]
+        return Boxes(
+            image=self.image[chosen],
+            bbox=self.bbox[chosen],
+            label=self.label[chosen],
+            score=None if scores.null_count else scores.to_numpy()[chosen].astype(np.float64),
+            probabilities=self.probabilities(chosen),
+            crowd=self.crowd[chosen],
+        )
+
+    def probabilities(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32] | None:
+        """Class probabilities of the chosen annotations, shape (k, classes); None if not all of them have any."""
+        column = self.annotations["probabilities"].combine_chunks().filter(pa.array(rows))
+        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+        if lengths != [len(self.classes)]:
+            return None
+        values: npt.NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
+        return values.reshape(-1, len(self.classes))
+
+
+def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
+    """Read a layer and the images a condition chooses.
+
+    Raises:
+        UsageError: The condition cannot be understood, or chooses no image; or the layer is empty.
+    """
+    images = dataset.table("images", columns=["image_id", "location", "path", "width", "height", "group"], where=where)
+    if images.num_rows == 0:
+        raise UsageError("there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images")
+    classes = [info["name"] for info in dataset.commit.classes]
+    return _labels(dataset, images, classes, layer)
+
+
+def load_predictions(dataset: Dataset, labels: Labels, layers: Sequence[str] | None) -> Mapping[str, Labels]:
+    """Read predictions layers on the same images, with the same numbering of images and classes.
+
+    Args:
+        dataset: The dataset.
+        labels: What they are compared with.
+        layers: Which; None for all there are.
+
+    Raises:
+        UsageError: There is no such layer.
+    """
+    names = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
+    known = sorted(name for name in names if name.startswith(PREDICTIONS))
+    chosen = known if layers is None else [name if name.startswith(PREDICTIONS) else PREDICTIONS + name for name in layers]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(
+                f"there is no predictions layer '{name}'",
+                where=dataset.name,
+                remedy=f"layers: {', '.join(known) or 'none; import one with --layer predictions/NAME'}",
+            )
+    return {name: _labels(dataset, labels.images, labels.classes, name) for name in chosen}
+
+
+def _labels(dataset: Dataset, images: pa.Table, classes: list[str], layer: str) -> Labels:
+    annotations = dataset.table("annotations", columns=_ANNOTATION_COLUMNS, where=in_layer(layer))
+    position = pc.index_in(annotations["image_id"], images["image_id"].combine_chunks())
+    annotations = annotations.filter(pc.is_valid(position))
+    image = position.drop_null().combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    # A class that the dataset does not list (it cannot happen through an import) comes after those it does.
+    extra = [name for name in pc.unique(annotations["label"]).to_pylist() if name is not None and name not in classes]
+    names = [*classes, *extra]
+    codes = pc.fill_null(pc.index_in(annotations["label"], pa.array(names, pa.string())), NOWHERE)
+    label = codes.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    return Labels(images, annotations, image, names, label)
+
+
+def _bools(column: pa.ChunkedArray) -> BoolArray:
+    return np.asarray(column.to_numpy(), dtype=bool)

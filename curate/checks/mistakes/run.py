@@ -1,0 +1,205 @@
+"""`curate mistakes`: loads a dataset's labels, vectors and predictions, asks the pure checks, and stores the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from curate.checks.findings import Finding
+from curate.checks.mistakes.boxes import impossible_boxes
+from curate.checks.mistakes.detection import find_detection_errors
+from curate.checks.mistakes.evidence import FLAGGED, mislabeled_findings, suspect_findings
+from curate.checks.mistakes.labels import LabelErrors, find_label_errors, label_errors_from_probabilities
+from curate.checks.mistakes.load import Labels, load_labels, load_predictions
+from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
+from curate.checks.store import replace_findings
+from curate.dataset import Transaction, begin
+from curate.models.embedding import ITEMS, Progress
+from curate.models.encoders.base import Encoder
+from curate.models.spaces import Content, SpaceUpdate, choose_encoder, read_vectors, update_space
+from curate.names import GROUND_TRUTH
+
+CHECK = "mistakes"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two classes that are confused.
+
+    Attributes:
+        given: The label as it is.
+        suggested: What it probably should be.
+        flagged: How many labels are more likely wrong than right.
+        expected: How many are expected to be wrong: the sum of their probabilities.
+    """
+
+    given: str
+    suggested: str
+    flagged: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What `find_mistakes` found.
+
+    Attributes:
+        findings: Highest score first.
+        confusions: Pairs of classes, the most confused first.
+        summary: What was checked, in one line.
+        notes: What could not be checked, and why; one sentence each.
+    """
+
+    findings: list[Finding]
+    confusions: list[Confusion]
+    summary: str
+    notes: list[str]
+
+
+def find_mistakes(
+    name: str,
+    *,
+    layer: str = GROUND_TRUTH,
+    predictions: Sequence[str] | None = None,
+    encoder: str | None = None,
+    where: str | None = None,
+    min_score: float = 0.1,
+    seed: int = 0,
+    command: str,
+    progress: Progress | None = None,
+) -> Mistakes:
+    """Find wrong labels in a dataset and store them as findings; one commit.
+
+    Labels of whole images and of boxes are judged by the embeddings of images and crops. With predictions layers, boxes are
+    also compared with what a model saw. Impossible boxes are found with neither.
+
+    Args:
+        name: The dataset.
+        layer: Whose labels are judged.
+        predictions: Layers to compare with; None for all there are.
+        encoder: Spec of the encoder; None for the one the dataset remembers.
+        where: SQL condition on the images; None for all.
+        min_score: Findings with a lower probability are left out.
+        seed: Of the folds.
+        command: The command line, for the history.
+        progress: Told (done, total) while images are embedded.
+
+    Raises:
+        DatasetNotFound: There is no such dataset.
+        UsageError: No image is chosen, or there is no such layer.
+        UnavailableError: The encoder's weights cannot be had.
+    """
+    with begin(name, command=command) as transaction:
+        labels = load_labels(transaction.base, layer, where)
+        models = load_predictions(transaction.base, labels, predictions)
+        run = _Run(transaction, choose_encoder(transaction.base, encoder), seed, min_score, progress, labels, [], [])
+        findings = [
+            *run.judge(labels.whole_image, "images", models),
+            *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
+            *run.judge_boxes(models),
+        ]
+        stored = replace_findings(transaction, CHECK, _one_each(findings))
+    return Mistakes(stored, run.confusions(stored), run.summary(models), run.notes)
+
+
+@dataclass
+class _Run:
+    """One run: what all its parts need."""
+
+    transaction: Transaction
+    encoder: Encoder
+    seed: int
+    min_score: float
+    progress: Progress | None
+    labels: Labels
+    judged: list[LabelErrors]
+    notes: list[str]
+
+    def judge(self, rows: BoolArray, content: Content, models: Mapping[str, Labels]) -> list[Finding]:
+        """Label errors among the chosen annotations, by the vectors of their images or crops."""
+        if not rows.any():
+            return []
+        annotations = self.labels.annotations.filter(pa.array(rows))
+        image = self.labels.image[rows]
+        ids = self.labels.images["image_id"].take(pa.array(image)) if content == "images" else annotations["annotation_id"]
+        items = pa.table(
+            [
+                ids,
+                self.labels.images["path"].take(pa.array(image)),
+                pa.nulls(len(image), ITEMS.field("bbox").type) if content == "images" else annotations["bbox"],
+            ],
+            schema=ITEMS,
+        )
+        update = update_space(self.transaction, self.encoder, content, items, progress=self.progress)
+        self._note_left_out(update, len(image))
+        if len(update.left_out) == len(image):
+            return []
+        vectors, there = read_vectors(self.transaction, update.space, ids)
+        chosen = np.flatnonzero(rows)[there]
+        groups = self.labels.image_groups()[self.labels.image[chosen]]
+        errors = find_label_errors(
+            vectors, self.labels.label[chosen], len(self.labels.classes), groups=groups, seed=self.seed
+        )
+        self.judged.append(errors)
+        return mislabeled_findings(self.labels, chosen, errors, self.min_score, CHECK, self.encoder.name)
+
+    def judge_boxes(self, models: Mapping[str, Labels]) -> list[Finding]:
+        """Errors of boxes: impossible ones, and those that disagree with predictions."""
+        rows = np.flatnonzero(self.labels.boxed)
+        truth, sizes = self.labels.boxes(), self.labels.sizes
+        parts = [impossible_boxes(truth, sizes)]
+        layers = {name: model for name, model in models.items() if model.boxed.any()}
+        if layers:
+            parts.append(find_detection_errors(truth, [model.boxes() for model in layers.values()], sizes))
+        found: Suspects = merge(parts)
+        per_image = image_scores(found, self.labels.images.num_rows)
+        return suspect_findings(self.labels, rows, found.take(found.score >= self.min_score), per_image, layers, CHECK)
+
+    def confusions(self, findings: Sequence[Finding]) -> list[Confusion]:
+        """Pairs of classes by how many labels of the one are expected to be the other."""
+        flagged: dict[tuple[str, str], int] = {}
+        expected: dict[tuple[str, str], float] = {}
+        for finding in findings:
+            if finding.kind == "mislabeled" and finding.given is not None and finding.suggested is not None:
+                pair = (finding.given, finding.suggested)
+                flagged[pair] = flagged.get(pair, 0) + (finding.score >= FLAGGED)
+                expected[pair] = expected.get(pair, 0.0) + finding.score
+        pairs = [Confusion(*pair, flagged[pair], expected[pair]) for pair in expected]
+        return sorted(pairs, key=lambda pair: (-pair.flagged, -pair.expected, pair.given, pair.suggested))
+
+    def summary(self, models: Mapping[str, Labels]) -> str:
+        """What was checked."""
+        labels = self.labels
+        counts = [f"{labels.images.num_rows:,} images"]
+        if labels.boxed.any():
+            counts.append(f"{int(labels.boxed.sum()):,} boxes")
+        if labels.whole_image.any():
+            counts.append(f"{int(labels.whole_image.sum()):,} image labels")
+        wrong = sum(float(errors.p_wrong.sum()) for errors in self.judged)
+        expected = f"; about {wrong:,.0f} labels are expected to be wrong" if self.judged else ""
+        models_text = ", ".join(models) or "no predictions"
+        return (
+            f"{self.transaction.base.name}: {', '.join(counts)}, {len(labels.classes):,} classes; "
+            f"{self.encoder.name}, {models_text}{expected}"
+        )
+
+    def _note_left_out(self, update: SpaceUpdate, total: int) -> None:
+        if update.left_out:
+            first = update.left_out[0]
+            self.notes.append(
+                f"{len(update.left_out):,} of {total:,} could not be embedded and are not judged by their looks; "
+                f"the first: {first.path or first.id}: {first.reason}"
+            )
+
+
+def _one_each(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding per problem: where two parts found the same, the surer one, with the other's evidence."""
+    best: dict[str, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: -finding.score):
+        known = best.setdefault(finding.id, finding)
+        if known is not finding:
+            best[finding.id] = replace(known, evidence={**finding.evidence, **known.evidence})
+    return list(best.values())

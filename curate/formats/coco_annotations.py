@@ -1,0 +1,280 @@
+"""COCO annotations as columns: a piece of the file at a time becomes one Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
+from curate.dataset.schema import ANNOTATIONS
+from curate.formats.coco_json import JsonFile, ObjectDecoder
+from curate.formats.coco_objects import AnnotationObject, Id, decode_annotations, same_id, to_json
+from curate.formats.coco_shapes import Shapes, orient_shapes, read_shapes, with_boxes
+from curate.formats.losses import LossReport
+from curate.names import PREDICTIONS
+
+TYPES: Final = ("label", "box", "polygon", "mask", "keypoints")
+"""From the least to the most specific."""
+
+Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+
+
+class Seen:
+    """A set of hashes that grows by arrays: a few sorted runs, merged as they reach one another's length."""
+
+    def __init__(self) -> None:
+        self._runs: list[Hashes] = []
+
+    def contains(self, values: Hashes) -> Mask:
+        """Which of n values are in the set; shape (n,)."""
+        found = np.zeros(len(values), dtype=np.bool_)
+        for run in self._runs:
+            place = np.searchsorted(run, values)
+            found |= run[np.minimum(place, len(run) - 1)] == values
+        return found
+
+    def add(self, values: Hashes) -> Mask:
+        """Put n values into the set; which of them were in it already, or stand in `values` before; shape (n,)."""
+        known = self.contains(values)
+        order = np.argsort(values, kind="stable")
+        run = values[order]
+        known[order[1:]] |= run[1:] == run[:-1]
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        if len(run):
+            self._runs.append(run)
+        return known
+
+
+@dataclass
+class Reader:
+    """What is the same for all annotations of a file, and what is remembered from one piece to the next.
+
+    Attributes:
+        source: The file's name for the table and the loss report.
+        layer: Where the annotations go.
+        rows: Row of each image id in `hashes`.
+        hashes: Hash of every image's location.
+        stored: Stored width and height, and orientation, of the images labelled as they are stored, by row.
+        names: Class of each category id.
+        losses: Gets what cannot be read.
+        others: Hashes of the annotations of the files read before, where files share images, else None.
+    """
+
+    source: str
+    layer: str
+    rows: Mapping[Id, int]
+    hashes: Hashes
+    stored: Mapping[int, tuple[int, int, int]]
+    names: Mapping[Id, str]
+    losses: LossReport
+    others: Seen | None = None
+    _ids: Seen = field(default_factory=Seen)
+    _repeated: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._image_ids = to_ids(self.hashes)
+        self._nameless = np.zeros(len(self.hashes), dtype=np.uint64)
+        self._labels = pa.array([*self.names.values()], pa.string())
+        self._codes = {key: code for code, key in enumerate(self.names)}
+
+    def tables(self, json: JsonFile, key: str) -> Iterator[pa.Table]:
+        """Read the array of that key; tables with the columns of `curate.dataset.schema.ANNOTATIONS`."""
+        decoder = ObjectDecoder(AnnotationObject)
+        first = 0
+        mine: list[Hashes] = []
+        for piece in json.pieces(key):
+            items, count = decode_annotations(decoder, piece, first, self.source, self.losses)
+            first += count
+            table, contents = self._table(items, decoder)
+            mine.append(contents)
+            if table.num_rows:
+                yield table
+        for contents in mine:
+            if self.others is not None:
+                self.others.add(contents)
+
+    def _table(
+        self, items: list[AnnotationObject], decoder: ObjectDecoder[AnnotationObject]
+    ) -> tuple[pa.Table, Hashes]:
+        items, rows = self._on_known_images(items)
+        codes = self._category_codes(items)
+        shapes = read_shapes(items, self.place, self.losses)
+        shapes = with_boxes(orient_shapes(shapes, rows, self.stored))
+        attributes = self._attributes(items, codes, decoder)
+        keep = self._meaningful(items, codes, shapes, attributes, decoder)
+        contents = self._contents(rows, codes, items, shapes) if self.others is not None else Hashes(0)
+        if self.others is not None:
+            double = self.others.contains(contents) & keep
+            self._report("converted", "the same annotation is in two files; the first is kept", items, double)
+            keep &= ~double
+        labels = pa.array(codes, mask=codes < 0)
+        predicted = self.layer.startswith(PREDICTIONS)
+        columns: dict[str, pa.Array] = {
+            "annotation_id": annotation_ids(
+                self.hashes[rows], self.layer, self.source, keys=self._keys(items, rows, keep)
+            ),
+            "image_id": self._image_ids.take(pa.array(rows)),
+            "layer": _constant(self.layer, len(items)),
+            "type": pa.array(TYPES).take(pa.array(shapes.type_codes())),
+            "label": self._labels.take(labels),
+            **shapes.columns(),
+            "area": pa.array([item.area for item in items], pa.float64()),
+            "iscrowd": pa.array([item.iscrowd for item in items]).cast(pa.bool_()),
+            "score": pa.array([item.score if predicted else None for item in items], pa.float64()),
+            "attributes": pa.array(attributes, pa.string()),
+            "source_id": _texts([item.id for item in items]),
+            "source": _constant(self.source, len(items)),
+        }
+        for name in ANNOTATIONS.names:
+            if name not in columns:
+                columns[name] = pa.nulls(len(items), ANNOTATIONS.field(name).type)
+        table = pa.table([columns[name] for name in ANNOTATIONS.names], schema=ANNOTATIONS)
+        return (table if keep.all() else table.filter(pa.array(keep))), contents[keep[: len(contents)]]
+
+    def place(self, item: AnnotationObject) -> str:
+        """Where an annotation is, for the loss report."""
+        return f"{self.source}: annotation {item.id} of image {item.image_id}"
+
+    def _report(self, outcome: str, reason: str, items: list[AnnotationObject], affected: Mask) -> None:
+        count = int(affected.sum())
+        if count:
+            report = self.losses.dropped if outcome == "dropped" else self.losses.converted
+            report("annotations", reason, self.place(items[int(affected.argmax())]), count)
+
+    def _on_known_images(self, items: list[AnnotationObject]) -> tuple[list[AnnotationObject], Integers]:
+        get = self.rows.get
+        rows = np.fromiter((get(item.image_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
+        for number in np.flatnonzero(rows < 0).tolist():
+            rows[number] = get(same_id(items[number].image_id), -1)  # type: ignore[arg-type]
+        lost = rows < 0
+        if not lost.any():
+            return items, rows
+        self._report("dropped", "image_id is not among the images", items, lost)
+        return [item for item, gone in zip(items, lost.tolist(), strict=True) if not gone], rows[~lost]
+
+    def _category_codes(self, items: list[AnnotationObject]) -> Integers:
+        get = self._codes.get
+        codes = np.fromiter((get(item.category_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
+        for number in np.flatnonzero(codes < 0).tolist():
+            codes[number] = get(same_id(items[number].category_id), -1)  # type: ignore[arg-type]
+        return codes
+
+    def _attributes(
+        self, items: list[AnnotationObject], codes: Integers, decoder: ObjectDecoder[AnnotationObject]
+    ) -> list[str | None]:
+        """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in."""
+        texts: list[str | None] = [None] * len(items)
+        given = [bytes(item.attributes) for item in items]
+        extras = {key: column for key, column in decoder.extras(items).items() if key != "segments_info"}
+        if not self.layer.startswith(PREDICTIONS):
+            extras["score"] = [b"" if item.score is None else to_json(item.score) for item in items]
+        unknown = (codes < 0).tolist()
+        extras["category_id"] = [
+            to_json(item.category_id) if lost and item.category_id is not None else b""
+            for item, lost in zip(items, unknown, strict=True)
+        ]
+        filled = {number for number, text in enumerate(given) if text}
+        for column in extras.values():
+            filled.update(number for number, text in enumerate(column) if text)
+        for number in filled:
+            own = {key: column[number] for key, column in extras.items() if column[number]}
+            texts[number] = _merged(given[number], own)
+        return texts
+
+    def _meaningful(
+        self,
+        items: list[AnnotationObject],
+        codes: Integers,
+        shapes: Shapes,
+        attributes: list[str | None],
+        decoder: ObjectDecoder[AnnotationObject],
+    ) -> Mask:
+        """Which annotations say something: those with a geometry, or a class or attributes for the whole image."""
+        extras = decoder.extras(items)
+        none = [b""] * len(items)
+        panoptic = np.array([bool(text) for text in extras.get("segments_info", none)], dtype=np.bool_)
+        self._report("dropped", "panoptic segments are not read", items, panoptic)
+        shapeless = shapes.type_codes() == 0
+        broken = shapes.broken & shapeless & ~panoptic
+        self._report("dropped", "no usable geometry", items, broken)
+        described = np.array([bool(text) for text in attributes], dtype=np.bool_)
+        given = np.array([item.category_id is not None for item in items], dtype=np.bool_)
+        captions = np.array([bool(text) for text in extras.get("caption", none)], dtype=np.bool_)
+        empty = shapeless & (codes < 0) & (given | ~described) & ~captions & ~broken & ~panoptic
+        self._report("dropped", "neither a known category nor a geometry", items, empty)
+        kept: Mask = ~(panoptic | broken | empty)
+        unlabelled = (codes < 0) & kept & ~captions
+        self._report("converted", "category_id is not among the categories; no label", items, unlabelled & given)
+        self._report("converted", "no category_id; no label", items, unlabelled & ~given)
+        return kept
+
+    def _contents(self, rows: Integers, codes: Integers, items: list[AnnotationObject], shapes: Shapes) -> Hashes:
+        """Hashes that are equal for the same annotation in two files (instances and person_keypoints share many)."""
+        ids = _numbers_of([item.id for item in items])
+        names = np.array([0, *map(hash_text, self.names.values())], dtype=np.uint64)[codes + 1]
+        return mix(self.hashes[rows], ids, names, *shapes.boxes.view(np.uint64).T)
+
+    def _keys(self, items: list[AnnotationObject], rows: Integers, keep: Mask) -> Hashes:
+        """What tells the annotations of an image apart: their id, else their place among those without one."""
+        ids = [item.id for item in items]
+        keys = _numbers_of(ids)
+        nameless = np.array([number is None for number in ids], dtype=np.bool_)
+        if nameless.any():
+            image = rows[nameless]
+            place = ordinals(self.hashes[image]) + self._nameless[image]
+            self._nameless += np.bincount(image, minlength=len(self.hashes)).astype(np.uint64)
+            keys[nameless] = mix(place, hash_text("no id"))
+        named = np.flatnonzero(~nameless & keep)
+        double = named[self._ids.add(keys[named])]
+        again = np.zeros(len(items), dtype=np.bool_)
+        again[double] = True
+        self._report("converted", "annotation id used twice; both are kept", items, again)
+        for number, pair in zip(double.tolist(), mix(self.hashes[rows[double]], keys[double]).tolist(), strict=True):
+            self._repeated[pair] = self._repeated.get(pair, 0) + 1
+            keys[number] = mix(keys[number : number + 1], hash_text("again"), self._repeated[pair])[0]
+        return keys
+
+
+def _numbers_of(ids: list[Id | None]) -> Hashes:
+    """Ids as 64-bit numbers: integers as they are, texts hashed, None as 0."""
+    try:
+        return np.array(ids, dtype=np.int64).view(np.uint64) if ids else Hashes(0)
+    except (TypeError, ValueError, OverflowError):
+        same = map(same_id, ids)
+        values = (hash_text(key) if isinstance(key, str) else (key or 0) & (2**64 - 1) for key in same)
+        return np.fromiter(values, np.uint64, len(ids))
+
+
+def _texts(ids: list[Id | None]) -> pa.Array:
+    """Ids as text."""
+    try:
+        return pa.array(ids, pa.int64()).cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([None if key is None else str(key) for key in ids], pa.string())
+
+
+def _merged(given: bytes, extras: Mapping[str, bytes]) -> str | None:
+    """One JSON object of an annotation's attributes and its undefined keys; None if there is nothing in it."""
+    try:
+        own = msgspec.json.decode(given, type=dict[str, msgspec.Raw] | None) if given else None
+    except msgspec.ValidationError:
+        own = {"attributes": msgspec.Raw(given)}
+    merged: dict[str, Any] = {key: bytes(value) for key, value in (own or {}).items()}
+    for key, value in extras.items():
+        merged[f"annotation.{key}" if key in merged else key] = value
+    if not merged:
+        return None
+    text = b",".join(msgspec.json.encode(key) + b":" + value for key, value in merged.items())
+    return msgspec.json.format(b"{" + text + b"}", indent=-1).decode()
+
+
+def _constant(value: str, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), count)
