@@ -28,7 +28,7 @@ import numpy as np
 from numpy.random import Generator
 
 from curate.checks.mistakes.detection import detection_errors
-from curate.checks.mistakes.matching import overlapping_pairs
+from curate.checks.mistakes.matching import largest, overlapping_pairs
 from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects
 
 KINDS: Final = ("mislabeled", "missing", "spurious", "mislocated")
@@ -160,8 +160,8 @@ def plain_matcher(truth: Boxes, predictions: Boxes) -> dict[str, Ranking]:
     left = ~matched_truth[pairs.first]
     other = left & ~same & (pairs.iou >= 0.5)
     off = left & same & (pairs.iou < 0.5)
-    mislabeled = _best(len(truth), pairs.first[other], confidence[other])
-    mislocated = np.where(mislabeled > 0, 0.0, _best(len(truth), pairs.first[off], confidence[off]))
+    mislabeled = largest(len(truth), pairs.first[other], confidence[other])
+    mislocated = np.where(mislabeled > 0, 0.0, largest(len(truth), pairs.first[off], confidence[off]))
     explained = np.zeros(len(predictions), dtype=bool)
     explained[pairs.second[other]] = True
     spurious = np.where(matched_truth | (mislabeled > 0), 0.0, 1.0 - mislocated)
@@ -320,12 +320,6 @@ def _corners(bbox: FloatArray) -> FloatArray:
 def _object_array(items: list[FloatArray]) -> np.ndarray[tuple[int, ...], np.dtype[np.object_]]:
     result = np.empty(len(items), dtype=object)
     result[:] = items
-    return result
-
-
-def _best(n: int, rows: IntArray, values: FloatArray) -> FloatArray:
-    result = np.zeros(n)
-    np.maximum.at(result, rows, values)
     return result
 
 

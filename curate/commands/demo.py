@@ -25,7 +25,8 @@ def demo(
 ) -> None:
     """Render machined parts, plant known faults, find them again. The dataset stays: look at it, try the commands on it."""
     from curate.demo.job import run_demo
-    from curate.report.demo import print_demo
+    from curate.report.findings import print_findings
+    from curate.report.terminal import console, print_table
 
     with progress("working") as report:
         result = run_demo(
@@ -33,5 +34,25 @@ def demo(
         )
     if json:
         print_json(result.to_json())
-    else:
-        print_demo(result)
+        return
+    console().print(result.mistakes.summary, soft_wrap=True)
+    console().print()
+    print_findings(result.mistakes.findings, limit=10)
+    console().print()
+    rows = [
+        {
+            "kind": score.kind,
+            "planted": score.planted,
+            "flagged": score.flagged,
+            "right": score.right,
+            "right_in_first": f"{score.first} of {score.planted}",
+            "average_precision": f"{score.average_precision:.3f}",
+        }
+        for score in result.scores
+    ]
+    print_table(
+        rows,
+        right={"planted", "flagged", "right", "right_in_first", "average_precision"},
+        title="Found against planted",
+    )
+    note(f"the pictures and the truth are in {result.folder}; next: curate findings -d {dataset}")

@@ -256,7 +256,11 @@ def bearing(rng: np.random.Generator) -> Part:
             second = in_race
         return Relief(edge, height, tone, second)
 
-    second = {"open": ("brass", "steel"), "shielded": ("steel", "polished"), "sealed": ("rubber", "rubber_red", "rubber")}
+    second = {
+        "open": ("brass", "steel"),
+        "shielded": ("steel", "polished"),
+        "sealed": ("rubber", "rubber_red", "rubber"),
+    }
     return Part("bearing", variant, (1, 1), 0.3, relief, True, ("polished", "polished", "steel"), second[variant])
 
 

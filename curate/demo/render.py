@@ -12,10 +12,10 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from curate.demo.defects import Defect, sample_defect
 from curate.demo.parts import PART_TYPES, Part, sample_part
+from curate.demo.pictures import BBox, encode_mask
 from curate.demo.shading import LIGHTINGS, MATERIALS, Field, Lighting, sample_lighting
 from curate.demo.sprites import Finish, Mask, Pose, Sprite, draw_part
 from curate.demo.surfaces import SURFACES, sample_surface
@@ -94,7 +94,6 @@ class Thing:
     Attributes:
         label: One of `LABELS`.
         bbox: [x, y, width, height], the tightest around the mask.
-        size: Image height and width.
         counts: The mask's compressed COCO run lengths.
         area: Of the mask, pixels.
         visible: Part of the whole thing that is to be seen, in (0, 1].
@@ -102,8 +101,7 @@ class Thing:
     """
 
     label: str
-    bbox: tuple[float, float, float, float]
-    size: tuple[int, int]
+    bbox: BBox
     counts: str
     area: float
     visible: float
@@ -112,9 +110,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Rendering:
-    """An image's JPEG file and what is on it."""
+    """An image's JPEG file, its size in pixels and what is on it."""
 
     jpeg: bytes
+    width: int
+    height: int
     things: tuple[Thing, ...]
 
 
@@ -146,7 +146,8 @@ def plan_shots(count: int, seed: int) -> list[Shot]:
         camera, lighting = str(rng.choice(list(CAMERAS))), str(rng.choice(LIGHTINGS, p=[0.34, 0.26, 0.22, 0.18]))
         background = "conveyor" if frames > 1 else str(rng.choice(list(SURFACES)))
         shots += [
-            Shot(len(shots) + frame, scene, frame, frames, split, camera, lighting, background) for frame in range(frames)
+            Shot(len(shots) + frame, scene, frame, frames, split, camera, lighting, background)
+            for frame in range(frames)
         ]
         scene += 1
     return shots
@@ -174,14 +175,15 @@ def render(shot: Shot, seed: int) -> Rendering:
     x, y = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
     canvas = cv2.merge(list(surface(x - np.float32(travel), y, lighting)))
     sprites = [
-        draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting) for item in placed
+        draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting)
+        for item in placed
     ]
     owner, kept = _compose(canvas, sprites, lighting)
     things: list[Thing] = []
     for number in kept:
         things += _things(placed[number].part.label, sprites[number], owner, number)
     pixels = _expose(canvas, camera, lighting, shot.trouble, frame_rng)
-    return Rendering(encode_jpeg(pixels, camera.quality), tuple(things))
+    return Rendering(encode_jpeg(pixels, camera.quality), camera.width, camera.height, tuple(things))
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
@@ -191,20 +193,10 @@ def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
     return bytes(data.tobytes())
 
 
-def to_thing(label: str, mask: Mask, *, visible: float, truncated: bool) -> Thing:
+def _to_thing(label: str, mask: Mask, *, visible: float, truncated: bool) -> Thing:
     """A thing from its mask in the image, bool of shape (height, width), which must not be empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-    return Thing(
-        label=label,
-        bbox=(float(left), float(top), float(right - left), float(bottom - top)),
-        size=(mask.shape[0], mask.shape[1]),
-        counts=rle["counts"].decode("ascii"),
-        area=float(mask.sum()),
-        visible=round(visible, 4),
-        truncated=truncated,
-    )
+    counts, bbox, area = encode_mask(mask.view(np.uint8))
+    return Thing(label, bbox, counts, area, round(visible, 4), truncated)
 
 
 def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
@@ -234,7 +226,7 @@ def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
 
 
 def _count_defects(rng: np.random.Generator) -> int:
-    return int(rng.choice([0, 1, 2], p=[0.78, 0.18, 0.04]))
+    return int(rng.choice([0, 1, 2], p=[0.82, 0.15, 0.03]))
 
 
 def _free_place(
@@ -358,13 +350,11 @@ def _things(label: str, sprite: Sprite, owner: npt.NDArray[np.int16], number: in
         mask = np.zeros((height, width), bool)
         mask[window] = visible
         truncated = bool(inside.sum() < whole.sum())
-        things.append(to_thing(name, mask, visible=seen / float(whole.sum()), truncated=truncated))
+        things.append(_to_thing(name, mask, visible=seen / float(whole.sum()), truncated=truncated))
     return things
 
 
-def _expose(
-    canvas: Field, camera: Camera, lighting: Lighting, trouble: str | None, rng: np.random.Generator
-) -> Pixels:
+def _expose(canvas: Field, camera: Camera, lighting: Lighting, trouble: str | None, rng: np.random.Generator) -> Pixels:
     """What the sensor makes of the light: uneven illumination, lens blur, tone curve, white balance, noise."""
     height, width = canvas.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Field = npt.NDArray[np.float32]
+Field = npt.NDArray[np.floating[Any]]
 """A float32 array of shape (height, width); (3, height, width) where it is a colour, (height, width, 3) where an image."""
 
 RGB = tuple[float, float, float]
@@ -180,7 +180,8 @@ def noise(x: Field, y: Field, *, octave: int = 0) -> Field:
         y: Likewise.
         octave: 0 for one size of grain; n adds n larger ones (fractal).
     """
-    return cv2.remap(_noise_tile(octave), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    values: Field = cv2.remap(_noise_tile(octave), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return values
 
 
 @cache
@@ -193,6 +194,8 @@ def _noise_tile(octaves: int) -> Field:
         size = (NOISE_SIZE >> octave) + 4
         large = cv2.resize(wrapped, (size << octave, size << octave), interpolation=cv2.INTER_CUBIC)
         margin = 2 << octave
-        total += large[margin : margin + NOISE_SIZE, margin : margin + NOISE_SIZE] * (1.0 if octaves == 0 else 1.4**octave)
+        total += large[margin : margin + NOISE_SIZE, margin : margin + NOISE_SIZE] * (
+            1.0 if octaves == 0 else 1.4**octave
+        )
     tile: Field = total / (2.0 * total.std())
     return tile

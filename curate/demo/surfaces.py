@@ -88,7 +88,13 @@ def bench(rng: np.random.Generator) -> Surface:
 
 def tray(rng: np.random.Generator) -> Surface:
     """A moulded plastic tray with ribs or dimples."""
-    colors: list[RGB] = [(0.035, 0.09, 0.26), (0.20, 0.21, 0.22), (0.40, 0.15, 0.03), (0.05, 0.055, 0.06), (0.10, 0.22, 0.10)]
+    colors: list[RGB] = [
+        (0.035, 0.09, 0.26),
+        (0.20, 0.21, 0.22),
+        (0.40, 0.15, 0.03),
+        (0.05, 0.055, 0.06),
+        (0.10, 0.22, 0.10),
+    ]
     color = colors[int(rng.integers(len(colors)))]
     pattern = str(rng.choice(["ribs", "dimples", "grid"]))
     pitch = rng.uniform(26, 46) if pattern != "grid" else rng.uniform(90, 140)

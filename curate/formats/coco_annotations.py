@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
-from curate.dataset.schema import ANNOTATIONS
 from curate.formats.coco_json import JsonFile, ObjectDecoder
 from curate.formats.coco_objects import AnnotationObject, Id, decode_annotations, same_id, to_json
 from curate.formats.coco_shapes import Shapes, orient_shapes, read_shapes, with_boxes
+from curate.formats.columns import annotations_table
 from curate.formats.losses import LossReport
 from curate.names import PREDICTIONS
 
@@ -24,6 +24,8 @@ TYPES: Final = ("label", "box", "polygon", "mask", "keypoints")
 
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
+
+_NO_HASHES = np.zeros(0, dtype=np.uint64)
 
 
 class Seen:
@@ -110,33 +112,30 @@ class Reader:
         shapes = with_boxes(orient_shapes(shapes, rows, self.stored))
         attributes = self._attributes(items, codes, decoder)
         keep = self._meaningful(items, codes, shapes, attributes, decoder)
-        contents = self._contents(rows, codes, items, shapes) if self.others is not None else Hashes(0)
+        contents = self._contents(rows, codes, items, shapes) if self.others is not None else _NO_HASHES
         if self.others is not None:
             double = self.others.contains(contents) & keep
             self._report("converted", "the same annotation is in two files; the first is kept", items, double)
             keep &= ~double
         labels = pa.array(codes, mask=codes < 0)
         predicted = self.layer.startswith(PREDICTIONS)
-        columns: dict[str, pa.Array] = {
+        columns = {
             "annotation_id": annotation_ids(
                 self.hashes[rows], self.layer, self.source, keys=self._keys(items, rows, keep)
             ),
             "image_id": self._image_ids.take(pa.array(rows)),
-            "layer": _constant(self.layer, len(items)),
+            "layer": self.layer,
             "type": pa.array(TYPES).take(pa.array(shapes.type_codes())),
             "label": self._labels.take(labels),
             **shapes.columns(),
-            "area": pa.array([item.area for item in items], pa.float64()),
-            "iscrowd": pa.array([item.iscrowd for item in items]).cast(pa.bool_()),
-            "score": pa.array([item.score if predicted else None for item in items], pa.float64()),
-            "attributes": pa.array(attributes, pa.string()),
+            "area": [item.area for item in items],
+            "iscrowd": [None if item.iscrowd is None else bool(item.iscrowd) for item in items],
+            "score": [item.score for item in items] if predicted else None,
+            "attributes": attributes,
             "source_id": _texts([item.id for item in items]),
-            "source": _constant(self.source, len(items)),
+            "source": self.source,
         }
-        for name in ANNOTATIONS.names:
-            if name not in columns:
-                columns[name] = pa.nulls(len(items), ANNOTATIONS.field(name).type)
-        table = pa.table([columns[name] for name in ANNOTATIONS.names], schema=ANNOTATIONS)
+        table = annotations_table(len(items), columns)
         return (table if keep.all() else table.filter(pa.array(keep))), contents[keep[: len(contents)]]
 
     def place(self, item: AnnotationObject) -> str:
@@ -246,7 +245,7 @@ class Reader:
 def _numbers_of(ids: list[Id | None]) -> Hashes:
     """Ids as 64-bit numbers: integers as they are, texts hashed, None as 0."""
     try:
-        return np.array(ids, dtype=np.int64).view(np.uint64) if ids else Hashes(0)
+        return np.array(ids, dtype=np.int64).view(np.uint64) if ids else _NO_HASHES
     except (TypeError, ValueError, OverflowError):
         same = map(same_id, ids)
         values = (hash_text(key) if isinstance(key, str) else (key or 0) & (2**64 - 1) for key in same)
@@ -274,7 +273,3 @@ def _merged(given: bytes, extras: Mapping[str, bytes]) -> str | None:
         return None
     text = b",".join(msgspec.json.encode(key) + b":" + value for key, value in merged.items())
     return msgspec.json.format(b"{" + text + b"}", indent=-1).decode()
-
-
-def _constant(value: str, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), count)

@@ -13,36 +13,26 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from curate.dataset.ids import Hashes, hash_texts, to_ids
 from curate.dataset.schema import IMAGES
-from curate.errors import ImageError
 from curate.formats.coco_json import JsonFile, ObjectDecoder
 from curate.formats.coco_objects import Id, ImageObject, decode_images, same_id
+from curate.formats.files import probe, reconcile_sizes, safe_location, split_name
 from curate.formats.losses import LossReport
-from curate.imaging import ImageHeader, read_header
 
-ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels", "coco"})
+ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels"})
 """Folders that hold annotation files and no images: the dataset's root is the folder above."""
 
-SPLITS: Final = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""What files and folders of splits are called, without digits, and the split each means."""
+_OTHER_NAMES: Final = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
+"""What else a split's folder may be called."""
 
 _COLUMNS = (
     "path",
@@ -61,7 +51,6 @@ _KIND = re.compile(r"^(instances|person_keypoints|keypoints|captions|stuff|panop
 _NO_SPLIT = frozenset({"default", "all", "annotations", "coco", "instances", "labels"})
 _ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>[A-Za-z0-9]+)\.rf\.[0-9A-Za-z]+\.[A-Za-z]+$")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:[/\\]+")
-_HEADER_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,8 @@ def place_file(json: JsonFile, root: Path, images: Path | None, split: str | Non
     if found is None and kind and names[0].lower() not in _NO_SPLIT:
         found = names[0]
     split = split or found
-    subfolders = list(dict.fromkeys([*names[:1], *([split] if split else []), *_aliases(split)]))
+    named = [split, *_OTHER_NAMES.get(split, ())] if split else []
+    subfolders = list(dict.fromkeys([*names[:1], *named]))
     if images is not None:
         places = [images, *(images / name for name in subfolders)]
     else:
@@ -178,7 +168,7 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
         f"{file.source}: {missing[0] if missing else ''}",
         len(missing),
     )
-    _read_headers(images, start, file.source, losses)
+    _reconcile(images, start, file.source, losses)
     return row_of
 
 
@@ -191,14 +181,10 @@ def roboflow_source(file_name: str) -> str | None:
 def _split_named(name: str) -> str | None:
     """The split that a file or folder name speaks of ('train2017', 'my-valid_set'), or None."""
     for token in re.split(r"[^a-z0-9]+", name.lower()):
-        split = SPLITS.get(token.rstrip("0123456789"))
+        split = split_name(token)
         if split:
             return split
     return None
-
-
-def _aliases(split: str | None) -> list[str]:
-    return [name for name, meaning in SPLITS.items() if meaning == split]
 
 
 def _prefix(place: Path, root: Path, images: Path | None) -> str:
@@ -276,9 +262,7 @@ def clean_location(name: str) -> str:
     """A file name as a relative path with forward slashes that never leads out of the folder it is looked up in."""
     if not any(mark in name for mark in ("\\", ":", "//", "./", "/.", "\0")) and name[:1] not in {"/", "."}:
         return name
-    plain = _ADDRESS.sub("", name).replace("\\", "/").replace("\0", "")
-    parts = [part for part in plain.split("/") if part not in {"", ".", ".."}]
-    return "/".join(parts) or "unnamed"
+    return safe_location(_ADDRESS.sub("", name).replace("\0", "")) or "unnamed"
 
 
 def _add(
@@ -347,31 +331,16 @@ def _add_extras(images: ImageRows, row: int, extras: dict[str, bytes], place: st
     columns["metadata"][row] = msgspec.json.format(b"{" + b",".join(pairs) + b"}", indent=-1).decode()
 
 
-def _read_headers(images: ImageRows, start: int, source: str, losses: LossReport) -> None:
+def _reconcile(images: ImageRows, start: int, source: str, losses: LossReport) -> None:
     """Compare the sizes in the file with those of the images, and note which were labelled as stored."""
     columns = images.columns
     rows = [row for row in range(start, len(images.rows)) if columns["path"][row] is not None]
-    paths = [str(columns["path"][row]) for row in rows]
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        headers = list(pool.map(_header, paths, chunksize=64))
-    for row, header in zip(rows, headers, strict=True):
-        if header is None:
-            continue
-        given = (columns["width"][row], columns["height"][row])
-        if None in given:
-            columns["width"][row], columns["height"][row] = header.width, header.height
-        elif given == (header.width, header.height):
-            pass
-        elif given == header.stored_size:
-            columns["width"][row], columns["height"][row] = header.width, header.height
-            images.stored[row] = (*header.stored_size, header.orientation)
-        else:
-            place = f"{source}: {columns['path'][row]} is {header.width} x {header.height}, not {given[0]} x {given[1]}"
-            losses.converted("images", "size differs from the image file's; the given one is kept", place)
-
-
-def _header(path: str) -> ImageHeader | None:
-    try:
-        return read_header(path)
-    except ImageError:
-        return None  # the quality check finds images that cannot be read
+    paths = [Path(str(columns["path"][row])) for row in rows]
+    headers = probe(paths, losses)
+    given = [np.array([columns[side][row] or 0 for row in rows], dtype=np.int64) for side in ("width", "height")]
+    places = [f"{source}: {path}" for path in paths]
+    width, height, stored = reconcile_sizes(given[0], given[1], headers, places, losses)
+    for number, row in enumerate(rows):
+        columns["width"][row], columns["height"][row] = int(width[number]) or None, int(height[number]) or None
+        if stored[number]:
+            images.stored[row] = (int(given[0][number]), int(given[1][number]), int(headers.orientation[number]))

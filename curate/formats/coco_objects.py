@@ -159,6 +159,8 @@ def _mend_annotation(content: dict[str, Any], place: str, losses: LossReport) ->
         if content.get(key) is not None and numbers[key] is None:
             losses.converted("annotations", f"{key} is not a finite number and was left out", place)
     crowd = content.get("iscrowd")
+    if isinstance(crowd, str):  # Label Studio writes "false"
+        crowd = {"true": 1, "false": 0, "1": 1, "0": 0}.get(crowd.lower(), crowd)
     if crowd is not None and crowd not in (0, 1):
         losses.converted("annotations", "iscrowd is neither 0 nor 1 and was left out", place)
         crowd = None

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from curate.dataset.schema import ANNOTATIONS
 from curate.formats.coco_objects import AnnotationObject
+from curate.formats.columns import fixed_lists
 from curate.formats.losses import LossReport
 from curate.geometry import (
     boxes_around,
@@ -69,8 +70,7 @@ class Shapes:
         """The columns bbox, polygons, rle, rle_size and keypoints of an annotations table."""
         count = len(self.boxes)
         missing = np.isnan(self.boxes[:, 0])
-        bbox = pa.FixedSizeListArray.from_arrays(pa.array(self.boxes.ravel()), 4, mask=pa.array(missing))
-        columns = {"bbox": bbox.cast(ANNOTATIONS.field("bbox").type)}
+        columns = {"bbox": fixed_lists(self.boxes, missing)}
         if self.parts.any():
             inner = pa.ListArray.from_arrays(pa.array(_offsets(self.lengths), pa.int32()), pa.array(self.values))
             offsets = pa.array(_offsets(self.parts), pa.int32())

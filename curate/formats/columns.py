@@ -83,7 +83,8 @@ def ragged_indices(starts: Ints, lengths: Ints) -> Ints:
     """Indices of n runs, one after another: starts[0], starts[0] + 1, ... lengths[0] of them, then the next run."""
     total = int(lengths.sum())
     before = np.cumsum(lengths) - lengths
-    return np.arange(total) + np.repeat(starts - before, lengths)
+    indices: Ints = np.arange(total) + np.repeat(starts - before, lengths)
+    return indices
 
 
 def offsets(lengths: Ints) -> pa.Array:

@@ -108,6 +108,45 @@ def is_image(location: str) -> bool:
     return os.path.splitext(location)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
+class ImageLookup:
+    """The images below a folder, found by the names that an annotation file gives them.
+
+    Args:
+        folder: Where to look.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: frozenset[str] | None = None
+        self._by_stem: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file as named; else the only one that has this name, or this name and an ending."""
+        if is_image(name) and (self.folder / name).is_file():
+            return self.folder / name
+        if self._names is None:
+            self._index()
+        assert self._names is not None
+        location = match_location(name, self._names)
+        if location is None:
+            inner = safe_location(name)
+            candidates = (
+                self._by_stem.get(inner)
+                or self._by_stem.get(f"images/{inner}")
+                or self._by_name.get(PurePosixPath(inner).name)
+            )
+            location = candidates[0] if candidates and len(candidates) == 1 else None
+        return None if location is None else self.folder / location
+
+    def _index(self) -> None:
+        names = [name for name in list_files(self.folder) if is_image(name)]
+        self._names = frozenset(names)
+        for name in names:
+            self._by_stem.setdefault(stem(name), []).append(name)
+            self._by_name.setdefault(PurePosixPath(name).name, []).append(name)
+
+
 def read_text(path: Path) -> str:
     """A text file's content, whichever of UTF-8, UTF-16 (with a mark) or Latin-1 it is in.
 
@@ -186,7 +225,7 @@ def reconcile_sizes(
     agrees = (given_width == headers.width) & (given_height == headers.height)
     swapped = (given_width == headers.height) & (given_height == headers.width)
     raw = known & said & ~agrees & swapped & (headers.orientation >= 5)
-    for row in np.flatnonzero(known & said & ~agrees & ~raw):
+    for row in np.flatnonzero(known & said & ~agrees & ~raw).tolist():
         losses.converted(
             "images",
             "the size stated is not the image's; the image's is used, coordinates are kept",
@@ -255,19 +294,39 @@ def export_names(
     Returns:
         n names ('a/b.jpg'), unique within a split, also where upper and lower case are the same.
     """
-    names = [_without_layout(safe_location(location), split) for location, split in zip(locations, splits, strict=True)]
-    taken: set[tuple[str | None, str]] = set()
-    for row, name in enumerate(names):
+    names = [strip_layout(location, split) for location, split in zip(locations, splits, strict=True)]
+    folders = split_folders(splits)
+    placed = unique_names([folder + name for folder, name in zip(folders, names, strict=True)], losses, by_stem=by_stem)
+    return [name.removeprefix(folder) for folder, name in zip(folders, placed, strict=True)]
+
+
+def strip_layout(location: str, split: str | None) -> str:
+    """A location without the leading folders that only say what an export says anew: 'images', the split's name."""
+    *folders, name = safe_location(location).split("/")
+    return "/".join([*_inner_folders(folders, split), name])
+
+
+def unique_names(names: Sequence[str], losses: LossReport, *, by_stem: bool = False) -> list[str]:
+    """Make n file names differ, also where upper and lower case are the same, by a number at the end.
+
+    Args:
+        names: With forward slashes.
+        losses: A name that had to change is reported.
+        by_stem: They must differ without their endings too.
+    """
+    taken: set[str] = set()
+    unique = []
+    for name in names:
         path = PurePosixPath(name)
         candidate, number = path, 1
-        while (key := (splits[row], str(candidate.with_suffix("") if by_stem else candidate).lower())) in taken:
+        while (key := str(candidate.with_suffix("") if by_stem else candidate).lower()) in taken:
             number += 1
             candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
         taken.add(key)
         if number > 1:
-            losses.converted("images", "renamed: another image has the same name", f"{locations[row]} -> {candidate}")
-        names[row] = str(candidate)
-    return names
+            losses.converted("images", "renamed: another image has the same name", f"{name} -> {candidate}")
+        unique.append(str(candidate))
+    return unique
 
 
 def split_folders(splits: Sequence[str | None]) -> list[str]:
@@ -318,7 +377,7 @@ def place_images(pairs: Iterable[tuple[str | None, Path]], mode: Mode, losses: L
     if mode == "none":
         return
     with ThreadPoolExecutor(_THREADS) as pool:
-        for place, failed in pool.map(lambda pair: _try_place(*pair, mode), pairs):
+        for place, failed in pool.map(lambda pair: _try_place(pair[0], pair[1], mode), pairs):
             if failed:
                 losses.dropped("image files", "the file is not there or cannot be copied", place)
 
@@ -350,11 +409,6 @@ def _try_header(path: Path | None) -> ImageHeader | ImageError | None:
         return read_header(path)
     except ImageError as error:
         return error
-
-
-def _without_layout(location: str, split: str | None) -> str:
-    folders = location.split("/")
-    return "/".join([*_inner_folders(folders[:-1], split), folders[-1]])
 
 
 def _inner_folders(folders: list[str], split: str | None) -> Iterator[str]:

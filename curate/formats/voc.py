@@ -47,14 +47,15 @@ from curate.formats.files import (
     stem,
 )
 from curate.formats.losses import LossReport
+from curate.formats.shapes import corners_to_rotated_boxes
 from curate.formats.voc_write import PLAIN_FLAGS, counts_from_one, write
 from curate.geometry import boxes_around, orient_boxes, orient_points, rotated_box_corners
+from curate.names import PREDICTIONS
 
 _IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "jpegimages", "imgs")
 _MASK_FOLDERS: Final = frozenset({"SegmentationClass", "SegmentationObject"})
 _KNOWN_TAGS: Final = frozenset({"name", "bndbox", "polygon", "robndbox", "attributes", "part", "actions", "confidence"})
 _CLASS_LIST: Final = re.compile(r".+_(train|val|trainval|test)$")
-_NO_SUBSET: Final = frozenset({"default", "trainval"})
 
 
 @dataclass
@@ -80,6 +81,7 @@ class _Images:
     source: list[str | None] = field(default_factory=list)
     size: list[tuple[int, int]] = field(default_factory=list)
     metadata: list[str | None] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
 
 def detect(source: Path) -> Detection | None:
@@ -119,6 +121,8 @@ def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
     given = np.array(images.size, dtype=np.int64).reshape(-1, 2)
     width, height, raw = reconcile_sizes(given[:, 0], given[:, 1], headers, images.location, losses)
     splits = [options.split] * len(images.location) if options.split else _splits(known, images.location, losses)
+    if not options.layer.startswith(PREDICTIONS):
+        _leave_out_scores(objects, losses)
     classes = [ClassInfo(name) for name in _class_order(root, objects.label)]
     columns = {"split": splits, "source": images.source, "metadata": images.metadata}
     return Records(
@@ -200,9 +204,8 @@ def _join(folder: str, name: str) -> str:
 
 
 def _add_images_without_annotations(known: _Known, images: _Images) -> None:
-    taken = set(images.location)
     for name in known.images:
-        if name not in taken:
+        if name not in images.taken:
             images.location.append(name)
             images.path.append(known.root / name)
             images.source.append(None)
@@ -222,14 +225,15 @@ def _splits(known: _Known, locations: Sequence[str], losses: LossReport) -> list
         [],
     )
     split_by_name: dict[str, str] = {}
-    for name in chosen:
+    # An image in train and in trainval is in train.
+    for name in sorted(chosen, key=lambda name: name.endswith("/trainval.txt")):
         file = PurePosixPath(name).stem
-        if _CLASS_LIST.match(file) or file in _NO_SUBSET:
+        if _CLASS_LIST.match(file) or file == "default":  # CVAT's name for no subset
             continue
         split = split_name(file) or file
         for number, line in enumerate(read_text(known.folder / name).splitlines(), 1):
             image = re.sub(r"\s+-?[01]$", "", line.strip()).strip('"')
-            if image and split_by_name.setdefault(image, split) != split:
+            if image and split_by_name.setdefault(image, split) != split and split != "trainval":
                 losses.converted("images", "in several splits; the first is kept", f"{name}:{number}")
     return [_listed_split(location, split_by_name) or split_of(location) for location in locations]
 
@@ -274,24 +278,210 @@ def _read_file(name: str, known: _Known, images: _Images, objects: _Objects, los
     if tree.tag != "annotation" or tree.find("imagesize") is not None:
         losses.dropped("annotation files", "not a VOC annotation", name)
         return False
-    filename = safe_location(tree.findtext("filename") or "")
-    location = known.find(name, filename)
-    path_found = None if location is None else known.root / location
-    if location is None:
-        folder = "JPEGImages/" if "Annotations" in name.split("/") else name.rpartition("/")[0]
-        location = _join(folder.rstrip("/"), filename or f"{PurePosixPath(name).stem}.jpg")
-        losses.converted("images", "not there; kept without a file", f"{name}: {location}")
-    if location in images.location[-1:] or location in known.__dict__.setdefault("taken", set()):
+    location, image_path = _place(name, safe_location(tree.findtext("filename") or ""), known, images, losses)
+    if location in images.taken:
         losses.dropped("annotation files", "another file describes the same image", name)
         return True
-    known.__dict__["taken"].add(location)
     database = tree.findtext("source/database") or ""
+    images.taken.add(location)
     images.location.append(location)
-    images.path.append(path_found)
+    images.path.append(image_path)
     images.source.append(name)
     images.size.append((_whole(tree.findtext("size/width")), _whole(tree.findtext("size/height"))))
     images.metadata.append(_metadata(tree, database))
     row = len(images.location) - 1
-    for number, element in enumerate(tree.iter("object"), 1):
+    for number, element in enumerate(tree.findall("object"), 1):
         _read_object(element, row, number, counts_from_one(database), f"{name}: object {number}", objects, losses)
     return True
+
+
+def _place(name: str, filename: str, known: _Known, images: _Images, losses: LossReport) -> tuple[str, Path | None]:
+    """Location and path of the image that an annotation file belongs to."""
+    location = known.find(name, filename)
+    if location is not None:
+        return location, known.root / location
+    in_kit = "Annotations" in name.split("/")
+    folder = "JPEGImages" if in_kit else name.rpartition("/")[0]
+    location = _join(folder, filename)
+    if not filename or location in images.taken:
+        location = _join(folder, PurePosixPath(name).stem + (PurePosixPath(filename).suffix or ".jpg"))
+    losses.converted("images", "not there; kept without a file", f"{name}: {location}")
+    return location, None
+
+
+def _metadata(tree: Element, database: str) -> str | None:
+    said: dict[str, Any] = {}
+    if database not in {"", "Unknown"}:
+        said["database"] = database
+    if tree.get("verified") == "yes":
+        said["verified"] = True
+    return json.dumps({"voc": said}, ensure_ascii=False) if said else None
+
+
+def _read_object(
+    element: Element, image: int, number: int, from_one: bool, place: str, objects: _Objects, losses: LossReport
+) -> None:
+    label = (element.findtext("name") or "").strip()
+    if not label:
+        losses.dropped("annotations", "without a name", place)
+        return
+    rotated, polygon = _rotated_box(element.find("robndbox")), _polygon(element.find("polygon"))
+    box = _corners(element.find("bndbox"), from_one)
+    if box is None and rotated is not None:
+        box = boxes_around(rotated_box_corners([rotated]).reshape(-1, 2), [0])[0].tolist()
+    if box is None and polygon is not None:
+        box = boxes_around(np.reshape(polygon, (-1, 2)), [0])[0].tolist()
+    if box is None:
+        losses.dropped("annotations", "without four numbers for a box", place)
+        return
+    attributes = _attributes(element, from_one)
+    score = _number(element.findtext("confidence"))
+    objects.image.append(image)
+    objects.number.append(number)
+    objects.label.append(label)
+    objects.bbox.append(box)
+    objects.rotated.append(rotated)
+    objects.polygon.append(polygon)
+    objects.attributes.append(json.dumps(attributes, ensure_ascii=False) if attributes else None)
+    objects.score.append(score)
+
+
+def _corners(element: Element | None, from_one: bool) -> list[float] | None:
+    """<bndbox> as [x, y, width, height]; see the top of the file."""
+    if element is None:
+        return None
+    left, top, right, bottom = (_number(element.findtext(tag)) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    if left is None or top is None or right is None or bottom is None:
+        return None
+    shift = 1.0 if from_one else 0.0
+    return [left - shift, top - shift, right - left + shift, bottom - top + shift]
+
+
+def _rotated_box(element: Element | None) -> list[float] | None:
+    """roLabelImg's <robndbox>; its angle is in radians, clockwise."""
+    if element is None:
+        return None
+    values = [_number(element.findtext(tag)) for tag in ("cx", "cy", "w", "h", "angle")]
+    known = [value for value in values if value is not None]
+    return [*known[:4], float(np.rad2deg(known[4]))] if len(known) == 5 else None
+
+
+def _polygon(element: Element | None) -> list[float] | None:
+    """Roboflow's <x1>, <y1>, <x2> ... or <pt> elements with <x> and <y>; None with fewer than three points."""
+    if element is None:
+        return None
+    points = [(point.findtext("x"), point.findtext("y")) for point in element.findall("pt")]
+    number = 1
+    while not element.findall("pt") and element.find(f"x{number}") is not None:
+        points.append((element.findtext(f"x{number}"), element.findtext(f"y{number}")))
+        number += 1
+    values = [_number(text) for point in points for text in point]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) >= 6 else None
+
+
+def _attributes(element: Element, from_one: bool) -> dict[str, Any]:
+    """Everything else that an object says: flags, pose, CVAT's attributes, parts and actions."""
+    found: dict[str, Any] = {}
+    for child in element:
+        text = (child.text or "").strip()
+        if child.tag in PLAIN_FLAGS:
+            found[child.tag] = text in {"1", "true", "True"}
+        elif child.tag not in _KNOWN_TAGS and len(child) == 0 and text and text != "Unspecified":
+            found[child.tag] = text
+    for attribute in element.findall("attributes/attribute"):
+        name = (attribute.findtext("name") or "").strip()
+        if name:
+            found[name] = _scalar((attribute.findtext("value") or "").strip())
+    parts = [(part.findtext("name") or "", _corners(part.find("bndbox"), from_one)) for part in element.findall("part")]
+    if parts:
+        found["parts"] = [{"name": name, "bbox": box} for name, box in parts]
+    actions = element.find("actions")
+    if actions is not None:
+        found["actions"] = {action.tag: (action.text or "").strip() == "1" for action in actions}
+    return found
+
+
+def _scalar(text: str) -> Any:
+    """A value as JSON where it is a number, true or false; else the text."""
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        if isinstance(value, bool | int) or (isinstance(value, float) and np.isfinite(value)):
+            return value
+    return text
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _whole(text: str | None) -> int:
+    value = _number(text)
+    return int(value) if value is not None and 0 < value < 2**31 else 0
+
+
+# --------------------------------------------------------------------------------------------------- annotations
+
+
+def _annotations(
+    objects: _Objects, images: _Images, headers: Headers, raw: npt.NDArray[np.bool_], layer: str
+) -> pa.Table:
+    count = len(objects.image)
+    image = np.array(objects.image, dtype=np.int64)
+    rows = np.flatnonzero(raw[image])
+    bbox = np.array(objects.bbox, dtype=np.float64).reshape(-1, 4)
+    if len(rows):
+        orientation, width, height = _stored(headers, image[rows])
+        bbox[rows] = orient_boxes(bbox[rows], orientation, width, height)
+        for row in rows:
+            _orient_shapes(objects, int(row), headers)
+    rotated = np.array([value or [0.0] * 5 for value in objects.rotated], dtype=np.float64).reshape(-1, 5)
+    no_rotation = np.array([value is None for value in objects.rotated], dtype=np.bool_)
+    no_polygon = np.array([value is None for value in objects.polygon], dtype=np.bool_)
+    hashes = hash_texts(images.location)
+    at = pa.array(image)
+    return annotations_table(
+        count,
+        {
+            "annotation_id": annotation_ids(hashes[image], layer, "", keys=np.array(objects.number, dtype=np.uint64)),
+            "image_id": image_ids(images.location).take(at),
+            "layer": layer,
+            "type": np.select([~no_polygon, ~no_rotation], ["polygon", "rotated_box"], "box"),
+            "label": objects.label,
+            "bbox": fixed_lists(bbox),
+            "rotated_box": fixed_lists(rotated, no_rotation),
+            "polygons": [None if value is None else [value] for value in objects.polygon],
+            "score": objects.score,
+            "attributes": objects.attributes,
+            "source": pa.array(images.source, pa.string()).take(at),
+        },
+    )
+
+
+def _leave_out_scores(objects: _Objects, losses: LossReport) -> None:
+    count = sum(score is not None for score in objects.score)
+    reason = "confidences have no place in ground truth; import into predictions/NAME to keep them"
+    losses.dropped("scores", reason, "<confidence>", count)
+    objects.score = [None] * len(objects.score)
+
+
+def _stored(headers: Headers, image: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Orientation, and the width and height as stored (the other way round where it turns the image)."""
+    orientation, width, height = headers.orientation[image], headers.width[image], headers.height[image]
+    turns = orientation >= 5
+    return orientation, np.where(turns, height, width), np.where(turns, width, height)
+
+
+def _orient_shapes(objects: _Objects, row: int, headers: Headers) -> None:
+    orientation, width, height = _stored(headers, np.array([objects.image[row]]))
+    polygon, rotated = objects.polygon[row], objects.rotated[row]
+    if polygon is not None:
+        points = np.reshape(polygon, (-1, 2))
+        objects.polygon[row] = orient_points(points, orientation[0], width[0], height[0]).ravel().tolist()
+    if rotated is not None:
+        corners = orient_points(rotated_box_corners([rotated])[0], orientation[0], width[0], height[0])
+        objects.rotated[row] = corners_to_rotated_boxes(corners.reshape(1, 8))[0][0].tolist()

@@ -66,7 +66,9 @@ def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
     layout = find_layout(source, options, losses)
     if not layout.locations:
         raise FormatError(
-            "there are no images", where=source, remedy="give the folder that has both images and labels, or say --images"
+            "there are no images",
+            where=source,
+            remedy="give the folder that has both images and labels, or say --images",
         )
     headers = probe(layout.paths, losses)
     sizes = np.stack([headers.width, headers.height], axis=1)
@@ -160,7 +162,7 @@ def _kinds(
         task="pose" if posed.any() else task,
         reason=reason,
     )
-    for row in np.flatnonzero(~kinds.known):
+    for row in np.flatnonzero(~kinds.known).tolist():
         columns = length[row] + 1
         losses.dropped("annotations", f"{columns} columns fit no kind of label", _place(lines, row, layout))
     return kinds
@@ -208,7 +210,7 @@ def _report_scores(lines: Lines, scored: Flags, layout: Layout, losses: LossRepo
 
 def _with_known_size(lines: Lines, layout: Layout, sizes: npt.NDArray[np.int64], losses: LossReport) -> Lines:
     known = sizes[lines.image].min(axis=1) > 0
-    for row in np.flatnonzero(~known):
+    for row in np.flatnonzero(~known).tolist():
         losses.dropped("annotations", "the image's size is not known", _place(lines, row, layout))
     return _select(lines, known)
 
@@ -301,7 +303,7 @@ def _annotations(
 
 def _centred_boxes(lines: Lines, rows: Ints, sizes: npt.NDArray[np.int64]) -> Floats:
     """[centre x, centre y, width, height] as parts of the image -> boxes in pixels, shape (rows, 4)."""
-    values = lines.values[lines.start[rows][:, None] + np.arange(4)] * np.tile(sizes[lines.image[rows]], 2)
+    values: Floats = lines.values[lines.start[rows][:, None] + np.arange(4)] * np.tile(sizes[lines.image[rows]], 2)
     values[:, :2] -= values[:, 2:] / 2
     return values
 
@@ -326,7 +328,9 @@ def _keypoints(
 ) -> npt.NDArray[np.float64]:
     """[x, y, visibility] of each keypoint, shape (rows, keypoints, 3); without a third number, (0, 0) is not labelled."""
     count, numbers = shape or (0, 3)
-    values = lines.values[lines.start[rows][:, None] + 4 + np.arange(count * numbers)].reshape(len(rows), count, numbers)
+    values = lines.values[lines.start[rows][:, None] + 4 + np.arange(count * numbers)].reshape(
+        len(rows), count, numbers
+    )
     points = np.zeros((len(rows), count, 3))
     points[..., :2] = values[..., :2] * sizes[lines.image[rows]][:, None, :]
     points[..., 2] = values[..., 2] if numbers == 3 else np.where((values != 0).any(axis=2), 2.0, 0.0)

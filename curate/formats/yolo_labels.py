@@ -125,9 +125,9 @@ def _read_files(
     texts: list[str] = []
     counts = np.zeros(len(rows), dtype=np.int64)
     for at, row in enumerate(rows):
-        lines = _split_lines(paths[row], places[row], losses)
-        counts[at] = len(lines)
-        texts.extend(lines)
+        found = _split_lines(paths[row], places[row], losses)
+        counts[at] = len(found)
+        texts.extend(found)
     image = np.repeat(np.asarray(rows, dtype=np.int64), counts)
     number = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     trimmed = pc.utf8_trim_whitespace(pa.array(texts, pa.string()))
@@ -144,9 +144,7 @@ def _read_files(
     bad = np.flatnonzero(~good)
     if len(bad) == 0:
         return lines
-    dota = _dota_lines(
-        trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], places, sizes, classes, losses
-    )
+    dota = _dota_lines(trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], places, sizes, classes, losses)
     return _concatenate([lines, dota])
 
 

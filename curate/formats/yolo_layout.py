@@ -195,7 +195,9 @@ def _read_darknet(folder: Path) -> Config:
     for path in sorted(files, key=lambda path: (path.suffix != ".names", path.name)):
         if not names and path.suffix != ".data":
             names = _note_names(path) if path.suffix == ".json" else dict(enumerate(_lines(path)))
-    return Config(folder=folder, base=folder, names=names, splits=splits, task=_task(None, folder), files=frozenset(files))
+    return Config(
+        folder=folder, base=folder, names=names, splits=splits, task=_task(None, folder), files=frozenset(files)
+    )
 
 
 def _lines(path: Path) -> list[str]:
@@ -303,9 +305,7 @@ def _resolve(entry: str, config: Config) -> Path | None:
     return None
 
 
-def _scan(
-    config: Config, folders: Mapping[str, list[Path]], lists: Mapping[str, list[Path]]
-) -> tuple[Path, list[str]]:
+def _scan(config: Config, folders: Mapping[str, list[Path]], lists: Mapping[str, list[Path]]) -> tuple[Path, list[str]]:
     """The root, and every file that may belong to the dataset, relative to it."""
     named = [folder for group in folders.values() for folder in group]
     named += [folder for group in lists.values() for path in group for folder in _listed_folders(path, config)]

@@ -131,9 +131,7 @@ def _variant(annotations: pa.Table) -> str:
     return "obb" if "rotated_box" in types else "detect"
 
 
-def _class_numbers(
-    classes: Sequence[ClassInfo], annotations: pa.Table, losses: LossReport
-) -> tuple[list[str], Ints]:
+def _class_numbers(classes: Sequence[ClassInfo], annotations: pa.Table, losses: LossReport) -> tuple[list[str], Ints]:
     """Class names in order, and the class number of each annotation."""
     names = [info.name for info in classes]
     known = set(names)

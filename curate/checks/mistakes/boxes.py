@@ -49,7 +49,7 @@ def _no_area(truth: Boxes) -> Suspects:
     with np.errstate(invalid="ignore"):
         flat = ~infinite & (truth.bbox[:, 2:] <= 0).any(axis=1)
     rows = np.flatnonzero(infinite | flat)
-    reason = np.where(infinite[rows], "a coordinate is not a finite number", "the box has no area")
+    reason = np.where(infinite.take(rows), "a coordinate is not a finite number", "the box has no area")
     width, height = truth.bbox[rows, 2], truth.bbox[rows, 3]
     return _mislocated(truth, rows, np.full(len(rows), 1.0), reason, width=width, height=height)
 

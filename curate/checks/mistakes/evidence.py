@@ -90,7 +90,11 @@ def suspect_findings(
         image, annotation, prediction = int(found.image[row]), int(found.annotation[row]), int(found.prediction[row])
         numbers = {name: float(column[row]) for name, column in found.evidence.items() if np.isfinite(column[row])}
         suggested_box = found.bbox[row].tolist() if np.isfinite(found.bbox[row]).all() else None
-        evidence: dict[str, Any] = {"why": str(found.reason[row]), "flagged": bool(found.score[row] >= FLAGGED), **numbers}
+        evidence: dict[str, Any] = {
+            "why": str(found.reason[row]),
+            "flagged": bool(found.score[row] >= FLAGGED),
+            **numbers,
+        }
         evidence["image_score"] = float(per_image[image])
         if suggested_box is not None:
             evidence["suggested_bbox"] = suggested_box

@@ -16,7 +16,17 @@ from curate.dataset.query import in_layer
 from curate.errors import UsageError
 from curate.names import PREDICTIONS
 
-_ANNOTATION_COLUMNS = ["annotation_id", "image_id", "type", "label", "bbox", "iscrowd", "score", "probabilities", "source_id"]
+_ANNOTATION_COLUMNS = [
+    "annotation_id",
+    "image_id",
+    "type",
+    "label",
+    "bbox",
+    "iscrowd",
+    "score",
+    "probabilities",
+    "source_id",
+]
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,9 @@ def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
     """
     images = dataset.table("images", columns=["image_id", "location", "path", "width", "height", "group"], where=where)
     if images.num_rows == 0:
-        raise UsageError("there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images")
+        raise UsageError(
+            "there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images"
+        )
     classes = [info["name"] for info in dataset.commit.classes]
     return _labels(dataset, images, classes, layer)
 
@@ -124,7 +136,9 @@ def load_predictions(dataset: Dataset, labels: Labels, layers: Sequence[str] | N
     """
     names = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
     known = sorted(name for name in names if name.startswith(PREDICTIONS))
-    chosen = known if layers is None else [name if name.startswith(PREDICTIONS) else PREDICTIONS + name for name in layers]
+    chosen = (
+        known if layers is None else [name if name.startswith(PREDICTIONS) else PREDICTIONS + name for name in layers]
+    )
     for name in chosen:
         if name not in known:
             raise UsageError(

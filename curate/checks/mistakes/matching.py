@@ -85,7 +85,7 @@ def covered_share(pairs: Pairs, first: Boxes, second: Boxes) -> FloatArray:
     area_b = second.bbox[pairs.second, 2] * second.bbox[pairs.second, 3]
     # From IoU = I / (A + B - I).
     intersection = pairs.iou * (area_a + area_b) / (1.0 + pairs.iou)
-    return np.minimum(intersection / area_b, 1.0)
+    return np.asarray(np.minimum(intersection / area_b, 1.0))
 
 
 def assign(pairs: Pairs, weight: FloatArray) -> IntArray:
@@ -124,37 +124,42 @@ def assign(pairs: Pairs, weight: FloatArray) -> IntArray:
     return order[np.sort(np.concatenate(taken))]
 
 
-def cluster(boxes: Boxes, priority: FloatArray, *, min_iou: float) -> IntArray:
+def cluster(pairs: Pairs, priority: FloatArray) -> IntArray:
     """Group boxes around leaders, as non-maximum suppression does, but keeping whom each suppressed box belongs to.
 
     Args:
-        boxes: n boxes; classes are not looked at.
-        priority: float64 array of shape (n,); a box is a leader unless it overlaps a leader of higher priority.
-        min_iou: Overlap from which two boxes are taken for one object.
+        pairs: Pairs of boxes of one table that are taken for one object (see `pairs_within`).
+        priority: float64 array of shape (n,); a box is a leader unless it is paired with a leader of higher priority.
 
     Returns:
         int64 array of shape (n,), row of each box's leader; a leader's own row.
     """
-    leader = np.arange(len(boxes))
-    pairs = pairs_within(boxes, min_iou=min_iou)
-    rank = np.empty(len(boxes), dtype=np.int64)
-    rank[np.argsort(-priority, kind="stable")] = np.arange(len(boxes))
+    n = len(priority)
+    leader = np.arange(n)
+    rank = np.empty(n, dtype=np.int64)
+    rank[np.argsort(-priority, kind="stable")] = np.arange(n)
     swap = rank[pairs.first] > rank[pairs.second]
     high, low = np.where(swap, pairs.second, pairs.first), np.where(swap, pairs.first, pairs.second)
-    decided = np.zeros(len(boxes), dtype=bool)
+    decided = np.zeros(n, dtype=bool)
     while len(high):
-        blocked = np.zeros(len(boxes), dtype=bool)
+        blocked = np.zeros(n, dtype=bool)
         blocked[low] = True
-        leads = ~blocked[high]
+        leads = np.flatnonzero(~blocked[high])
         # Among several leaders a box goes to the one of highest priority: written last.
-        order = np.flatnonzero(leads)
-        order = order[np.argsort(-rank[high[order]], kind="stable")]
-        leader[low[order]] = high[order]
-        decided[low[order]] = True
-        decided[high[order]] = True
+        leads = leads[np.argsort(-rank[high[leads]], kind="stable")]
+        leader[low[leads]] = high[leads]
+        decided[low[leads]] = True
+        decided[high[leads]] = True
         keep = ~(decided[high] | decided[low])
         high, low = high[keep], low[keep]
     return leader
+
+
+def largest(n: int, rows: IntArray, values: FloatArray) -> FloatArray:
+    """float64 array of shape (n,): the largest of the values at each row, 0 where there is none."""
+    result = np.zeros(n)
+    np.maximum.at(result, rows, values)
+    return result
 
 
 def partner(n: int, own: IntArray, other: IntArray) -> IntArray:
@@ -204,7 +209,7 @@ def _candidates(a: _Corners, b: _Corners, min_iou: float) -> Iterator[tuple[IntA
     slack = 1e-3  # Well above what float64 loses when image number and position share one key.
 
     def key(image: IntArray, x: FloatArray) -> FloatArray:
-        return image * span + np.clip(x, -_FAR, _FAR)
+        return np.asarray(image * span + np.clip(x, -_FAR, _FAR))
 
     keys = key(b.image, b.x0)
     low = np.searchsorted(keys, key(a.image, a.x0 + min_iou * width_a - reach) - slack, side="left")

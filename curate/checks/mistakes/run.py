@@ -124,7 +124,11 @@ class _Run:
             return []
         annotations = self.labels.annotations.filter(pa.array(rows))
         image = self.labels.image[rows]
-        ids = self.labels.images["image_id"].take(pa.array(image)) if content == "images" else annotations["annotation_id"]
+        ids = (
+            self.labels.images["image_id"].take(pa.array(image))
+            if content == "images"
+            else annotations["annotation_id"]
+        )
         items = pa.table(
             [
                 ids,

@@ -28,8 +28,8 @@ from curate.checks.mistakes.tables import FloatArray, IntArray
 _FIT_ROWS: Final = 60_000
 """Rows that a fit looks at: the estimates move by less than their use can tell beyond that."""
 
-_SLIP_PRIOR: Final = (2.0, 40.0)
-"""Beta prior of the share of wrong labels: mostly a few percent; forty labels' worth."""
+_SLIP_PRIOR: Final = (4.0, 96.0)
+"""Beta prior of the share of wrong labels: mostly a few percent; a hundred labels' worth."""
 
 
 @dataclass(frozen=True)

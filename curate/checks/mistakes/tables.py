@@ -72,8 +72,15 @@ class Boxes:
 
     def take(self, rows: IntArray | BoolArray) -> Boxes:
         """The chosen rows, in that order."""
-        columns = {name: getattr(self, name) for name in ("image", "bbox", "label", "score", "probabilities", "crowd")}
-        return replace(self, **{name: None if c is None else c[rows] for name, c in columns.items()})
+        return replace(
+            self,
+            image=self.image[rows],
+            bbox=self.bbox[rows],
+            label=self.label[rows],
+            score=None if self.score is None else self.score[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+            crowd=None if self.crowd is None else self.crowd[rows],
+        )
 
 
 @dataclass(frozen=True)

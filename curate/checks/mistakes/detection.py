@@ -1,0 +1,435 @@
+"""Label errors that a detector's predictions reveal: missing, spurious, mislocated and mislabeled boxes, on one scale.
+
+The four kinds are those of ObjectLab (Tkachenko et al. 2023, "ObjectLab: Automated diagnosis of mislabeled images in object
+detection data") and spurious boxes. In place of its hand-made scores, every score here is the probability that the label is
+wrong rather than the detector, estimated on the very data: how often detections of this confidence and class are confirmed, how
+often objects of this class and size are found, how well boxes usually fit and which classes the detector confuses, each with
+the share of wrong labels as a part of the model (`curate.checks.mistakes.slip`, `curate.checks.mistakes.box_fit`).
+
+One object gives one suspect: ground truth and detections are assigned one to one first, whatever their classes, so that a moved
+box is not a missing and a spurious one. Only boxes that are left over can be missing or spurious.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import logit
+
+from curate.checks.mistakes.box_fit import BoxFit, fit_boxes
+from curate.checks.mistakes.ensemble import Detections, fuse
+from curate.checks.mistakes.matching import Pairs, assign, covered_share, largest, overlapping_pairs, pairs_within, partner
+from curate.checks.mistakes.slip import Slip, fit_slip
+from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, merge, suspects
+
+_TOUCH: Final = 0.1
+"""IoU from which boxes of one class may be one object."""
+
+_SAME_PLACE: Final = 0.4
+"""IoU from which boxes of different classes may be."""
+
+_CROWDED: Final = 0.5
+_NULL_ROWS: Final = 50_000
+
+
+def detection_errors(
+    truth: Boxes,
+    layers: Sequence[Boxes],
+    *,
+    sizes: FloatArray | None = None,
+    classes: IntArray | None = None,
+    min_score: float = 0.01,
+) -> Suspects:
+    """Suspected label errors, given the predictions of one detector or of several.
+
+    Args:
+        truth: n ground-truth boxes; `covered` says which images were labelled. Crowd regions are never suspects.
+        layers: Predictions, each layer with scores; `covered` says which images its detector has seen. Images that no layer has
+            seen are not looked at.
+        sizes: float64 array of shape (m, 2), width and height of the images; makes sizes of objects relative. None if unknown.
+        classes: int64 array, the labels that the ground truth may use; by default those it does. A prediction of any other
+            class says that there is something, but is never missing and never a better label.
+        min_score: Suspects below are left out.
+
+    Returns:
+        At most one suspect per object. Evidence, where it applies: `confidence` of the detection; `precision`, how often such
+        detections are right; `hit_rate`, how often such objects are found; `iou` and `usual_iou`; `class_share`, how much of
+        the detector's evidence about the class speaks for the suggested one; `label_error_rate`, the share of labels that
+        seem to be wrong in this way.
+
+    Raises:
+        InputError: A layer has no scores, or scores outside of [0, 1].
+    """
+    detections = fuse(layers)
+    known = np.unique(truth.label) if classes is None else np.unique(classes)
+    scene = _Scene.of(truth, detections, layers, known, sizes)
+    missing, missing_fit = _missing(scene)
+    odds = _chance_odds(scene)
+    hit, ease = _fit_hits(scene, odds)
+    parts = [missing, _unmatched_truth(scene, hit, ease), _matched(scene, missing_fit, hit, ease, odds)]
+    found = merge(parts)
+    return found.take(found.score >= min_score)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """Ground truth and detections that can be compared, and who belongs to whom.
+
+    `truth_rows` are rows of the caller's ground truth; `pairs` is one to one, its columns index `truth` and `found.boxes`.
+    Labels are renumbered 0..n_classes-1; -1 is a class that the ground truth does not know.
+    """
+
+    truth: Boxes
+    truth_rows: IntArray
+    found: Detections
+    classes: IntArray
+    pairs: Pairs
+    same: BoolArray  # Of each pair: one class.
+    checkable: BoolArray  # Of each detection: on a labelled image, not in a crowd region.
+    predictable: BoolArray  # Of each class: some detector knows it.
+    truth_x: FloatArray
+    found_x: FloatArray
+    truth_scale: FloatArray
+    sizes: FloatArray | None
+
+    @classmethod
+    def of(
+        cls, truth: Boxes, found: Detections, layers: Sequence[Boxes], classes: IntArray, sizes: FloatArray | None
+    ) -> _Scene:
+        n_images = 1 + max(int(truth.image.max(initial=-1)), *(int(layer.image.max(initial=-1)) for layer in (found.boxes, *layers)))
+        labelled = _covered([truth], n_images)
+        seen = _covered(layers, n_images)
+        rows = np.flatnonzero(truth.usable & seen[truth.image])
+        objects = truth.take(rows)
+        objects = _relabel(objects, classes)
+        boxes = _relabel(found.boxes, classes)
+        checkable = labelled[boxes.image] & ~_in_crowd(truth, found.boxes)
+
+        near = overlapping_pairs(objects, boxes, min_iou=_TOUCH)
+        same = objects.label[near.first] == boxes.label[near.second]
+        candidates = near.take(same | (near.iou >= _SAME_PLACE))
+        same = objects.label[candidates.first] == boxes.label[candidates.second]
+        chosen = assign(candidates, _weight(candidates, same, found.confidence))
+        pairs, same = candidates.take(chosen), same[chosen]
+
+        predictable = np.zeros(len(classes), dtype=bool)
+        predictable[boxes.label[boxes.label >= 0]] = True
+        scale, middle = _log_size(objects, sizes), 0.0
+        if len(scale):
+            middle = float(np.median(scale))
+        own = partner(len(boxes), pairs.second, pairs.first)
+        other = own[near.second] != near.first
+        beside = largest(len(boxes), near.second[other], near.iou[other])
+        crowding = pairs_within(objects, min_iou=_TOUCH)
+        between = np.maximum(
+            largest(len(objects), crowding.first, crowding.iou), largest(len(objects), crowding.second, crowding.iou)
+        )
+        size = _log_size(boxes, sizes) - middle
+        confidence = _logit(found.confidence)
+        bend = np.maximum(confidence - (np.median(confidence) if len(confidence) else 0.0), 0.0)
+        return cls(
+            truth=objects,
+            truth_rows=rows,
+            found=Detections(boxes, found.prediction, found.double, found._votes, found._n_labels),
+            classes=classes,
+            pairs=pairs,
+            same=same,
+            checkable=checkable,
+            predictable=predictable,
+            truth_x=np.stack([np.ones(len(objects)), scale - middle, between], axis=1),
+            found_x=np.stack([np.ones(len(boxes)), confidence, bend, size, beside, found.double], axis=1),
+            truth_scale=scale - middle,
+            sizes=sizes,
+        )
+
+    def share(self, rows: IntArray, labels: IntArray) -> FloatArray:
+        """`Detections.class_share` for renumbered labels."""
+        return self.found.class_share(rows, np.where(labels >= 0, self.classes[labels], -1))
+
+
+def _missing(scene: _Scene) -> tuple[Suspects, Slip]:
+    """Detections with no ground truth: the more certain, the more often such are confirmed."""
+    boxes = scene.found.boxes
+    matched = np.zeros(len(boxes))
+    matched[scene.pairs.second] = 1.0
+    usable = np.flatnonzero(scene.checkable & (boxes.label >= 0))
+    fit = fit_slip(
+        scene.found_x[usable],
+        matched[usable],
+        boxes.label[usable],
+        len(scene.classes),
+        centre=np.array([0.0, 1.0, 0.0, 0.0, 0.0, -3.0]),
+        spread=np.array([3.0, 1.0, 1.0, 1.0, 3.0, 3.0]),
+    )
+    rows = usable[matched[usable] == 0.0]
+    x, label = scene.found_x[rows], boxes.label[rows]
+    return suspects(
+        "missing",
+        fit.wrong_label(x, label),
+        boxes.image[rows],
+        prediction=scene.found.prediction[rows],
+        label=scene.classes[label],
+        bbox=boxes.bbox[rows],
+        reason="the detector is rarely wrong when this certain, and no box is there",
+        evidence={
+            "confidence": scene.found.confidence[rows],
+            "precision": fit.right(x, label),
+            "label_error_rate": np.full(len(rows), fit.slip),
+        },
+    ), fit
+
+
+def _chance_odds(scene: _Scene) -> FloatArray:
+    """Odds that a pair's two boxes have nothing to do with each other, per unfound object and found one, for every pair.
+
+    What chance does is tried out: the ground truth is moved to other images and matched with the detections left over there;
+    a regression then tells such pairs from the real ones by confidence, IoU and class.
+    """
+    images = np.unique(scene.truth.image)
+    features = _pair_features(scene.pairs, scene.same, scene.found.confidence)
+    if len(images) < 2 or not len(scene.pairs):
+        return np.zeros(len(scene.pairs))
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.permutation(len(scene.truth))[:_NULL_ROWS])
+    moved = scene.truth.take(rows)
+    target = np.roll(images, 1)[np.searchsorted(images, moved.image)]
+    bbox = moved.bbox
+    if scene.sizes is not None:
+        ratio = scene.sizes[target] / scene.sizes[moved.image]
+        bbox = bbox * np.tile(np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0), 2)
+    moved = Boxes(target, bbox, moved.label)
+    left = np.ones(len(scene.found.boxes), dtype=bool)
+    left[scene.pairs.second] = False
+    spare = np.flatnonzero(left)
+    near = overlapping_pairs(moved, scene.found.boxes.take(spare), min_iou=_TOUCH)
+    near = Pairs(near.first, spare[near.second], near.iou)
+    same = moved.label[near.first] == scene.found.boxes.label[near.second]
+    keep = same | (near.iou >= _SAME_PLACE)
+    near, same = near.take(keep), same[keep]
+    chosen = assign(near, _weight(near, same, scene.found.confidence))
+    by_chance = _pair_features(near.take(chosen), same[chosen], scene.found.confidence)
+    real = np.arange(len(features)) if len(features) <= _NULL_ROWS else rng.permutation(len(features))[:_NULL_ROWS]
+    fit = fit_slip(
+        np.concatenate([features[real], by_chance]),
+        np.concatenate([np.zeros(len(real)), np.ones(len(by_chance))]),
+        np.zeros(len(real) + len(by_chance), dtype=np.int64),
+        1,
+        centre=np.array([-3.0, 0.0, 0.0, 0.0]),
+        spread=np.full(4, 5.0),
+        with_slip=False,
+    )
+    right = np.clip(fit.right(features, np.zeros(len(features), dtype=np.int64)), 0.0, 1.0 - 1e-9)
+    return right / (1.0 - right) * (len(real) / len(features)) / (len(rows) / len(scene.truth))
+
+
+def _fit_hits(scene: _Scene, odds: FloatArray) -> tuple[Slip, FloatArray]:
+    """How often objects of each class and size are found, and the features that say so.
+
+    What makes an object hard to find is learned from how certain the detector is of those it did find, as boxes on nothing
+    have no part in that: whatever sizes they have, the detector is not blamed for them.
+    """
+    a, b = scene.pairs.first, scene.pairs.second
+    ease = _predict(scene.truth_x, scene.truth.label, a, _logit(scene.found.confidence[b]), len(scene.classes))
+    x = np.stack([np.ones(len(ease)), ease], axis=1)
+    hit = np.zeros(len(scene.truth))
+    unfound = 1.0 - len(scene.pairs) / max(len(scene.truth), 1)
+    hit[a] = 1.0 / (1.0 + unfound * odds)
+    rows = np.flatnonzero(scene.predictable[scene.truth.label])
+    fit = fit_slip(
+        x[rows],
+        hit[rows],
+        scene.truth.label[rows],
+        len(scene.classes),
+        centre=np.array([2.5, 1.0]),
+        spread=np.array([3.0, 0.5]),
+        group_spread=0.5,
+    )
+    return fit, x
+
+
+def _predict(x: FloatArray, group: IntArray, rows: IntArray, y: FloatArray, n_groups: int) -> FloatArray:
+    """Ridge regression with shrunken class effects on some rows, told for all; centred on those rows' mean."""
+    y = y - y.mean() if len(y) else y
+    effects = np.zeros(n_groups)
+    count = np.bincount(group[rows], minlength=n_groups)
+    for _ in range(5):
+        ridge = 10.0 * np.eye(x.shape[1])
+        weights = np.linalg.solve(x[rows].T @ x[rows] + ridge, x[rows].T @ (y - effects[group[rows]]))
+        effects = np.bincount(group[rows], y - x[rows] @ weights, minlength=n_groups) / (count + 10.0)
+    return np.asarray(x @ weights + effects[group])
+
+
+def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray) -> Suspects:
+    """Boxes with no detection: suspicious where the detector usually finds such objects."""
+    alone = np.ones(len(scene.truth), dtype=bool)
+    alone[scene.pairs.first] = False
+    rows = np.flatnonzero(alone & scene.predictable[scene.truth.label])
+    x, label = ease[rows], scene.truth.label[rows]
+    return suspects(
+        "spurious",
+        hit.wrong_label(x, label),
+        scene.truth.image[rows],
+        annotation=scene.truth_rows[rows],
+        reason="the detector usually finds such objects, and finds nothing here",
+        evidence={"hit_rate": hit.right(x, label), "label_error_rate": np.full(len(rows), hit.slip)},
+    )
+
+
+def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, odds: FloatArray) -> Suspects:
+    """Boxes with a detection: another class, another place, or in truth nothing to do with it; the likeliest of the three."""
+    a, b = scene.pairs.first, scene.pairs.second
+    given, said = scene.truth.label[a], scene.found.boxes.label[b]
+    found_rate = np.clip(hit.right(ease[a], given), 1e-6, 1.0 - 1e-6)
+    unfound = hit.slip + (1.0 - hit.slip) * (1.0 - found_rate)
+    unrelated = unfound * odds / (unfound * odds + (1.0 - hit.slip) * found_rate)
+    swapped, class_fit = _swapped(scene)
+    moved, box_fit, x = _moved(scene)
+    scores = np.stack(
+        [
+            (1.0 - unrelated) * swapped,
+            (1.0 - unrelated) * moved,
+            unrelated * hit.slip / unfound * scene.predictable[given],
+        ]
+    )
+    which = scores.argmax(axis=0)
+    kind = np.array(["mislabeled", "mislocated", "spurious"])[which]
+    reasons = (
+        "the detector sees another class here, and it rarely confuses the two",
+        "the box fits what the detector sees much worse than such boxes usually do",
+        "the detector usually finds such objects, and what it sees here is something else",
+    )
+    known = said >= 0
+    rates = np.array([class_fit.slip, box_fit.share, hit.slip])
+    return suspects(
+        kind,
+        scores[which, np.arange(len(which))],
+        scene.truth.image[a],
+        annotation=scene.truth_rows[a],
+        prediction=scene.found.prediction[b],
+        label=np.where((which == 0) & known, scene.classes[said] if len(scene.classes) else said, -1),
+        bbox=np.where((which == 1)[:, None], scene.found.boxes.bbox[b], np.nan),
+        reason=np.array(reasons)[which],
+        evidence={
+            "confidence": scene.found.confidence[b],
+            "precision": np.where(known, missing_fit.right(scene.found_x[b], said), np.nan),
+            "hit_rate": found_rate,
+            "iou": scene.pairs.iou,
+            "usual_iou": box_fit.usual_iou(x, given),
+            "class_share": scene.share(b, said),
+            "label_error_rate": rates[which],
+        },
+    )
+
+
+def _swapped(scene: _Scene) -> tuple[FloatArray, Slip]:
+    """Probability, for every pair, that the given class is wrong and the detector's right."""
+    a, b = scene.pairs.first, scene.pairs.second
+    given, said = scene.truth.label[a], scene.found.boxes.label[b]
+    share = scene.share(b, said)
+    x = np.stack([np.ones(len(a)), _logit(share), _logit(scene.found.confidence[b]), scene.pairs.iou - 0.8], axis=1)
+    comparable = (said >= 0) & scene.predictable[given]
+    rows = np.flatnonzero(comparable & (scene.pairs.iou >= 0.5))
+    fit = fit_slip(
+        x[rows],
+        scene.same[rows].astype(np.float64),
+        said[rows],
+        len(scene.classes),
+        centre=np.array([2.5, 0.3, 0.3, 0.0]),
+        spread=np.array([3.0, 1.0, 1.0, 3.0]),
+    )
+    differ = np.flatnonzero(comparable & ~scene.same)
+    right = fit.right(x[differ], said[differ])
+    result = np.zeros(len(a))
+    result[differ] = _confusion(scene, differ, fit.slip * right, (1.0 - fit.slip) * (1.0 - right))
+    return result, fit
+
+
+def _confusion(scene: _Scene, rows: IntArray, label_wrong: FloatArray, detector_wrong: FloatArray) -> FloatArray:
+    """Posterior of a wrong label, given also which two classes differ.
+
+    A detector confuses some pairs of classes often; annotators' slips are spread wider. Both habits are estimated from the
+    disagreements themselves by expectation-maximisation: which class was truly there when the detector was wrong, and which
+    one was written when the label was.
+    """
+    given, said = scene.truth.label[scene.pairs.first[rows]], scene.found.boxes.label[scene.pairs.second[rows]]
+    n_classes = len(scene.classes)
+    frequency = (np.bincount(scene.truth.label, minlength=n_classes) + 1.0) / (len(scene.truth) + n_classes)
+    _, code = np.unique(said * n_classes + given, return_inverse=True)
+    n_codes = int(code.max(initial=-1)) + 1
+    # The detector's own second thoughts, where it has any, say better which class was confused with which.
+    share, rest = scene.share(scene.pairs.second[rows], given), 1.0 - scene.share(scene.pairs.second[rows], said)
+    doubt = np.where(rest > 1e-6, share / np.maximum(rest, 1e-6), 0.0)
+    others = np.maximum(1.0 - frequency[said], 1e-6)
+    common, even = frequency[given] / others, np.full(len(rows), 1.0 / max(n_classes - 1, 1))
+    strength = 10.0
+    posterior = label_wrong / np.maximum(label_wrong + detector_wrong, 1e-300)
+    for _ in range(8):
+
+        def habit(weight: FloatArray, prior: FloatArray) -> FloatArray:
+            own = np.bincount(code, weight, minlength=n_codes)[code]
+            total = np.bincount(said, weight, minlength=n_classes)[said]
+            return np.asarray((own + strength * prior) / (total + strength))
+
+        written = habit(posterior, even)
+        confused = habit(1.0 - posterior, common)
+        confused = np.where(doubt > 0, 0.5 * (confused + doubt), confused)
+        wrong = label_wrong * written
+        posterior = wrong / np.maximum(wrong + detector_wrong * confused, 1e-300)
+    return posterior
+
+
+def _moved(scene: _Scene) -> tuple[FloatArray, BoxFit, FloatArray]:
+    """Probability, for every pair, that the given box is in the wrong place; with the fit and its features."""
+    a, b = scene.pairs.first, scene.pairs.second
+    x = np.stack([np.ones(len(a)), _logit(scene.found.confidence[b]), scene.truth_scale[a]], axis=1)
+    x[:, 1] -= np.median(x[:, 1]) if len(x) else 0.0
+    fit = fit_boxes(scene.pairs.iou[scene.same], x[scene.same], scene.truth.label[a[scene.same]], len(scene.classes))
+    return fit.misplaced(scene.pairs.iou, x, scene.truth.label[a]), fit, x
+
+
+def _weight(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
+    """What makes a pair one object: overlap above all, then the class, then a detection that is worth its name."""
+    return np.asarray(pairs.iou + 0.3 * same + 0.2 * confidence[pairs.second])
+
+
+def _pair_features(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
+    return np.stack([np.ones(len(pairs)), _logit(confidence[pairs.second]), pairs.iou, same], axis=1)
+
+
+def _in_crowd(truth: Boxes, boxes: Boxes) -> BoolArray:
+    """Which boxes lie mostly in a crowd region."""
+    crowds = truth.take(truth.crowds)
+    pairs = overlapping_pairs(crowds, boxes, min_iou=0.0)
+    result = np.zeros(len(boxes), dtype=bool)
+    result[pairs.second[covered_share(pairs, crowds, boxes) >= _CROWDED]] = True
+    return result
+
+
+def _covered(layers: Sequence[Boxes], n_images: int) -> BoolArray:
+    """Which images at least one layer has seen."""
+    result = np.zeros(n_images, dtype=bool)
+    for layer in layers:
+        result[slice(None) if layer.covered is None else layer.covered[layer.covered < n_images]] = True
+    return result
+
+
+def _relabel(boxes: Boxes, classes: IntArray) -> Boxes:
+    at = np.minimum(np.searchsorted(classes, boxes.label), max(len(classes) - 1, 0))
+    known = classes[at] == boxes.label if len(classes) else np.zeros(len(boxes), dtype=bool)
+    return Boxes(boxes.image, boxes.bbox, np.where(known, at, -1), boxes.score, boxes.probabilities)
+
+
+def _log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
+    """Logarithm of the square root of the area: in pixels, or as a share of the image where its size is known."""
+    area = boxes.bbox[:, 2] * boxes.bbox[:, 3]
+    if sizes is not None:
+        whole = sizes[boxes.image].prod(axis=1)
+        area = area / np.where(np.isfinite(whole) & (whole > 0), whole, np.nanmedian(sizes.prod(axis=1)))
+    return np.asarray(0.5 * np.log(area))
+
+
+def _logit(p: FloatArray) -> FloatArray:
+    return np.asarray(logit(np.clip(p, 1e-3, 1.0 - 1e-3)))

@@ -1,0 +1,210 @@
+"""Wrong class labels: how probable it is that each label of a set is wrong, and what it should be.
+
+The probabilities are calibrated: of the labels given 0.8, about eight in ten are wrong. A label is flagged where wrong is
+more probable than right, so the number flagged follows from the data and not from a quantile.
+
+Two ways in: `find_label_errors` from embeddings (`curate.checks.mistakes.probe` makes out-of-fold probabilities),
+`label_errors_from_probabilities` from those of a model that has not seen the labels it is judged against. Both end in the
+noise model of `curate.checks.mistakes.noise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.checks.mistakes.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
+from curate.checks.mistakes.noise import fit_noise_model, judge
+from curate.checks.mistakes.probe import assign_folds, fit_probe, neighbor_scores
+from curate.errors import InputError
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+
+_FOLDS: Final = 5
+_NEIGHBORS: Final = 10
+_NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
+_FIT_PROBABILITIES: Final = 2_000_000  # rows x classes to fit the noise model on
+_FIT_ROWS: Final = 50_000
+_BLOCK_PROBABILITIES: Final = 1 << 17  # rows x classes at a time: half a megabyte stays in the processor's cache
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """What was found out about n labels of K classes.
+
+    Attributes:
+        p_wrong: Calibrated probability that the given label is wrong, float32 of shape (n,).
+        suggested: The most probable class other than the given one, int32 of shape (n,); the given one where there is no
+            other class to compare with.
+        p_given: Calibrated probability of the given class from the image alone (its own label had no vote), shape (n,).
+        p_suggested: The same of the suggested class, shape (n,).
+        noise_matrix: Estimated P(given label | true class), float32 of shape (K, K), rows [true] sum to 1.
+        neighbors: Nearest rows of other groups, or None when there were only probabilities.
+    """
+
+    p_wrong: npt.NDArray[np.float32]
+    suggested: npt.NDArray[np.int32]
+    p_given: npt.NDArray[np.float32]
+    p_suggested: npt.NDArray[np.float32]
+    noise_matrix: npt.NDArray[np.float32]
+    neighbors: Neighbors | None = None
+
+    @property
+    def flagged(self) -> npt.NDArray[np.bool_]:
+        """Labels that are more probably wrong than right, shape (n,)."""
+        return self.p_wrong >= 0.5
+
+
+def find_label_errors(
+    vectors: Floats,
+    labels: Integers,
+    classes: int,
+    *,
+    groups: Integers | None = None,
+    extra: Floats | None = None,
+    seed: int = 0,
+) -> LabelErrors:
+    """Judge every label by the embeddings of all.
+
+    Args:
+        vectors: Embeddings, float array of shape (n, d), finite.
+        labels: Given classes, integers in [0, classes), shape (n,).
+        classes: How many classes there are, K; those that no row has are never suggested.
+        groups: Rows that must be judged together and are no evidence for one another (crops of one image, frames of one
+            video), integers of shape (n,). Near-duplicates are found and kept together besides.
+        extra: More columns that tell classes apart, finite float array of shape (n, e): for a box the logarithms of its
+            width, height, aspect and share of the image.
+        seed: The same seed gives the same answer.
+
+    Raises:
+        InputError: Shapes do not agree, a label is out of range, or a number is not finite.
+    """
+    vectors, labels = _checked_vectors(vectors, "vectors"), _checked_labels(labels, classes, len(vectors))
+    extra = None if extra is None else _checked_vectors(extra, "extra", len(vectors))
+    if groups is not None and np.shape(groups) != labels.shape:
+        raise InputError(f"groups has shape {np.shape(groups)}, not ({len(labels)},)", where="groups")
+    neighbors = _neighbors(vectors, groups, seed)
+    present, compact = np.unique(labels, return_inverse=True)
+    if len(present) < 2 or len(labels) < 2:
+        return _nothing_to_compare(labels, classes, neighbors)
+
+    together = near_duplicate_groups(neighbors, groups, largest=max(2, len(labels) // (4 * _FOLDS)))
+    if not together.any():  # everything is one group: nothing could be predicted from outside it
+        together = np.arange(len(labels))
+    folds = assign_folds(compact, together, folds=_FOLDS, seed=seed)
+    votes = neighbor_scores(neighbors.indices, compact, together, len(present))
+    probe = fit_probe(vectors, compact, len(present), folds, extra=extra, others=[votes], seed=seed)
+    found = _judge_all(probe.probabilities, compact, len(present), seed)
+    matrix = np.eye(classes, dtype=np.float32)
+    matrix[np.ix_(present, present)] = found.noise_matrix
+    return LabelErrors(
+        found.p_wrong,
+        present[found.suggested].astype(np.int32),
+        found.p_given,
+        found.p_suggested,
+        matrix,
+        neighbors,
+    )
+
+
+def label_errors_from_probabilities(probabilities: Floats, labels: Integers, *, seed: int = 0) -> LabelErrors:
+    """Judge every label by class probabilities.
+
+    Args:
+        probabilities: Float array of shape (n, K), from a model that was not trained on the label in question (another
+            data set's, or out-of-fold). Not negative; rows need not sum to exactly 1. They may be over- or underconfident.
+        labels: Given classes, integers in [0, K), shape (n,).
+        seed: In large sets the noise model is fitted on a sample; the same seed gives the same answer.
+
+    Raises:
+        InputError: Shapes do not agree, a label is out of range, or a probability is negative or not finite.
+    """
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or not np.issubdtype(probabilities.dtype, np.floating):
+        raise InputError("probabilities must be a float array of rows x classes", where="probabilities")
+    n, classes = probabilities.shape
+    labels = _checked_labels(labels, classes, n)
+    if n == 0 or classes == 1:
+        return _nothing_to_compare(labels, classes, None)
+
+    def source(rows: Integers) -> npt.NDArray[np.float32]:
+        contiguous = rows[-1] - rows[0] == len(rows) - 1
+        block = probabilities[rows[0] : rows[-1] + 1] if contiguous else probabilities[rows]
+        sums = block.sum(axis=1, dtype=np.float64)
+        bad = ~np.isfinite(sums) | (sums <= 0) | (block.min(axis=1) < 0)
+        if bad.any():
+            raise InputError(
+                "probabilities must be finite, not negative and not all zero",
+                where=f"row {rows[int(bad.argmax())]}",
+                remedy="leave rows without a prediction out",
+            )
+        scale = sums.astype(np.float32)[:, None]
+        return block.astype(np.float32, copy=False) / scale if np.abs(sums - 1).max() > 1e-3 else block.astype(np.float32)
+
+    return _judge_all(source, labels, classes, seed)
+
+
+def _judge_all(
+    source: Callable[[Integers], npt.NDArray[np.float32]], labels: Integers, classes: int, seed: int
+) -> LabelErrors:
+    """Fit the noise model on a sample of the rows, then judge all of them in blocks."""
+    n = len(labels)
+    size = min(n, _FIT_ROWS, max(2000, _FIT_PROBABILITIES // classes))
+    sample = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else np.arange(n)
+    model = fit_noise_model(source(sample), labels[sample])
+    p_wrong = np.empty(n, dtype=np.float32)
+    suggested = np.empty(n, dtype=np.int32)
+    p_given, p_suggested = np.empty_like(p_wrong), np.empty_like(p_wrong)
+    step = max(1, _BLOCK_PROBABILITIES // classes)
+    for start in range(0, n, step):
+        rows = np.arange(start, min(start + step, n))
+        found = judge(model, source(rows), labels[rows])
+        p_wrong[rows], suggested[rows] = found.p_wrong, found.suggested
+        p_given[rows], p_suggested[rows] = found.p_given, found.p_suggested
+    return LabelErrors(p_wrong, suggested, p_given, p_suggested, model.transition)
+
+
+def _neighbors(vectors: npt.NDArray[np.float32], groups: Integers | None, seed: int) -> Neighbors:
+    n = len(vectors)
+    size = max(10_000, _NEIGHBOR_PAIRS // max(n, 1))
+    pool = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else None
+    return nearest_neighbors(vectors, _NEIGHBORS, groups=groups, pool=pool)
+
+
+def _nothing_to_compare(labels: Integers, classes: int, neighbors: Neighbors | None) -> LabelErrors:
+    """The answer where only one class occurs: nothing speaks against any label."""
+    n = len(labels)
+    zeros, ones = np.zeros(n, dtype=np.float32), np.ones(n, dtype=np.float32)
+    return LabelErrors(zeros, labels.astype(np.int32), ones, ones, np.eye(classes, dtype=np.float32), neighbors)
+
+
+def _checked_vectors(values: Floats, name: str, rows: int | None = None) -> npt.NDArray[np.float32]:
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 2 or (rows is not None and len(values) != rows):
+        expected = "(rows, columns)" if rows is None else f"({rows}, columns)"
+        raise InputError(f"{name} has shape {values.shape}, not {expected}", where=name)
+    finite = np.isfinite(values.sum(axis=1, dtype=np.float64))
+    if not finite.all():
+        raise InputError(
+            f"{name} has a value that is not a finite number",
+            where=f"row {int((~finite).argmax())}",
+            remedy="embed these images again, or leave them out",
+        )
+    return values
+
+
+def _checked_labels(labels: Integers, classes: int, rows: int) -> npt.NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if labels.shape != (rows,) or not (np.issubdtype(labels.dtype, np.integer) or rows == 0):
+        raise InputError(f"labels must be {rows} integers, not {labels.dtype} of shape {labels.shape}", where="labels")
+    labels = labels.astype(np.int64)
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(f"label {labels[at]} is not in [0, {classes})", where=f"row {at}")
+    return labels

@@ -1,0 +1,104 @@
+"""Writing CSV: labels.csv with one row for each annotation, and the images in images/; see `curate.formats.csv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from curate.errors import UsageError
+from curate.formats.base import Export, WriteOptions
+from curate.formats.columns import box_values, report_unsaid
+from curate.formats.files import place_images, safe_location, unique_names
+from curate.formats.losses import LossReport
+
+VARIANTS: Final = ("classification", "detection")
+
+_DECIMALS: Final = 6
+_IMAGE_LOSSES: Final = {
+    "tags": "tags",
+    "group": "image groups",
+    "frame": "frame numbers",
+    "timestamp": "timestamps",
+    "metadata": "image metadata",
+    "source_id": "image ids",
+}
+_ANNOTATION_LOSSES: Final = {
+    "rotated_box": "rotated boxes",
+    "polygons": "polygons",
+    "rle": "masks",
+    "keypoints": "keypoints",
+    "attributes": "attributes",
+    "probabilities": "class probabilities",
+    "iscrowd": "crowd flags",
+    "source_id": "annotation ids",
+}
+
+
+def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
+    """Write a dataset: corners to a millionth of a pixel; an image without annotations has a row of its own.
+
+    Args:
+        export: What to write.
+        target: An empty folder.
+        options: `variant` is 'classification' or 'detection'; None takes detection where there is any box.
+        losses: Shapes other than boxes, ids, attributes.
+
+    Raises:
+        UsageError: There is no such variant.
+    """
+    if options.variant not in {None, *VARIANTS}:
+        raise UsageError(f"CSV has no variant '{options.variant}'", remedy=f"one of: {', '.join(VARIANTS)}")
+    images, annotations = export.images, export.annotations
+    boxes = annotations["bbox"].null_count < annotations.num_rows
+    variant = options.variant or ("detection" if boxes else "classification")
+    if variant == "classification":
+        with_box = annotations["bbox"].is_valid()
+        losses.dropped(
+            "annotations", "boxes have no place in a classification CSV", "bbox", pc.sum(with_box).as_py() or 0
+        )
+        annotations = annotations.filter(pc.invert(with_box))
+    names = unique_names([safe_location(location) for location in images["location"].to_pylist()], losses)
+    table = _table(images, annotations, names, variant)
+    arrow_csv.write_csv(table, target / "labels.csv", arrow_csv.WriteOptions(quoting_style="needed"))
+    pairs = zip(images["path"].to_pylist(), (target / "images" / name for name in names), strict=True)
+    place_images(pairs, options.images, losses)
+    report_unsaid(images, _IMAGE_LOSSES, "CSV", losses)
+    report_unsaid(annotations, _ANNOTATION_LOSSES, "CSV", losses)
+    used = set(pc.unique(annotations["label"]).to_pylist())
+    for info in export.classes:
+        if info.name not in used:
+            losses.dropped("classes", "no annotation has it, so no row names it", info.name)
+        if info.source_id is not None:
+            losses.dropped("category ids", "CSV has no place for them", info.name)
+    losses.carried("images", images.num_rows)
+    losses.carried("annotations", annotations.num_rows)
+
+
+def _table(images: pa.Table, annotations: pa.Table, names: list[str], variant: str) -> pa.Table:
+    """One row for each annotation and each image without one, in the order of the images."""
+    image = np.asarray(pc.index_in(annotations["image_id"], images["image_id"].combine_chunks()), dtype=np.int64)
+    empty = np.setdiff1d(np.arange(images.num_rows), image)
+    row = np.r_[np.arange(annotations.num_rows), np.full(len(empty), -1)]
+    image = np.r_[image, empty]
+    order = np.argsort(image, kind="stable")
+    image, row = image[order], pa.array(row[order], mask=row[order] < 0)
+    at = pa.array(image)
+    columns = {"filename": pa.array(names, pa.string()).take(at)}
+    if variant == "detection":
+        columns |= {side: images[side].take(at) for side in ("width", "height")}
+    columns["class" if variant == "detection" else "label"] = annotations["label"].take(row)
+    if variant == "detection":
+        corners, present = box_values(annotations["bbox"])
+        corners[:, 2:] += corners[:, :2]
+        rounded = np.round(corners, _DECIMALS) + 0.0
+        for number, name in enumerate(("xmin", "ymin", "xmax", "ymax")):
+            columns[name] = pa.array(rounded[:, number], mask=~present).take(row)
+    for name, column in (("split", images["split"].take(at)), ("score", annotations["score"].take(row))):
+        if column.null_count < len(column):
+            columns[name] = column
+    return pa.table(columns)

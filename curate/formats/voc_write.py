@@ -1,0 +1,206 @@
+"""Writing Pascal VOC: Annotations/, JPEGImages/ and ImageSets/Main/; see `curate.formats.voc` for what it means."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+import numpy as np
+import pyarrow.compute as pc
+
+from curate.formats.base import Export, WriteOptions
+from curate.formats.columns import report_unsaid
+from curate.formats.files import file_name, place_images, stem, strip_layout, unique_names
+from curate.formats.losses import LossReport
+
+PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
+"""Attributes that VOC writes as 0 or 1."""
+
+_DECIMALS: Final = 6
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CHALLENGE: Final = re.compile(r"\bVOC ?20\d\d\b|visual object classes", re.IGNORECASE)
+_IMAGE_LOSSES: Final = {
+    "tags": "tags",
+    "group": "image groups",
+    "frame": "frame numbers",
+    "timestamp": "timestamps",
+    "source_id": "image ids",
+}
+_ANNOTATION_LOSSES: Final = {
+    "rle": "masks",
+    "keypoints": "keypoints",
+    "probabilities": "class probabilities",
+    "iscrowd": "crowd flags",
+    "source_id": "annotation ids",
+}
+
+
+def counts_from_one(database: str) -> bool:
+    """Whether a file is the challenge's own, whose pixels count from 1 with both corners inside."""
+    return _CHALLENGE.search(database) is not None
+
+
+def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
+    """Write a dataset: corners to a millionth of a pixel, whole numbers as such.
+
+    Args:
+        export: What to write.
+        target: An empty folder.
+        options: Whether images are copied.
+        losses: Masks, keypoints, ids, and polygons of several parts.
+    """
+    images = export.images
+    splits = images["split"].to_pylist()
+    stripped = [strip_layout(*pair) for pair in zip(images["location"].to_pylist(), splits, strict=True)]
+    places = unique_names(stripped, losses, by_stem=True)
+    annotations = _by_image(export, losses)
+    for row, place in enumerate(places):
+        image = {name: images[name][row].as_py() for name in ("width", "height", "metadata")}
+        _write_file(target / "Annotations" / f"{stem(place)}.xml", place, image, annotations[row], losses)
+    _write_sets(target / "ImageSets" / "Main", places, splits)
+    pairs = zip(images["path"].to_pylist(), (target / "JPEGImages" / place for place in places), strict=True)
+    place_images(pairs, options.images, losses)
+    report_unsaid(images, _IMAGE_LOSSES, "VOC", losses)
+    report_unsaid(export.annotations, _ANNOTATION_LOSSES, "VOC", losses)
+    for info in export.classes:
+        if info.source_id is not None:
+            losses.dropped("category ids", "VOC has no place for them", info.name)
+    losses.carried("images", images.num_rows)
+    losses.carried("annotations", sum(map(len, annotations)))
+
+
+def _by_image(export: Export, losses: LossReport) -> list[list[dict[str, Any]]]:
+    """The annotations that VOC can hold, as dictionaries, for each image."""
+    columns = ["type", "label", "bbox", "rotated_box", "polygons", "score", "attributes"]
+    rows = np.asarray(pc.index_in(export.annotations["image_id"], export.images["image_id"].combine_chunks()))
+    grouped: list[list[dict[str, Any]]] = [[] for _ in range(export.images.num_rows)]
+    for image, annotation in zip(rows, export.annotations.select(columns).to_pylist(), strict=True):
+        place = export.images["location"][int(image)].as_py()
+        if annotation["bbox"] is None:
+            losses.dropped("annotations", "labels of the whole image have no place in VOC", place)
+        elif annotation["label"] is None:
+            losses.dropped("annotations", "without a class", place)
+        else:
+            grouped[image].append(annotation)
+    return grouped
+
+
+def _write_file(
+    path: Path, place: str, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], losses: LossReport
+) -> None:
+    said = json.loads(image["metadata"] or "{}")
+    voc = said.pop("voc", None) or {}
+    if said:
+        losses.dropped("image metadata", "VOC has no place for it", place)
+    database = str(voc.get("database", "Unknown"))
+    root = Element("annotation", {"verified": "yes"} if voc.get("verified") else {})
+    _text(root, "folder", "JPEGImages")
+    _text(root, "filename", place)
+    _text(SubElement(root, "source"), "database", database)
+    size = SubElement(root, "size")
+    for tag, value in (("width", image["width"] or 0), ("height", image["height"] or 0), ("depth", 3)):
+        _text(size, tag, str(value))
+    _text(root, "segmented", "0")
+    for annotation in annotations:
+        _add_object(root, annotation, counts_from_one(database), place, losses)
+    indent(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _add_object(root: Element, annotation: Mapping[str, Any], from_one: bool, place: str, losses: LossReport) -> None:
+    element = SubElement(root, "object")
+    label = _text(element, "name", annotation["label"])
+    if label != annotation["label"]:
+        losses.converted("classes", "characters that XML cannot hold were replaced", place)
+    attributes = json.loads(annotation["attributes"] or "{}")
+    _add_flags(element, attributes)
+    _add_box(element, annotation["bbox"], from_one)
+    if annotation["score"] is not None:
+        _text(element, "confidence", repr(annotation["score"]))
+    if annotation["rotated_box"] is not None:
+        rotated = SubElement(element, "robndbox")
+        *sides, degrees = annotation["rotated_box"]
+        for tag, value in zip(("cx", "cy", "w", "h"), sides, strict=True):
+            _text(rotated, tag, _decimal(value))
+        _text(rotated, "angle", repr(float(np.deg2rad(degrees))))
+    _add_polygon(element, annotation["polygons"], place, losses)
+    _add_attributes(element, attributes, from_one, place, losses)
+
+
+def _add_flags(element: Element, attributes: dict[str, Any]) -> None:
+    _text(element, "pose", str(attributes.pop("pose", "Unspecified")))
+    for flag in PLAIN_FLAGS:
+        if isinstance(attributes.get(flag), bool):
+            _text(element, flag, str(int(attributes.pop(flag))))
+
+
+def _add_box(element: Element, bbox: Sequence[float], from_one: bool) -> None:
+    x, y, width, height = bbox
+    shift = 1.0 if from_one else 0.0
+    box = SubElement(element, "bndbox")
+    for tag, value in (("xmin", x + shift), ("ymin", y + shift), ("xmax", x + width), ("ymax", y + height)):
+        _text(box, tag, _decimal(value))
+
+
+def _add_polygon(element: Element, polygons: list[list[float]] | None, place: str, losses: LossReport) -> None:
+    if not polygons:
+        return
+    if len(polygons) > 1:
+        losses.dropped(
+            "polygons", "only the first part of several is written; the box is whole", place, len(polygons) - 1
+        )
+    polygon = SubElement(element, "polygon")
+    for number, (x, y) in enumerate(zip(polygons[0][::2], polygons[0][1::2], strict=True), 1):
+        _text(polygon, f"x{number}", _decimal(x))
+        _text(polygon, f"y{number}", _decimal(y))
+
+
+def _add_attributes(
+    element: Element, attributes: dict[str, Any], from_one: bool, place: str, losses: LossReport
+) -> None:
+    for part in attributes.pop("parts", ()):
+        child = SubElement(element, "part")
+        _text(child, "name", str(part["name"]))
+        if part["bbox"] is not None:
+            _add_box(child, part["bbox"], from_one)
+    actions = attributes.pop("actions", None)
+    if isinstance(actions, dict):
+        child = SubElement(element, "actions")
+        for name, value in actions.items():
+            _text(child, name, str(int(bool(value))))
+    if not attributes:
+        return
+    group = SubElement(element, "attributes")
+    for name, value in attributes.items():
+        child = SubElement(group, "attribute")
+        _text(child, "name", name)
+        _text(child, "value", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        if isinstance(value, list | dict) or value is None:
+            losses.converted("attributes", "written as JSON text", f"{place}: {name}")
+
+
+def _write_sets(folder: Path, places: Sequence[str], splits: Sequence[str | None]) -> None:
+    folder.mkdir(parents=True)
+    by_split: dict[str, list[str]] = {}
+    for place, split in zip(places, splits, strict=True):
+        if split is not None:
+            by_split.setdefault(split, []).append(stem(place))
+    for split, names in by_split.items():
+        (folder / f"{file_name(split)}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _text(parent: Element, tag: str, text: str) -> str:
+    """Add an element; returns its text, with what XML cannot hold replaced."""
+    child = SubElement(parent, tag)
+    child.text = _NOT_XML.sub("\ufffd", text)
+    return child.text
+
+
+def _decimal(value: float) -> str:
+    rounded = round(value, _DECIMALS) + 0.0
+    return str(int(rounded)) if rounded.is_integer() else repr(rounded)
