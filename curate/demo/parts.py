@@ -120,7 +120,7 @@ def upright_bolt(rng: np.random.Generator) -> Part:
             edge = r - (0.93 + 0.02 * np.sign(np.sin(np.arctan2(v, u) * 44)))
             hole = _polygon(u, v, 6, recess)
             height = 0.7 * _rounded(edge, 0.14) - 0.45 * _step(-hole, 0.05)
-            tone = 1 - 0.72 * _step(-hole, 0.05) + 0.25 * _step(-hole - 0.12, 0.05)
+            tone = 1 - 0.75 * _step(-hole, 0.05) + 0.10 * _step(-hole - 0.12, 0.05)
         else:
             edge = np.maximum(_polygon(u, v, 6, 0.86), r - 0.97)
             height = np.minimum(0.5, 0.5 - 0.5 * (r - 0.80))

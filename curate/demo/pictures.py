@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,7 +86,10 @@ class Picture:
 
 def decode_mask(counts: str, height: int, width: int) -> npt.NDArray[np.uint8]:
     """A mask from its run lengths: uint8 array of shape (height, width), 0 or 1."""
-    mask: npt.NDArray[np.uint8] = coco_mask.decode({"size": [height, width], "counts": counts.encode("ascii")})
+    with warnings.catch_warnings():
+        # pycocotools does not know the `copy` keyword that numpy 2 passes to it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mask: npt.NDArray[np.uint8] = coco_mask.decode({"size": [height, width], "counts": counts.encode("ascii")})
     return mask
 
 

@@ -6,7 +6,7 @@ who draws it, or after what.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -18,7 +18,7 @@ from curate.demo.parts import PART_TYPES, Part, sample_part
 from curate.demo.pictures import BBox, encode_mask
 from curate.demo.shading import LIGHTINGS, MATERIALS, Field, Lighting, sample_lighting
 from curate.demo.sprites import Finish, Mask, Pose, Sprite, draw_part
-from curate.demo.surfaces import SURFACES, sample_surface
+from curate.demo.surfaces import SURFACES, Surface, sample_surface
 from curate.imaging import Pixels
 
 PART_LABELS: Final = tuple(PART_TYPES)
@@ -29,6 +29,7 @@ MIN_VISIBLE: Final = 0.5
 """No part is drawn with less of it to be seen, and no part may be covered further."""
 
 _MIN_DEFECT_PIXELS = 14
+_BAND = 64
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,10 @@ def render(shot: Shot, seed: int) -> Rendering:
     lighting = sample_lighting(shot.lighting, scene_rng)
     surface = sample_surface(shot.background, scene_rng)
     placed = _arrange(camera, scene_rng)
-    travel = (frame_rng.uniform(0.9, 1.1) + shot.frame - (shot.frames - 1) / 2) * scene_rng.uniform(45, 90)
-    if shot.frames == 1:
-        travel = 0.0
+    speed = scene_rng.uniform(45, 90) if shot.frames > 1 else 0.0
+    travel = speed * (shot.frame - (shot.frames - 1) / 2 + frame_rng.uniform(-0.1, 0.1))
 
-    x, y = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
-    canvas = cv2.merge(list(surface(x - np.float32(travel), y, lighting)))
+    canvas = _lay_ground(surface, camera, travel, lighting)
     sprites = [
         draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting)
         for item in placed
@@ -207,11 +206,7 @@ def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
     placed: list[_Placed] = []
     for _ in range(int(rng.integers(4, 9))):
         part = sample_part(str(rng.choice(PART_LABELS)), rng)
-        scale = zoom * (rng.uniform(60, 105) if part.extent[0] > 1.02 and part.label == "bolt" else rng.uniform(25, 62))
-        if part.label == "bolt" and part.extent[1] < 0.7:
-            scale = zoom * rng.uniform(52, 98) / part.extent[0] ** 0.5
-        if part.variant.endswith("upright"):
-            scale *= 0.8
+        scale = zoom * _sample_scale(part, rng)
         place = _free_place(placed, part, scale, camera, rng)
         finish = _sample_finish(part, rng)
         defects = tuple(d for _ in range(_count_defects(rng)) if (d := sample_defect(part, rng)) is not None)
@@ -223,6 +218,15 @@ def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
             )
             placed.append(_Placed(part, defects, Pose(*place, scale, angle, tilt, tilt_angle, view), finish))
     return placed
+
+
+def _sample_scale(part: Part, rng: np.random.Generator) -> float:
+    """Pixels per unit in a frame of 500 pixels."""
+    if part.variant.endswith("upright"):
+        return rng.uniform(20, 50)
+    if part.label == "bolt":
+        return rng.uniform(52, 98) / part.extent[0] ** 0.5
+    return rng.uniform(25, 62)
 
 
 def _count_defects(rng: np.random.Generator) -> int:
@@ -261,19 +265,30 @@ def _sample_finish(part: Part, rng: np.random.Generator) -> Finish:
     )
 
 
+def _lay_ground(surface: Surface, camera: Camera, travel: float, lighting: Lighting) -> Field:
+    """Light from the empty surface, shape (height, width, 3), which has moved `travel` pixels to the right."""
+    canvas = np.empty((camera.height, camera.width, 3), np.float32)
+    for band in _bands(camera.height):
+        # Slopes need the neighbouring row.
+        top, bottom = max(band.start - 1, 0), min(band.stop + 1, camera.height)
+        x, y = np.meshgrid(
+            np.arange(camera.width, dtype=np.float32) - np.float32(travel), np.arange(top, bottom, dtype=np.float32)
+        )
+        light = surface(x, y, lighting)[:, band.start - top : band.stop - top]
+        canvas[band] = cv2.merge(list(light))
+    return canvas
+
+
+def _bands(height: int) -> list[slice]:
+    """Rows in bands small enough for the processor's cache: twice as fast as whole images."""
+    return [slice(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]
+
+
 def _moved(pose: Pose, travel: float, rng: np.random.Generator) -> Pose:
     """The pose in another frame: carried along, and jolted a little."""
     dx, dy = rng.normal(0, 1.5, 2) if travel else (0.0, 0.0)
     turn = rng.normal(0, 0.04) if travel else 0.0
-    return Pose(
-        pose.x + travel + float(dx),
-        pose.y + float(dy),
-        pose.scale,
-        pose.angle + turn,
-        pose.tilt,
-        pose.tilt_angle,
-        pose.lean,
-    )
+    return replace(pose, x=pose.x + travel + float(dx), y=pose.y + float(dy), angle=pose.angle + turn)
 
 
 def _compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[npt.NDArray[np.int16], list[int]]:
@@ -363,13 +378,14 @@ def _expose(canvas: Field, camera: Camera, lighting: Lighting, trouble: str | No
     exposure = camera.exposure * rng.uniform(0.94, 1.06)
     if trouble == "dark":
         exposure *= rng.uniform(0.03, 0.055)
-    sigma = camera.blur if trouble != "blurry" else rng.uniform(4.0, 6.0)
-    light = cv2.merge([gain * np.float32(exposure * white) for white in camera.white])
-    light *= cv2.GaussianBlur(canvas, (0, 0), sigma)
-    # A filmic shoulder, then a gamma of 2.
-    tone = np.sqrt(light * (1 + 0.10 * light) / (1 + 0.55 * light))
-    tone *= np.float32(255 * 1.12)
-    grain = rng.standard_normal((height, width), dtype=np.float32) * np.float32(camera.noise)
-    tone += cv2.merge([grain, grain, grain])
-    out: Pixels = np.clip(tone + 0.5, 0, 255).astype(np.uint8)
-    return out
+    sigma = camera.blur if trouble != "blurry" else rng.uniform(2.8, 3.8)
+    blurred = cv2.GaussianBlur(canvas, (0, 0), sigma)
+    pixels = np.empty(canvas.shape, np.uint8)
+    for band in _bands(height):
+        light = cv2.merge([gain[band] * np.float32(exposure * white) for white in camera.white]) * blurred[band]
+        # A filmic shoulder, then a gamma of 2.
+        tone = np.sqrt(light * (1 + 0.10 * light) / (1 + 0.55 * light)) * np.float32(255 * 1.12)
+        grain = rng.standard_normal(tone.shape[:2], dtype=np.float32) * np.float32(camera.noise)
+        tone += cv2.merge([grain, grain, grain])
+        pixels[band] = np.clip(tone + 0.5, 0, 255)
+    return pixels

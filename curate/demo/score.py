@@ -106,7 +106,7 @@ def _missing_matcher(truth: Truth) -> Callable[[Finding], Fault | None]:
             return None
         x, y, w, h = finding.bbox
         for fault in by_image.get(_file(finding), []):
-            if fault.bbox is not None and iou(fault.bbox, (x, y, w, h)) >= SAME_BOX:
+            if fault.bbox is not None and iou(fault.bbox, [(x, y, w, h)])[0] >= SAME_BOX:
                 return fault
         return None
 

@@ -13,6 +13,10 @@ Surface = Callable[[Field, Field, Lighting], Field]
 """From the x and y of every pixel, arrays of shape (h, w), and the lamps to linear light of shape (3, h, w)."""
 
 
+_FAR_RAIL = 475.0
+"""Where the lower rail ends, pixels from the top."""
+
+
 def sample_surface(name: str, rng: np.random.Generator) -> Surface:
     """One of `SURFACES`, its colour and texture drawn at random."""
     return SURFACES[name](rng)
@@ -35,7 +39,7 @@ def conveyor(rng: np.random.Generator) -> Surface:
         dust = np.maximum(noise(x / 1.5, y / 1.5 + offset) - 0.95, 0)
         tone = 1 + 0.16 * streaks + 0.22 * spots + 1.2 * dust
         slope_x, slope_y = slopes(weave * threads + 0.12 * noise(x / 2, y / 2))
-        edge = y if above else y.max() - y
+        edge = y if above else _FAR_RAIL - y
         on_rail = np.clip(rail - edge, 0, 1)
         pixels = tinted(tone, color)
         if not rail:

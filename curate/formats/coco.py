@@ -125,7 +125,7 @@ def _read_datasets(files: list[CocoFile], options: ReadOptions, losses: LossRepo
             images.columns["path"][turned],
             len(images.stored),
         )
-    hashes = images.hashes()
+    hashes = images.hashes
     others = Seen() if images.shared else None
 
     def annotations() -> Iterator[pa.Table]:

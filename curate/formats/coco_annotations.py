@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
-from curate.formats.coco_json import JsonFile, ObjectDecoder
-from curate.formats.coco_objects import AnnotationObject, Id, decode_annotations, same_id, to_json
+from curate.formats.coco_json import NOTHING, JsonFile, ObjectDecoder, collector_paused
+from curate.formats.coco_objects import AnnotationObject, Id, decode_annotations, id_texts, same_id, to_json
 from curate.formats.coco_shapes import Shapes, orient_shapes, read_shapes, with_boxes
 from curate.formats.columns import annotations_table
 from curate.formats.losses import LossReport
@@ -93,9 +93,11 @@ class Reader:
         first = 0
         mine: list[Hashes] = []
         for piece in json.pieces(key):
-            items, count = decode_annotations(decoder, piece, first, self.source, self.losses)
+            with collector_paused():
+                items, count = decode_annotations(decoder, piece, first, self.source, self.losses)
+                table, contents = self._table(items, decoder)
+                del items
             first += count
-            table, contents = self._table(items, decoder)
             mine.append(contents)
             if table.num_rows:
                 yield table
@@ -110,8 +112,9 @@ class Reader:
         codes = self._category_codes(items)
         shapes = read_shapes(items, self.place, self.losses)
         shapes = with_boxes(orient_shapes(shapes, rows, self.stored))
-        attributes = self._attributes(items, codes, decoder)
-        keep = self._meaningful(items, codes, shapes, attributes, decoder)
+        extras = decoder.extras(items)
+        attributes = self._attributes(items, codes, extras)
+        keep = self._meaningful(items, codes, shapes, attributes, extras)
         contents = self._contents(rows, codes, items, shapes) if self.others is not None else _NO_HASHES
         if self.others is not None:
             double = self.others.contains(contents) & keep
@@ -132,7 +135,7 @@ class Reader:
             "iscrowd": [None if item.iscrowd is None else bool(item.iscrowd) for item in items],
             "score": [item.score for item in items] if predicted else None,
             "attributes": attributes,
-            "source_id": _texts([item.id for item in items]),
+            "source_id": id_texts([item.id for item in items]),
             "source": self.source,
         }
         table = annotations_table(len(items), columns)
@@ -167,25 +170,25 @@ class Reader:
         return codes
 
     def _attributes(
-        self, items: list[AnnotationObject], codes: Integers, decoder: ObjectDecoder[AnnotationObject]
+        self, items: list[AnnotationObject], codes: Integers, extras: Mapping[str, list[bytes]]
     ) -> list[str | None]:
         """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in."""
         texts: list[str | None] = [None] * len(items)
-        given = [bytes(item.attributes) for item in items]
-        extras = {key: column for key, column in decoder.extras(items).items() if key != "segments_info"}
-        if not self.layer.startswith(PREDICTIONS):
-            extras["score"] = [b"" if item.score is None else to_json(item.score) for item in items]
-        unknown = (codes < 0).tolist()
-        extras["category_id"] = [
-            to_json(item.category_id) if lost and item.category_id is not None else b""
-            for item, lost in zip(items, unknown, strict=True)
-        ]
-        filled = {number for number, text in enumerate(given) if text}
-        for column in extras.values():
-            filled.update(number for number, text in enumerate(column) if text)
-        for number in filled:
-            own = {key: column[number] for key, column in extras.items() if column[number]}
-            texts[number] = _merged(given[number], own)
+        columns = {key: column for key, column in extras.items() if key != "segments_info"}
+        predicted = self.layer.startswith(PREDICTIONS)
+        filled = {row for row, item in enumerate(items) if item.attributes is not NOTHING}
+        scored = set() if predicted else {row for row, item in enumerate(items) if item.score is not None}
+        unknown = {row for row in np.flatnonzero(codes < 0).tolist() if items[row].category_id is not None}
+        filled |= scored | unknown
+        for column in columns.values():
+            filled.update(row for row, text in enumerate(column) if text)
+        for row in filled:
+            own = {key: column[row] for key, column in columns.items() if column[row]}
+            if row in scored:
+                own["score"] = to_json(items[row].score)
+            if row in unknown:
+                own["category_id"] = to_json(items[row].category_id)
+            texts[row] = _merged(bytes(items[row].attributes), own)
         return texts
 
     def _meaningful(
@@ -194,20 +197,18 @@ class Reader:
         codes: Integers,
         shapes: Shapes,
         attributes: list[str | None],
-        decoder: ObjectDecoder[AnnotationObject],
+        extras: Mapping[str, list[bytes]],
     ) -> Mask:
         """Which annotations say something: those with a geometry, or a class or attributes for the whole image."""
-        extras = decoder.extras(items)
-        none = [b""] * len(items)
-        panoptic = np.array([bool(text) for text in extras.get("segments_info", none)], dtype=np.bool_)
-        self._report("dropped", "panoptic segments are not read", items, panoptic)
+        panoptic = _filled(extras.get("segments_info"), len(items))
+        captions = _filled(extras.get("caption"), len(items))
+        described = np.fromiter((text is not None for text in attributes), np.bool_, len(items))
+        given = np.fromiter((item.category_id is not None for item in items), np.bool_, len(items))
         shapeless = shapes.type_codes() == 0
         broken = shapes.broken & shapeless & ~panoptic
-        self._report("dropped", "no usable geometry", items, broken)
-        described = np.array([bool(text) for text in attributes], dtype=np.bool_)
-        given = np.array([item.category_id is not None for item in items], dtype=np.bool_)
-        captions = np.array([bool(text) for text in extras.get("caption", none)], dtype=np.bool_)
         empty = shapeless & (codes < 0) & (given | ~described) & ~captions & ~broken & ~panoptic
+        self._report("dropped", "panoptic segments are not read", items, panoptic)
+        self._report("dropped", "no usable geometry", items, broken)
         self._report("dropped", "neither a known category nor a geometry", items, empty)
         kept: Mask = ~(panoptic | broken | empty)
         unlabelled = (codes < 0) & kept & ~captions
@@ -242,6 +243,10 @@ class Reader:
         return keys
 
 
+def _filled(column: list[bytes] | None, count: int) -> Mask:
+    return np.fromiter(map(bool, column or [b""] * count), np.bool_, count)
+
+
 def _numbers_of(ids: list[Id | None]) -> Hashes:
     """Ids as 64-bit numbers: integers as they are, texts hashed, None as 0."""
     try:
@@ -250,14 +255,6 @@ def _numbers_of(ids: list[Id | None]) -> Hashes:
         same = map(same_id, ids)
         values = (hash_text(key) if isinstance(key, str) else (key or 0) & (2**64 - 1) for key in same)
         return np.fromiter(values, np.uint64, len(ids))
-
-
-def _texts(ids: list[Id | None]) -> pa.Array:
-    """Ids as text."""
-    try:
-        return pa.array(ids, pa.int64()).cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if key is None else str(key) for key in ids], pa.string())
 
 
 def _merged(given: bytes, extras: Mapping[str, bytes]) -> str | None:

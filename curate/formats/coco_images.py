@@ -8,14 +8,14 @@ beside its images, as Roboflow's do).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ import pyarrow as pa
 from curate.dataset.ids import Hashes, hash_texts, to_ids
 from curate.dataset.schema import IMAGES
 from curate.formats.coco_json import JsonFile, ObjectDecoder
-from curate.formats.coco_objects import Id, ImageObject, decode_images, same_id
+from curate.formats.coco_objects import Id, ImageObject, decode_images, id_texts, same_id
 from curate.formats.files import probe, reconcile_sizes, safe_location, split_name
 from curate.formats.losses import LossReport
 
@@ -34,22 +34,12 @@ ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels"})
 _OTHER_NAMES: Final = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
 """What else a split's folder may be called."""
 
-_COLUMNS = (
-    "path",
-    "width",
-    "height",
-    "split",
-    "tags",
-    "group",
-    "frame",
-    "timestamp",
-    "metadata",
-    "source_id",
-    "source",
-)
+_COLUMNS = ("path", "width", "height", "split", "metadata", "source_id", "source")
+_SPARSE_COLUMNS: dict[str, Any] = {"group": str, "frame": int, "timestamp": float, "tags": list[str]}
 _KIND = re.compile(r"^(instances|person_keypoints|keypoints|captions|stuff|panoptic|labels|image_info)[_-](.+)$")
 _NO_SPLIT = frozenset({"default", "all", "annotations", "coco", "instances", "labels"})
 _ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>[A-Za-z0-9]+)\.rf\.[0-9A-Za-z]+\.[A-Za-z]+$")
+_UNUSUAL = re.compile(r"^/|[\\:\0]|//|(?:^|/)\.{1,2}(?:/|$)|^\s|\s$|/$")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:[/\\]+")
 
 
@@ -76,30 +66,55 @@ class CocoFile:
 
 @dataclass
 class ImageRows:
-    """The images table while it grows: one list per column, and what annotations need to know of an image.
+    """The images table while it grows, and what annotations need to know of an image.
 
     Attributes:
+        columns: One value per image, by the column's name.
+        sparse: Columns that few images have, by row.
         rows: Row of each location.
         stored: Stored width and height, and orientation, of the images (by row) that were labelled the way they are stored.
         shared: Whether some image is named by more than one file.
     """
 
-    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in _COLUMNS})
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _COLUMNS})
+    sparse: dict[str, dict[int, Any]] = field(default_factory=lambda: {name: {} for name in _SPARSE_COLUMNS})
     rows: dict[str, int] = field(default_factory=dict)
     stored: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     shared: bool = False
 
+    def extend(
+        self, places: Sequence[tuple[str, str | None]], items: Sequence[ImageObject], file: CocoFile
+    ) -> Sequence[int]:
+        """Add images whose locations are new and distinct; their rows."""
+        rows = range(len(self.rows), len(self.rows) + len(items))
+        self.rows.update(zip((location for location, _ in places), rows, strict=True))
+        columns = self.columns
+        columns["path"] += [path for _, path in places]
+        columns["width"] += [item.width for item in items]
+        columns["height"] += [item.height for item in items]
+        columns["source_id"] += [item.id for item in items]
+        for name, value in (("split", file.split), ("metadata", None), ("source", file.source)):
+            columns[name] += [value] * len(items)
+        for row, (location, _) in zip(rows, places, strict=True):
+            group = roboflow_source(location)
+            if group is not None:
+                self.sparse["group"][row] = group
+        return rows
+
     def table(self) -> pa.Table:
         """The table with the columns of `curate.dataset.schema.IMAGES`."""
         count = len(self.rows)
+        rare = {name: [known.get(row) for row in range(count)] for name, known in self.sparse.items() if known}
+        values = self.columns | rare | {"source_id": id_texts(self.columns["source_id"])}
         arrays: dict[str, pa.Array] = {name: pa.nulls(count, IMAGES.field(name).type) for name in IMAGES.names}
-        arrays |= {name: pa.array(values, IMAGES.field(name).type) for name, values in self.columns.items()}
+        arrays |= {name: pa.array(column, IMAGES.field(name).type) for name, column in values.items()}
         arrays["location"] = pa.array(self.rows, pa.string())
-        arrays["image_id"] = to_ids(self.hashes())
+        arrays["image_id"] = to_ids(self.hashes)
         return pa.table([arrays[name] for name in IMAGES.names], schema=IMAGES)
 
+    @cached_property
     def hashes(self) -> Hashes:
-        """Hash of each location; shape (n,)."""
+        """Hash of each location, once all images are there; shape (n,)."""
         return hash_texts(self.rows)
 
 
@@ -144,24 +159,21 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
     finder = _Finder(file.folders)
     row_of: dict[Id, int] = {}
     missing: list[str] = []
+    extras: dict[int, list[tuple[str, bytes]]] = {}
     start, first = len(images.rows), 0
     for piece in file.json.pieces("images"):
         items, count = decode_images(decoder, piece, first, file.source, losses)
         first += count
-        extras = decoder.extras(items)
         places = _locate(items, file, finder, losses)
-        for number, (item, (location, path)) in enumerate(zip(items, places, strict=True)):
-            if path is None:
-                missing.append(location)
-            row = _add(images, item, location, path, file, start, losses)
-            own = {key: texts[number] for key, texts in extras.items() if texts[number]}
-            if own:
-                _add_extras(images, row, own, f"{file.source}: {location}", losses)
-            key = same_id(item.id)
-            if key is None:
-                losses.converted("images", "no id: no annotation can refer to it", f"{file.source}: {location}")
-            elif row_of.setdefault(key, row) != row:
-                losses.converted("images", "image id used twice; annotations go to the first", f"{file.source}: {key}")
+        missing += [location for location, path in places if path is None]
+        rows = _add(images, items, places, file, start, losses)
+        for key, texts in decoder.extras(items).items():
+            for number, text in enumerate(texts):
+                if text:
+                    extras.setdefault(rows[number], []).append((key, text))
+        _add_extras(images, extras, file.source, losses)
+        extras.clear()
+        _add_ids(row_of, items, rows, file.source, losses)
     losses.converted(
         "images",
         "image file not found; annotations are kept",
@@ -174,7 +186,7 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
 
 def roboflow_source(file_name: str) -> str | None:
     """Name of the image that Roboflow made this one from (``a_jpg.rf.0123.jpg`` came from ``a.jpg``), or None."""
-    match = _ROBOFLOW.match(file_name.rpartition("/")[2])
+    match = _ROBOFLOW.match(file_name.rpartition("/")[2]) if ".rf." in file_name else None
     return f"{match['stem']}.{match['suffix']}" if match else None
 
 
@@ -260,75 +272,103 @@ def _locate(
 
 def clean_location(name: str) -> str:
     """A file name as a relative path with forward slashes that never leads out of the folder it is looked up in."""
-    if not any(mark in name for mark in ("\\", ":", "//", "./", "/.", "\0")) and name[:1] not in {"/", "."}:
+    if not _UNUSUAL.search(name):
         return name
     return safe_location(_ADDRESS.sub("", name).replace("\0", "")) or "unnamed"
 
 
 def _add(
     images: ImageRows,
-    item: ImageObject,
-    location: str,
-    path: str | None,
+    items: list[ImageObject],
+    places: list[tuple[str, str | None]],
     file: CocoFile,
     start: int,
     losses: LossReport,
+) -> Sequence[int]:
+    """Add images, or find the rows of those that are already there; the row of each."""
+    distinct = {location for location, _ in places}
+    if len(distinct) == len(places) and images.rows.keys().isdisjoint(distinct):
+        return images.extend(places, items, file)
+    return [_add_one(images, item, place, file, start, losses) for item, place in zip(items, places, strict=True)]
+
+
+def _add_one(
+    images: ImageRows, item: ImageObject, place: tuple[str, str | None], file: CocoFile, start: int, losses: LossReport
 ) -> int:
-    """Add an image, or find the row of the one that is already there."""
-    known = images.rows.get(location)
+    location, path = place
     columns = images.columns
+    known = images.rows.get(location)
     if known is not None and known < start and path is None and columns["split"][known] != file.split:
         # Not found, and another split has that name: two files that are called the same, not one.
         location = f"{file.split or file.source}/{location}"
         losses.converted("images", "same file_name in two splits; the split was put before it", location)
         known = images.rows.get(location)
-    if known is not None:
-        place = f"{file.source}: {location}"
-        if known >= start:
-            losses.converted("images", "the same file is listed twice; taken for one image", place)
-        else:
-            images.shared = True
-            if columns["source_id"][known] != (None if item.id is None else str(item.id)):
-                losses.converted("images", "image id differs between files; the first is kept", place)
-        return known
-    images.rows[location] = len(images.rows)
-    values = {
-        "path": path,
-        "width": item.width,
-        "height": item.height,
-        "split": file.split,
-        "group": roboflow_source(location),
-        "source_id": None if item.id is None else str(item.id),
-        "source": file.source,
-    }
-    for name, column in columns.items():
-        column.append(values.get(name))
-    return images.rows[location]
+    if known is None:
+        return images.extend([(location, path)], [item], file)[0]
+    where = f"{file.source}: {location}"
+    if known >= start:
+        losses.converted("images", "the same file is listed twice; taken for one image", where)
+    else:
+        images.shared = True
+        if columns["source_id"][known] != item.id:
+            losses.converted("images", "image id differs between files; the first is kept", where)
+    return known
 
 
-def _add_extras(images: ImageRows, row: int, extras: dict[str, bytes], place: str, losses: LossReport) -> None:
+def _add_ids(
+    row_of: dict[Id, int], items: list[ImageObject], rows: Sequence[int], source: str, losses: LossReport
+) -> None:
+    for item, row in zip(items, rows, strict=True):
+        key = item.id if isinstance(item.id, int) else same_id(item.id)
+        if key is None:
+            losses.converted("images", "no id: no annotation can refer to it", f"{source}: {item.file_name}")
+        elif row_of.setdefault(key, row) != row:
+            losses.converted("images", "image id used twice; annotations go to the first", f"{source}: {key}")
+
+
+def _add_extras(images: ImageRows, extras: dict[int, list[tuple[str, bytes]]], source: str, losses: LossReport) -> None:
     """Put what COCO does not define into the columns of that name, or into the metadata."""
-    columns = images.columns
-    if columns["group"][row] is not None and "extra" in extras:  # Roboflow: the source's name before it was cleaned
-        original = msgspec.json.decode(extras["extra"])
-        if isinstance(original, dict) and isinstance(original.get("name"), str):
-            columns["group"][row] = original["name"]
-    for name, kind in (("group", str), ("frame", int), ("timestamp", float), ("tags", list[str])):
-        if name in extras:
-            with contextlib.suppress(msgspec.ValidationError):
-                columns[name][row] = msgspec.json.decode(extras[name], type=kind)
-                del extras[name]
-    if not extras:
-        return
-    known = columns["metadata"][row]
-    if known is not None:
-        old = msgspec.json.decode(str(known), type=dict[str, msgspec.Raw])
-        new = {key: msgspec.json.format(text, indent=-1) for key, text in extras.items()}
-        if any(key in old and bytes(old[key]) != text for key, text in new.items()):
-            losses.converted("metadata", "differs between two entries of an image; the first is kept", place)
-        extras = new | {key: bytes(text) for key, text in old.items()}
-    pairs = (msgspec.json.encode(key) + b":" + text for key, text in extras.items())
-    columns["metadata"][row] = msgspec.json.format(b"{" + b",".join(pairs) + b"}", indent=-1).decode()
+    metadata = images.columns["metadata"]
+    groups = images.sparse["group"]
+    for row, pairs in extras.items():
+        keys = {key for key, _ in pairs}
+        if row in groups and "extra" in keys:  # Roboflow: the source's name before it was cleaned
+            original = msgspec.json.decode(dict(pairs)["extra"])
+            if isinstance(original, dict) and isinstance(original.get("name"), str):
+                groups[row] = original["name"]
+        if keys & _SPARSE_COLUMNS.keys():
+            pairs = [pair for pair in pairs if not _is_column(images, row, *pair)]
+        if metadata[row] is not None:
+            pairs = _merge_metadata(metadata[row], pairs, f"{source}: image {images.columns['source_id'][row]}", losses)
+        if pairs:
+            metadata[row] = _json_object(tuple(pairs))
+
+
+def _is_column(images: ImageRows, row: int, key: str, text: bytes) -> bool:
+    if key not in _SPARSE_COLUMNS:
+        return False
+    try:
+        images.sparse[key][row] = msgspec.json.decode(text, type=_SPARSE_COLUMNS[key])
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _merge_metadata(
+    known: str, pairs: list[tuple[str, bytes]], place: str, losses: LossReport
+) -> list[tuple[str, bytes]]:
+    old = {key: bytes(text) for key, text in msgspec.json.decode(known, type=dict[str, msgspec.Raw]).items()}
+    new = {key: msgspec.json.format(text, indent=-1) for key, text in pairs}
+    if any(old.get(key, text) != text for key, text in new.items()):
+        losses.converted("metadata", "differs between two entries of an image; the first is kept", place)
+    return list((new | old).items())
+
+
+@lru_cache(maxsize=1024)
+def _json_object(pairs: tuple[tuple[str, bytes], ...]) -> str:
+    """A JSON object of keys and JSON texts. Often all images say the same."""
+    text = b",".join(msgspec.json.encode(key) + b":" + value for key, value in pairs)
+    return msgspec.json.format(b"{" + text + b"}", indent=-1).decode()
 
 
 def _reconcile(images: ImageRows, start: int, source: str, losses: LossReport) -> None:

@@ -7,6 +7,8 @@ block size and not on the file's, and a broken file is known to be broken before
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -19,13 +21,14 @@ import numpy as np
 
 from curate.errors import FormatError
 
-BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""Size of a piece: some 40,000 boxes, so that 10,000,000 of them need no more memory than 100,000."""
+BLOCK_BYTES: Final = 2 * 1024 * 1024
+"""Size of a piece: some 15,000 boxes, so that 10,000,000 of them need no more memory than 100,000."""
 
 NOTHING: Final = msgspec.Raw(b"")
 """What a struct's Raw field holds when the object does not have it."""
 
-_BETWEEN_OBJECTS = re.compile(rb"\}\s*,\s*(?=\{)")
+_BETWEEN_OBJECTS = re.compile(rb"\},\s*$")
+_LONGEST_GAP, _GUESSES = 256, 16
 _SPACE = re.compile(rb"\s*")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
@@ -173,16 +176,11 @@ class _Indexer:
         is put into brackets, then that place is between two elements of this array, because the only state of a JSON parser
         in which a closing bracket completes the text is the one in which it began.
         """
-        guess = 0
-        tail = max(0, len(self.block) - self.block_bytes // 8)
-        for match in _BETWEEN_OBJECTS.finditer(self.block, tail):
-            guess = match.start() + 1
-        if guess and self.block.count(b",", guess, guess + 1):
-            try:
+        guess = self._guess()
+        if guess:
+            # It fails inside a string or a nested array, behind the array's end, and where the JSON is not strict.
+            with contextlib.suppress(msgspec.DecodeError):
                 _SKIP.decode(b"[" + self.block[:guess] + b"]")
-            except msgspec.DecodeError:
-                pass  # inside a string or a nested array, behind the array's end, or not strict JSON: look closer
-            else:
                 self._check_text(guess)
                 return guess, False
         commas, end = _separators(self.block)
@@ -191,6 +189,17 @@ class _Indexer:
             self._check_text(cut)
             self._check_syntax(cut)
         return cut, end is not None
+
+    def _guess(self) -> int:
+        """Where the block's last ``},{`` has its comma; 0 if there is none near its end."""
+        brace = len(self.block)
+        for _ in range(_GUESSES):
+            brace = self.block.rfind(b"{", 0, brace)
+            before = self.block[max(0, brace - _LONGEST_GAP) : max(0, brace)]
+            match = _BETWEEN_OBJECTS.search(before)
+            if match:
+                return brace - len(before) + match.start() + 1
+        return 0
 
     def _check_text(self, stop: int) -> None:
         piece = self.block[:stop]
@@ -203,6 +212,9 @@ class _Indexer:
             raise self._error("the file is not UTF-8") from error
 
     def _check_syntax(self, stop: int) -> None:
+        with contextlib.suppress(msgspec.DecodeError):
+            _SKIP.decode(b"[" + self.block[:stop] + b"]")
+            return
         try:  # Latin-1 has one character per byte, so that positions in the text are positions in the file
             json.loads("[" + self.block[:stop].decode("latin-1") + "]", strict=False)
         except json.JSONDecodeError as error:
@@ -292,6 +304,18 @@ def _separators(block: bytes) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int 
         at, kind, depth, end = at[: ends[0]], kind[: ends[0]], depth[: ends[0]], int(at[ends[0]])
         return at[(kind == _COMMA) & (depth == 0)], end
     return at[(kind == _COMMA) & (depth == 0)], None
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection: a hundred thousand new objects would set it off again and again, and it would find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 S = TypeVar("S", bound=msgspec.Struct)

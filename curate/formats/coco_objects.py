@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+import pyarrow as pa
 
 from curate.formats.coco_json import NOTHING, ObjectDecoder, elements
 from curate.formats.losses import LossReport
@@ -25,13 +26,22 @@ class ImageObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     height: int | None = None
 
 
+class Box(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
+    """``[x, y, width, height]``; NaN stands for what is left out, as in ``[]``."""
+
+    x: float = math.nan
+    y: float = math.nan
+    width: float = math.nan
+    height: float = math.nan
+
+
 class AnnotationObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """An entry of ``annotations``, or of a results file."""
 
     id: Id | None = None
     image_id: Id | None = None
     category_id: Id | None = None
-    bbox: list[float] | None = None
+    bbox: Box | None = None
     segmentation: msgspec.Raw = NOTHING
     area: float | None = None
     iscrowd: int | bool | None = None
@@ -71,11 +81,12 @@ def decode_annotations(
         losses: Gets what could not be read as it is.
 
     Returns:
-        The objects that can be read, and how many elements the piece has. Every `bbox` is None, empty or four finite numbers.
+        The objects that can be read, and how many elements the piece has. A `bbox` is None, four NaN, or four finite
+        numbers.
     """
     try:
         items = decoder.decode(piece)
-        if {len(item.bbox) for item in items if item.bbox} <= {4}:
+        if not any(item.bbox and item.bbox.x == item.bbox.x and item.bbox.height != item.bbox.height for item in items):
             return items, len(items)
     except msgspec.DecodeError:
         pass
@@ -87,6 +98,14 @@ def same_id(value: Id | None) -> Id | None:
     if isinstance(value, str) and value.removeprefix("-").isdecimal() and str(int(value)) == value:
         return int(value)
     return value
+
+
+def id_texts(ids: list[Id | None]) -> pa.Array:
+    """Ids as text."""
+    try:
+        return pa.array(ids, pa.int64()).cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([None if key is None else str(key) for key in ids], pa.string())
 
 
 def _mended(
@@ -171,7 +190,8 @@ def _mend_annotation(content: dict[str, Any], place: str, losses: LossReport) ->
     }
     ids = {key: _id(content, key, place, losses) for key in ("id", "image_id", "category_id")}
     crowd = None if crowd is None else bool(crowd)
-    return {**ids, **raw, **numbers, "bbox": bbox, "keypoints": keypoints, "iscrowd": crowd}
+    box = None if bbox is None else Box(*map(float, bbox))
+    return {**ids, **raw, **numbers, "bbox": box, "keypoints": keypoints, "iscrowd": crowd}
 
 
 def _id(content: dict[str, Any], key: str, place: str, losses: LossReport) -> Id | None:

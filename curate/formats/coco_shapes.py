@@ -11,9 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from curate.dataset.schema import ANNOTATIONS
-from curate.formats.coco_objects import AnnotationObject
+from curate.formats.coco_json import NOTHING
+from curate.formats.coco_objects import AnnotationObject, Box
 from curate.formats.columns import fixed_lists
 from curate.formats.losses import LossReport
 from curate.geometry import (
@@ -29,6 +31,8 @@ from curate.geometry import (
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+_NO_BOX = Box()
 
 
 @dataclass(frozen=True)
@@ -90,21 +94,20 @@ def read_shapes(items: list[AnnotationObject], place: Callable[[AnnotationObject
     """Parse the geometry of n annotations.
 
     Args:
-        items: The annotations; each `bbox` is None, empty or four numbers.
+        items: The annotations, as `decode_annotations` gives them.
         place: Says where an annotation is.
         losses: Gets what cannot be read.
     """
-    boxes = np.full((len(items), 4), np.nan)
-    boxed = [item.bbox for item in items if item.bbox]
-    has_box = np.array([bool(item.bbox) for item in items], dtype=np.bool_)
-    boxes[has_box] = np.fromiter(chain.from_iterable(boxed), np.float64, 4 * len(boxed)).reshape(-1, 4)
+    given = chain.from_iterable([astuple(item.bbox or _NO_BOX) for item in items])
+    boxes = np.fromiter(given, np.float64, 4 * len(items)).reshape(-1, 4)
     broken = np.zeros(len(items), dtype=np.bool_)
     keypoints: list[list[float] | None] = [item.keypoints or None for item in items]
     for row, points in enumerate(keypoints):
         if points and len(points) % 3:
             losses.dropped("keypoints", "not triples of x, y and visibility", place(items[row]))
             keypoints[row], broken[row] = None, True
-    texts = {row: text for row, item in enumerate(items) if len(text := bytes(item.segmentation)) > 2}
+    given_rows = [row for row, item in enumerate(items) if item.segmentation is not NOTHING]
+    texts = {row: text for row in given_rows if (text := bytes(items[row].segmentation)) != b"[]"}
     polygons: dict[int, bytes] = {}
     masks: dict[int, bytes] = {}
     for row, text in texts.items():

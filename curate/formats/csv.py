@@ -165,6 +165,9 @@ FORMAT: Format = _Csv()
 
 
 def _files_in(folder: Path) -> list[Path]:
+    """CSV files at the top of a folder."""
+    if not folder.is_dir():
+        return []
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
     )
@@ -226,8 +229,9 @@ def _read_file(path: Path, file: int, losses: LossReport) -> _Rows:
     score, bad_score = _numbers(table, columns.score)
     bad |= bad_score
     image = _texts(table, columns.image)
-    nameless = ~bad & np.asarray(image.is_null())
-    for rows, reason in ((bad, "a number is malformed or missing"), (nameless, "no image is named")):
+    nameless = np.asarray(image.is_null())
+    blank = np.all([np.asarray(column.is_null()) for column in table.columns], axis=0)
+    for rows, reason in ((bad, "a number is malformed or missing"), (nameless & ~bad & ~blank, "no image is named")):
         for row in np.flatnonzero(rows):
             losses.dropped("rows", reason, f"{path.name}:{lines[row]}")
     split = _texts(table, columns.split)
@@ -270,15 +274,19 @@ def _parse(text: str, header: Sequence[str], separator: str, path: Path, losses:
     def skip(row: Any) -> str:
         skipped.append(row.number)
         if row.text.strip():
-            losses.dropped("rows", f"not {row.expected_columns} columns as the header has", f"{path.name}:{row.number}")
+            place = f"{path.name}:{row.number + 1}"
+            losses.dropped("rows", f"not {row.expected_columns} columns as the header has", place)
         return "skip"
 
     names = [str(number) for number in range(len(header))]
+    _, _, body = text.partition("\n")
+    if not body.strip():
+        return pa.table({name: pa.array([], pa.string()) for name in names}), np.zeros(0, dtype=np.int64)
     try:
         table = arrow_csv.read_csv(
-            io.BytesIO(text.encode("utf-8", "surrogatepass")),
+            io.BytesIO(body.encode("utf-8", "surrogatepass")),
             # One thread, so that rows that are skipped have their number.
-            read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+            read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
             ),
@@ -287,11 +295,9 @@ def _parse(text: str, header: Sequence[str], separator: str, path: Path, losses:
             ),
         )
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return pa.table({name: pa.array([], pa.string()) for name in names}), np.zeros(0, dtype=np.int64)
         raise FormatError(f"not a CSV file: {error}", where=path, remedy="check its quotes") from error
-    lines = np.arange(2, 2 + table.num_rows + len(skipped))
-    return table, lines[~np.isin(lines, skipped)][: table.num_rows]
+    lines = np.arange(1, 1 + table.num_rows + len(skipped))
+    return table, lines[~np.isin(lines, skipped)] + 1
 
 
 def _texts(table: pa.Table, column: int | None) -> pa.Array:
@@ -321,8 +327,8 @@ def _boxes(table: pa.Table, columns: _Columns) -> tuple[Floats, Flags]:
     if columns.corners:
         box[:, 2:] -= box[:, :2]
     some, every = np.isfinite(box).any(axis=1), np.isfinite(box).all(axis=1)
-    malformed: Flags = np.stack([bad for _, bad in numbers]).any(axis=0) | (some & ~every)
-    return box, malformed
+    malformed = np.any(np.stack([bad for _, bad in numbers]), axis=0)
+    return box, np.logical_or(malformed, some & ~every)
 
 
 def _joined(pieces: Sequence[_Rows]) -> _Rows:
@@ -416,7 +422,7 @@ def _splits(
     names, codes = _encode(pc.fill_null(split, ""))
     known = [split_name(name) or name or None for name in names]
     splits: list[str | None] = [None] * len(locations)
-    for row, code in np.unique(np.stack([image, codes], axis=1), axis=0).tolist():
+    for row, code in zip(*np.divmod(np.unique(image * len(names) + codes), max(len(names), 1)), strict=True):
         if splits[row] is None:
             splits[row] = known[code]
         elif known[code] not in {None, splits[row]}:

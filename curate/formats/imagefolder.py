@@ -10,6 +10,7 @@ classes counts as a split only if all of them are named after splits, since a cl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ from curate.formats.files import (
 from curate.formats.losses import LossReport
 
 _WRAPPERS: Final = frozenset({"images", "imgs", "data", "dataset"})
+_NOT_CLASSES: Final = frozenset({"images", "imgs", "masks", "labels", "annotations", "Images", "JPEGImages"})
+_NOTES: Final = re.compile(r"(readme|licen[cs]e)", re.IGNORECASE)
 _LABEL_SUFFIXES: Final = (".txt", ".xml", ".json", ".csv", ".yaml")
 _IMAGE_LOSSES: Final = {
     "tags": "tags",
@@ -78,11 +81,13 @@ def detect(source: Path) -> Detection | None:
         return None
     levels = _levels(images)
     classes = {label for name in images if (label := _label(name, levels)) is not None}
-    others = sum(name.lower().endswith(_LABEL_SUFFIXES) for name in files)
+    others = sum(name.lower().endswith(_LABEL_SUFFIXES) and not _NOTES.match(name) for name in files)
     reason = f"{len(images)} images in a look at {len(files)} files, {len(classes)} class folders"
-    if 2 * others > len(images):
+    if 2 * others > len(images) or (others and not classes):
         return Detection(0.1, f"{reason}, but {others} files that may be annotations")
-    return Detection(0.6 if classes - _WRAPPERS else 0.35, reason)
+    if classes & _NOT_CLASSES:
+        return Detection(0.2, f"{reason}, but '{min(classes & _NOT_CLASSES)}' is not the name of a class")
+    return Detection(0.6 if classes else 0.35, reason)
 
 
 def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:

@@ -5,6 +5,7 @@ Everything is in pixels; a rotated box is [centre x, centre y, width, height, de
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -85,7 +86,10 @@ def outline_mask(rle: str, size: Sequence[int]) -> tuple[list[list[float]], bool
 
     encoded = {"size": list(size), "counts": rle.encode()}
     left, top, width, height = (int(side) for side in coco_mask.toBbox(encoded))
-    mask = coco_mask.decode(encoded)[top : top + height, left : left + width]
+    with warnings.catch_warnings():
+        # pycocotools 2.0 does not know NumPy 2's copy keyword yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mask = coco_mask.decode(encoded)[top : top + height, left : left + width]
     if mask.size == 0:
         return [], False
     # Outlines run through the centres of border pixels: drawn four times as large, what that cuts off is an eighth of a

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from curate.dataset.ids import mix, to_ids
 from curate.dataset.schema import embeddings_schema
-from curate.engine.local import run_local
+from curate.engine.local import DEFAULT_BATCH, run_local
 from curate.engine.stage import Failure, Item
 from curate.errors import InputError
 from curate.files import write_atomic
@@ -110,6 +110,7 @@ def embed(
     spool: Path,
     *,
     threads: int | None = None,
+    batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
 ) -> EmbedResult:
     """Embed what is not embedded yet.
@@ -121,6 +122,7 @@ def embed(
         spool: Folder for finished parts, made if it is not there. A run that is interrupted, or killed, leaves them; the
             next run with the same encoder uses them.
         threads: Decoding threads; None for one per core.
+        batch_size: Images per call of the encoder.
         progress: Called after every batch.
 
     Raises:
@@ -132,7 +134,7 @@ def embed(
     stored = is_embedded(items["id"], prints, existing)
     spooled = is_embedded(items["id"], prints, _read_parts(_parts(spool), encoder))
     todo = np.flatnonzero(~stored & ~spooled)
-    left_out = run(items, prints, todo, encoder, spool, threads=threads, progress=progress)
+    left_out = run(items, prints, todo, encoder, spool, threads=threads, batch_size=batch_size, progress=progress)
     parts = _parts(spool)
     return EmbedResult(
         new=collect(_read_parts(parts, encoder), items["id"], prints, ~stored),
@@ -146,16 +148,16 @@ def embed(
 def fingerprints(items: pa.Table) -> pa.StringArray:
     """A text per row that changes when the pixels behind it do: file size, time of change, box. Null: no such file."""
     paths = items["path"].combine_chunks().dictionary_encode()
-    sizes = np.zeros(len(paths.dictionary), np.uint64)
-    times = np.zeros(len(paths.dictionary), np.uint64)
-    there = np.zeros(len(paths.dictionary) + 1, bool)  # the last stands for null
+    count = len(paths.dictionary)
+    sizes, times = np.zeros((2, count + 1), np.uint64)  # the last stands for null
+    there = np.zeros(count + 1, bool)
     for number, path in enumerate(paths.dictionary.to_pylist()):
         with contextlib.suppress(OSError, ValueError):
             status = Path(path).stat()
             sizes[number], times[number], there[number] = status.st_size, status.st_mtime_ns, True
-    codes = pc.fill_null(paths.indices, len(paths.dictionary)).to_numpy()
+    codes = pc.fill_null(paths.indices, count).to_numpy()
     boxes = _boxes(items).view(np.uint64)
-    hashes = mix(np.append(sizes, 0)[codes], np.append(times, 0)[codes], *boxes.T)
+    hashes = mix(sizes[codes], times[codes], *boxes.T)
     return pc.if_else(pa.array(there[codes]), to_ids(hashes), pa.scalar(None, pa.string()))
 
 
@@ -185,6 +187,7 @@ def run(
     spool: Path,
     *,
     threads: int | None = None,
+    batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
 ) -> _LeftOut:
     """Embed the rows `todo` (numbers into `items`) into parts of the spool; says which got no vector."""
@@ -201,7 +204,9 @@ def run(
         done += len(rows)
 
     spooler = _Spooler(spool, encoder)
-    batches = run_local(_EncoderStage(encoder), _to_items(items, groups), threads=threads, on_error=leave_out)
+    batches = run_local(
+        _EncoderStage(encoder), _to_items(items, groups), threads=threads, batch_size=batch_size, on_error=leave_out
+    )
     with closing(batches), closing(spooler):
         for batch in batches:
             rows = pa.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], pa.int64())

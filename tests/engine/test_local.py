@@ -18,7 +18,7 @@ from PIL import Image
 import curate.engine.local as local
 from curate.engine.local import run_local
 from curate.engine.stage import Failure, Item
-from curate.imaging import Pixels
+from curate.imaging import Pixels, load_pixels
 
 
 class Sizes:
@@ -79,9 +79,13 @@ def test_an_image_is_decoded_once_for_all_its_crops(tmp_path: Path, monkeypatch:
     pixels = np.zeros((40, 100, 3), np.uint8)
     pixels[:, 50:] = 200
     Image.fromarray(pixels).save(tmp_path / "halves.png")
-    decoded = []
-    original = local.load_pixels
-    monkeypatch.setattr(local, "load_pixels", lambda *args, **kwargs: decoded.append(args) or original(*args, **kwargs))
+    decoded: list[object] = []
+
+    def counting(path: str | Path, *, shortest_side: int | None = None) -> Pixels:
+        decoded.append(path)
+        return load_pixels(path, shortest_side=shortest_side)
+
+    monkeypatch.setattr(local, "load_pixels", counting)
     boxes = [[60, 0, 20, 10], [0, 10, 30, 10], [90, 30, 10, 10]]
     items = [Item(tmp_path / "halves.png", boxes), Item(tmp_path / "halves.png", []), Item(tmp_path / "halves.png")]
     (rows,) = run_local(Sizes(margin=0.1), items, threads=2)
@@ -117,7 +121,7 @@ def test_whole_images_are_decoded_at_twice_the_wanted_size(tmp_path: Path) -> No
 
 def test_impossible_boxes_are_reported_one_by_one(reds: list[Path]) -> None:
     nan = float("nan")
-    boxes = [[0, 0, 4, 4], [0, 0, 0, 4], [nan, 0, 4, 4], [8, 0, 4, 4], [-5, 0, 5, 5], [-5, 0, 6, 5]]
+    boxes: list[list[float]] = [[0, 0, 4, 4], [0, 0, 0, 4], [nan, 0, 4, 4], [8, 0, 4, 4], [-5, 0, 5, 5], [-5, 0, 6, 5]]
     failures: list[Failure] = []
     items = [Item(reds[0], boxes), Item(reds[1], [[0, 0, -1, 2]])]
     (rows,) = run_local(Sizes(), items, on_error=failures.append)

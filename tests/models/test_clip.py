@@ -114,7 +114,9 @@ def test_without_open_clip_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_tag_that_cannot_be_fetched_fails_at_once(tmp_path: Path) -> None:
-    program = "from curate.models.encoders.registry import load_encoder\nload_encoder('clip:ViT-B-32/laion2b_s34b_b79k')"
+    program = (
+        "from curate.models.encoders.registry import load_encoder\nload_encoder('clip:ViT-B-32/laion2b_s34b_b79k')"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment.pop("HF_HUB_OFFLINE", None)

@@ -19,7 +19,6 @@ from PIL import Image
 from curate.dataset.schema import embeddings_schema
 from curate.errors import InputError
 from curate.imaging import Pixels
-from curate.models import embedding
 from curate.models.embedding import ITEMS, crop_items, embed, image_items
 from curate.models.encoders.base import Vectors
 
@@ -35,12 +34,12 @@ class MeanColor:
         self.encoded = 0
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
-        return pixels.mean(axis=(0, 1))
+        return np.asarray(pixels.mean(axis=(0, 1)))
 
     def encode(self, prepared: Sequence[npt.NDArray[np.generic]]) -> Vectors:
         self.encoded += len(prepared)
         vectors = np.stack(prepared).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def items(tmp_path: Path) -> pa.Table:
     return make_items([f"id{number:02d}" for number in range(30)], paths, [None] * 30)
 
 
-def make_items(ids: list[str], paths: list[str | None], boxes: list[list[float] | None]) -> pa.Table:
+def make_items(ids: Sequence[str], paths: Sequence[str | None], boxes: Sequence[list[float] | None]) -> pa.Table:
     return pa.table([ids, paths, pa.array(boxes, ITEMS.field("bbox").type)], schema=ITEMS)
 
 
@@ -67,7 +66,9 @@ def rewrite(path: str, color: tuple[int, int, int]) -> None:
 
 def test_vectors_carry_the_ids_and_pixels_they_belong_to(items: pa.Table, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    result = embed(items, None, MeanColor(), tmp_path / "spool", progress=lambda done, total: seen.append((done, total)))
+    result = embed(
+        items, None, MeanColor(), tmp_path / "spool", progress=lambda done, total: seen.append((done, total))
+    )
     assert result.new.schema.equals(embeddings_schema(3))
     assert result.new["id"].to_pylist() == items["id"].to_pylist()
     expected = np.array([(number + 1, 100, 0) for number in range(30)], np.float32)
@@ -123,7 +124,7 @@ def test_a_damaged_part_is_embedded_again(items: pa.Table, tmp_path: Path) -> No
 def test_unreadable_images_and_impossible_boxes_are_listed(items: pa.Table, tmp_path: Path) -> None:
     good, broken = items["path"][0].as_py(), items["path"][1].as_py()
     Path(broken).write_bytes(b"\x89PNG nothing")
-    rows = {
+    rows: dict[str, tuple[str | None, list[float] | None]] = {
         "ok": (good, [0, 0, 20, 10]),
         "flat": (good, [0, 0, 20, 0]),
         "outside": (good, [25, 0, 5, 5]),
@@ -135,7 +136,9 @@ def test_unreadable_images_and_impossible_boxes_are_listed(items: pa.Table, tmp_
     }
     table = make_items(list(rows), [path for path, _ in rows.values()], [box for _, box in rows.values()])
     seen: list[tuple[int, int]] = []
-    result = embed(table, None, MeanColor(), tmp_path / "spool", progress=lambda done, total: seen.append((done, total)))
+    result = embed(
+        table, None, MeanColor(), tmp_path / "spool", progress=lambda done, total: seen.append((done, total))
+    )
     assert result.new["id"].to_pylist() == ["ok", "whole"]
     assert {left.id: left.reason.split("] ")[-1] for left in result.skipped} == {
         "flat": "has no area",
@@ -190,15 +193,13 @@ def test_vectors_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
         embed(table, None, MeanColor(), tmp_path / "spool")
 
 
-def test_an_interrupted_run_keeps_what_it_had(items: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding.run_local, "__kwdefaults__", {**embedding.run_local.__kwdefaults__, "batch_size": 4})
-
+def test_an_interrupted_run_keeps_what_it_had(items: pa.Table, tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 12:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed(items, None, MeanColor(), tmp_path / "spool", progress=interrupt)
+        embed(items, None, MeanColor(), tmp_path / "spool", batch_size=4, progress=interrupt)
     encoder = MeanColor()
     assert embed(items, None, encoder, tmp_path / "spool").new["id"].to_pylist() == items["id"].to_pylist()
     assert encoder.encoded == 18
@@ -214,7 +215,6 @@ import pyarrow as pa
 from curate.models import embedding
 from test_embedding import MeanColor, make_items
 embedding._PART_ROWS = 4
-embedding.run_local.__kwdefaults__["batch_size"] = 4
 class Slow(MeanColor):
     def encode(self, prepared):
         time.sleep(0.05)
@@ -224,7 +224,7 @@ def report(done, total):
     if done >= 14:
         print("ready", flush=True)
         time.sleep(60)
-embedding.embed(items, None, Slow(), __import__("pathlib").Path({str(spool)!r}), progress=report)
+embedding.embed(items, None, Slow(), __import__("pathlib").Path({str(spool)!r}), batch_size=4, progress=report)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -17,7 +17,9 @@ MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
 
 
-def save_mean_graph(path: Path, shape: list[int | str], *, dtype: str = "FLOAT", axes: tuple[int, int] = (2, 3)) -> Path:
+def save_mean_graph(
+    path: Path, shape: list[int | str], *, dtype: str = "FLOAT", axes: tuple[int, int] = (2, 3)
+) -> Path:
     """A graph whose vector is the mean of each input channel, next to an output that is no vector."""
     helper, types = onnx.helper, onnx.TensorProto
     nodes = [
@@ -43,7 +45,7 @@ def save_mean_graph(path: Path, shape: list[int | str], *, dtype: str = "FLOAT",
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 def flat(red: int, green: int, blue: int, size: tuple[int, int] = (40, 60)) -> np.ndarray:

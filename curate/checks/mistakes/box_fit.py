@@ -66,7 +66,7 @@ class BoxFit:
         return np.where(value < centre, odd / (usual + odd), 0.0)
 
 
-def fit_boxes(iou: FloatArray, x: FloatArray, group: IntArray, n_groups: int) -> BoxFit:
+def fit_boxes(iou: FloatArray, x: FloatArray, group: IntArray, n_groups: int, *, weight: FloatArray) -> BoxFit:
     """Fit by expectation-maximisation.
 
     Args:
@@ -74,31 +74,33 @@ def fit_boxes(iou: FloatArray, x: FloatArray, group: IntArray, n_groups: int) ->
         x: float64 array of shape (n, features), the first column being 1.
         group: int64 array of shape (n,), the class of each row.
         n_groups: Number of classes.
+        weight: float64 array of shape (n,), in [0, 1]: how much each row counts.
 
     Returns:
         The model; with no rows, that of boxes with an IoU of 0.8 or so.
     """
     if len(iou) > _FIT_ROWS:
         rows = np.random.default_rng(0).choice(len(iou), _FIT_ROWS, replace=False)
-        iou, x, group = iou[rows], x[rows], group[rows]
+        iou, x, group, weight = iou[rows], x[rows], group[rows], weight[rows]
     features = x.shape[1]
     value, first = _logit(iou), np.eye(features)[0]
     middle = float(np.median(value)) if len(value) else float(logit(0.8))
     model = BoxFit(0.05, middle * first, np.log(0.5) * first, np.zeros(n_groups), np.zeros(n_groups))
     ridge = np.diag([1e-3] + [5.0] * (features - 1))
     for _ in range(_ROUNDS if len(value) else 0):
-        good = 1.0 - model.misplaced(iou, x, group)
+        odd = model.misplaced(iou, x, group)
+        good = weight * (1.0 - odd)
         a, b = _SHARE_PRIOR
-        share = (float((1.0 - good).sum()) + a) / (len(good) + a + b)
+        share = (float((weight * odd).sum()) + a) / (float(weight.sum()) + a + b)
         centre, spread = model.usual(x, group)
         z = (value - centre) / spread
-        weight = good * (_DEGREES + 1.0) / (_DEGREES + z**2)
-        by_centre = weight / spread**2
+        tail = good * (_DEGREES + 1.0) / (_DEGREES + z**2)
+        by_centre = tail / spread**2
         step = np.linalg.solve((x * by_centre[:, None]).T @ x + ridge, x.T @ (by_centre * (value - centre)))
         rest = value - centre - x @ step
         class_step = _shrunk(group, by_centre * rest, by_centre, _CLASS_WEIGHT * float(np.mean(by_centre)), n_groups)
         # Fisher scoring of the log-spread; halved, as the weights of a t make it overshoot.
-        surplus = weight * z**2 - good
+        surplus = tail * z**2 - good
         scale_step = np.linalg.solve(2.0 * ((x * good[:, None]).T @ x) + ridge, x.T @ surplus)
         class_scale = _shrunk(group, surplus - 2.0 * good * (x @ scale_step), 2.0 * good, 2.0 * _CLASS_WEIGHT, n_groups)
         model = BoxFit(

@@ -67,11 +67,11 @@ def detection_errors(
     known = np.unique(truth.label) if classes is None else np.unique(classes)
     scene = _Scene.of(truth, detections, layers, known, sizes)
     missing, missing_fit = _missing(scene)
-    odds = _chance_odds(scene)
-    hit, ease = _fit_hits(scene, odds)
-    parts = [missing, _unmatched_truth(scene, hit, ease), _matched(scene, missing_fit, hit, ease, odds)]
-    found = merge(parts)
-    return found.take(found.score >= min_score)
+    chance = _chance(scene)
+    hit, ease = _fit_hits(scene, chance)
+    alone = _unmatched_truth(scene, hit, ease, _free(scene))
+    matched = _matched(scene, missing_fit, hit, ease, chance, min_score)
+    return merge([part.take(part.score >= min_score) for part in (missing, alone, matched)])
 
 
 @dataclass(frozen=True)
@@ -182,25 +182,17 @@ def _missing(scene: _Scene) -> tuple[Suspects, Slip]:
     ), fit
 
 
-def _chance_odds(scene: _Scene) -> FloatArray:
-    """Odds that a pair's two boxes have nothing to do with each other, per unfound object and found one, for every pair.
+def _chance(scene: _Scene) -> FloatArray:
+    """Probability, for every pair, that its two boxes have nothing to do with each other.
 
     What chance does is tried out: the ground truth is moved to other images and matched with the detections left over there;
-    a regression then tells such pairs from the real ones by confidence, IoU and class.
+    a regression then tells such pairs from those at hand by confidence, IoU and class. Objects that were not found meet a
+    left-over detection as often as moved ones do.
     """
-    images = np.unique(scene.truth.image)
     features = _pair_features(scene.pairs, scene.same, scene.found.confidence)
-    if len(images) < 2 or not len(scene.pairs):
+    moved, rows = _moved_truth(scene)
+    if not len(rows) or not len(scene.pairs):
         return np.zeros(len(scene.pairs))
-    rng = np.random.default_rng(0)
-    rows = np.sort(rng.permutation(len(scene.truth))[:_NULL_ROWS])
-    moved = scene.truth.take(rows)
-    target = np.roll(images, 1)[np.searchsorted(images, moved.image)]
-    bbox = moved.bbox
-    if scene.sizes is not None:
-        ratio = scene.sizes[target] / scene.sizes[moved.image]
-        bbox = bbox * np.tile(np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0), 2)
-    moved = Boxes(target, bbox, moved.label)
     left = np.ones(len(scene.found.boxes), dtype=bool)
     left[scene.pairs.second] = False
     spare = np.flatnonzero(left)
@@ -211,7 +203,7 @@ def _chance_odds(scene: _Scene) -> FloatArray:
     near, same = near.take(keep), same[keep]
     chosen = assign(near, _weight(near, same, scene.found.confidence))
     by_chance = _pair_features(near.take(chosen), same[chosen], scene.found.confidence)
-    real = np.arange(len(features)) if len(features) <= _NULL_ROWS else rng.permutation(len(features))[:_NULL_ROWS]
+    real = np.arange(len(features)) if len(features) <= _NULL_ROWS else np.random.default_rng(1).permutation(len(features))[:_NULL_ROWS]
     fit = fit_slip(
         np.concatenate([features[real], by_chance]),
         np.concatenate([np.zeros(len(real)), np.ones(len(by_chance))]),
@@ -221,11 +213,14 @@ def _chance_odds(scene: _Scene) -> FloatArray:
         spread=np.full(4, 5.0),
         with_slip=False,
     )
-    right = np.clip(fit.right(features, np.zeros(len(features), dtype=np.int64)), 0.0, 1.0 - 1e-9)
-    return right / (1.0 - right) * (len(real) / len(features)) / (len(rows) / len(scene.truth))
+    moved_here = np.clip(fit.right(features, np.zeros(len(features), dtype=np.int64)), 0.0, 1.0 - 1e-9)
+    # Moved pairs for every pair at hand, were all of the ground truth moved.
+    ratio = moved_here / (1.0 - moved_here) * (len(real) / len(features)) / (len(rows) / len(scene.truth))
+    unfound = (1.0 - len(scene.pairs) / len(scene.truth)) / max(1.0 - len(by_chance) / len(rows), 0.1)
+    return np.asarray(np.minimum(unfound * ratio, 0.98))
 
 
-def _fit_hits(scene: _Scene, odds: FloatArray) -> tuple[Slip, FloatArray]:
+def _fit_hits(scene: _Scene, chance: FloatArray) -> tuple[Slip, FloatArray]:
     """How often objects of each class and size are found, and the features that say so.
 
     What makes an object hard to find is learned from how certain the detector is of those it did find, as boxes on nothing
@@ -235,16 +230,15 @@ def _fit_hits(scene: _Scene, odds: FloatArray) -> tuple[Slip, FloatArray]:
     ease = _predict(scene.truth_x, scene.truth.label, a, _logit(scene.found.confidence[b]), len(scene.classes))
     x = np.stack([np.ones(len(ease)), ease], axis=1)
     hit = np.zeros(len(scene.truth))
-    unfound = 1.0 - len(scene.pairs) / max(len(scene.truth), 1)
-    hit[a] = 1.0 / (1.0 + unfound * odds)
+    hit[a] = 1.0 - chance
     rows = np.flatnonzero(scene.predictable[scene.truth.label])
     fit = fit_slip(
         x[rows],
         hit[rows],
         scene.truth.label[rows],
         len(scene.classes),
-        centre=np.array([2.5, 1.0]),
-        spread=np.array([3.0, 0.5]),
+        centre=np.array([2.5, 0.5]),
+        spread=np.array([3.0, 0.3]),
         group_spread=0.5,
     )
     return fit, x
@@ -262,15 +256,51 @@ def _predict(x: FloatArray, group: IntArray, rows: IntArray, y: FloatArray, n_gr
     return np.asarray(x @ weights + effects[group])
 
 
-def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray) -> Suspects:
+def _free(scene: _Scene) -> FloatArray:
+    """How much rather a box of that class and size lies on nothing by chance than boxes do in general, for every object.
+
+    A box that was put where no object is must have found room: on images that are full, it is small.
+    """
+    moved, rows = _moved_truth(scene)
+    if not len(rows):
+        return np.ones(len(scene.truth))
+    free = np.ones(len(rows))
+    free[overlapping_pairs(moved, scene.truth, min_iou=_TOUCH).first] = 0.0
+    x, label = scene.truth_x[:, :2], scene.truth.label
+    centre, spread = np.array([0.0, 0.0]), np.array([3.0, 2.0])
+    fit = fit_slip(
+        x[rows], free, label[rows], len(scene.classes), centre=centre, spread=spread, group_spread=0.5, with_slip=False
+    )
+    share = fit.right(x, label)
+    return share / share.mean()
+
+
+def _moved_truth(scene: _Scene) -> tuple[Boxes, IntArray]:
+    """Some of the ground truth, each box on another image than its own, and its rows."""
+    images = np.unique(scene.truth.image)
+    if len(images) < 2:
+        return scene.truth.take(np.zeros(0, dtype=np.int64)), np.zeros(0, dtype=np.int64)
+    rows = np.sort(np.random.default_rng(0).permutation(len(scene.truth))[:_NULL_ROWS])
+    moved = scene.truth.take(rows)
+    target = np.roll(images, 1)[np.searchsorted(images, moved.image)]
+    bbox = moved.bbox
+    if scene.sizes is not None:
+        zoom = scene.sizes[target] / scene.sizes[moved.image]
+        bbox = bbox * np.tile(np.where(np.isfinite(zoom) & (zoom > 0), zoom, 1.0), 2)
+    return Boxes(target, bbox, moved.label), rows
+
+
+def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray, free: FloatArray) -> Suspects:
     """Boxes with no detection: suspicious where the detector usually finds such objects."""
     alone = np.ones(len(scene.truth), dtype=bool)
     alone[scene.pairs.first] = False
     rows = np.flatnonzero(alone & scene.predictable[scene.truth.label])
     x, label = ease[rows], scene.truth.label[rows]
+    # Unlike a slip of the class, a spurious box is without a detection whether its like is usually found or not.
+    odds = hit.slip * free[rows] / np.maximum((1.0 - hit.slip) * (1.0 - hit.right(x, label)), 1e-9)
     return suspects(
         "spurious",
-        hit.wrong_label(x, label),
+        odds / (1.0 + odds),
         scene.truth.image[rows],
         annotation=scene.truth_rows[rows],
         reason="the detector usually finds such objects, and finds nothing here",
@@ -278,15 +308,17 @@ def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray) -> Suspects:
     )
 
 
-def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, odds: FloatArray) -> Suspects:
+def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, chance: FloatArray, min_score: float) -> Suspects:
     """Boxes with a detection: another class, another place, or in truth nothing to do with it; the likeliest of the three."""
     a, b = scene.pairs.first, scene.pairs.second
     given, said = scene.truth.label[a], scene.found.boxes.label[b]
     found_rate = np.clip(hit.right(ease[a], given), 1e-6, 1.0 - 1e-6)
     unfound = hit.slip + (1.0 - hit.slip) * (1.0 - found_rate)
-    unrelated = unfound * odds / (unfound * odds + (1.0 - hit.slip) * found_rate)
+    average = np.clip(unfound.mean() if len(a) else 0.5, 1e-6, 1.0 - 1e-6)
+    odds = chance / (1.0 - chance) * (unfound / (1.0 - unfound)) / (average / (1.0 - average))
+    unrelated = odds / (1.0 + odds)
     swapped, class_fit = _swapped(scene)
-    moved, box_fit, x = _moved(scene)
+    moved, box_fit, x = _moved(scene, chance)
     scores = np.stack(
         [
             (1.0 - unrelated) * swapped,
@@ -295,6 +327,9 @@ def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, odds
         ]
     )
     which = scores.argmax(axis=0)
+    best = scores.max(axis=0)
+    keep = np.flatnonzero(best >= min_score)
+    a, b, which, given, said = a[keep], b[keep], which[keep], given[keep], said[keep]
     kind = np.array(["mislabeled", "mislocated", "spurious"])[which]
     reasons = (
         "the detector sees another class here, and it rarely confuses the two",
@@ -305,7 +340,7 @@ def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, odds
     rates = np.array([class_fit.slip, box_fit.share, hit.slip])
     return suspects(
         kind,
-        scores[which, np.arange(len(which))],
+        best[keep],
         scene.truth.image[a],
         annotation=scene.truth_rows[a],
         prediction=scene.found.prediction[b],
@@ -315,9 +350,9 @@ def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, odds
         evidence={
             "confidence": scene.found.confidence[b],
             "precision": np.where(known, missing_fit.right(scene.found_x[b], said), np.nan),
-            "hit_rate": found_rate,
-            "iou": scene.pairs.iou,
-            "usual_iou": box_fit.usual_iou(x, given),
+            "hit_rate": found_rate[keep],
+            "iou": scene.pairs.iou[keep],
+            "usual_iou": box_fit.usual_iou(x[keep], given),
             "class_share": scene.share(b, said),
             "label_error_rate": rates[which],
         },
@@ -381,13 +416,15 @@ def _confusion(scene: _Scene, rows: IntArray, label_wrong: FloatArray, detector_
     return posterior
 
 
-def _moved(scene: _Scene) -> tuple[FloatArray, BoxFit, FloatArray]:
+def _moved(scene: _Scene, chance: FloatArray) -> tuple[FloatArray, BoxFit, FloatArray]:
     """Probability, for every pair, that the given box is in the wrong place; with the fit and its features."""
     a, b = scene.pairs.first, scene.pairs.second
     x = np.stack([np.ones(len(a)), _logit(scene.found.confidence[b]), scene.truth_scale[a]], axis=1)
     x[:, 1] -= np.median(x[:, 1]) if len(x) else 0.0
-    fit = fit_boxes(scene.pairs.iou[scene.same], x[scene.same], scene.truth.label[a[scene.same]], len(scene.classes))
-    return fit.misplaced(scene.pairs.iou, x, scene.truth.label[a]), fit, x
+    rows = np.flatnonzero(scene.same)
+    given = scene.truth.label[a]
+    fit = fit_boxes(scene.pairs.iou[rows], x[rows], given[rows], len(scene.classes), weight=1.0 - chance[rows])
+    return fit.misplaced(scene.pairs.iou, x, given), fit, x
 
 
 def _weight(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
@@ -401,6 +438,8 @@ def _pair_features(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> Flo
 
 def _in_crowd(truth: Boxes, boxes: Boxes) -> BoolArray:
     """Which boxes lie mostly in a crowd region."""
+    if not truth.crowds.any():
+        return np.zeros(len(boxes), dtype=bool)
     crowds = truth.take(truth.crowds)
     pairs = overlapping_pairs(crowds, boxes, min_iou=0.0)
     result = np.zeros(len(boxes), dtype=bool)

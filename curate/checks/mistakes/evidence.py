@@ -36,11 +36,7 @@ def mislabeled_findings(
     findings = []
     for row in chosen[np.argsort(-errors.p_wrong[chosen], kind="stable")]:
         given, suggested = labels.classes[labels.label[rows[row]]], labels.classes[errors.suggested[row]]
-        neighbors = [
-            (int(other), float(similarity))
-            for other, similarity in zip(errors.neighbors[row], errors.similarities[row], strict=True)
-            if other >= 0
-        ]
+        neighbors = _nearest(errors, int(row))
         agreeing = [pair for pair in neighbors if cards.label(pair[0]) == given]
         disagreeing = [pair for pair in neighbors if cards.label(pair[0]) == suggested]
         evidence = {
@@ -181,6 +177,14 @@ def _predicted(models: Mapping[str, Labels]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _nearest(errors: LabelErrors, row: int) -> list[tuple[int, float]]:
+    """Row and similarity of the nearest others; none where the labels were judged by probabilities alone."""
+    if errors.neighbors is None:
+        return []
+    pairs = zip(errors.neighbors.indices[row], errors.neighbors.similarities[row], strict=True)
+    return [(int(other), float(similarity)) for other, similarity in pairs if other >= 0]
 
 
 def _why(given: str, suggested: str, errors: LabelErrors, row: int, neighbors: int, disagreeing: int) -> str:

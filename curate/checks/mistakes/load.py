@@ -16,6 +16,7 @@ from curate.dataset.query import in_layer
 from curate.errors import UsageError
 from curate.names import PREDICTIONS
 
+_MOST = 0.5
 _ANNOTATION_COLUMNS = [
     "annotation_id",
     "image_id",
@@ -34,7 +35,7 @@ class Labels:
     """The labels of one layer, and the images they are on.
 
     Attributes:
-        images: m rows: image_id, location, path, width, height, group.
+        images: m rows: image_id, location, path, width, height, group, split.
         annotations: n rows: annotation_id, image_id, type, label, bbox, iscrowd, score, probabilities, source_id.
         image: int64 array of shape (n,), row in `images` of each annotation.
         classes: Names of the classes.
@@ -78,6 +79,28 @@ class Labels:
         columns = [pc.cast(self.images[name], pa.float64()).to_numpy() for name in ("width", "height")]
         return np.stack(columns, axis=1)
 
+    def shape(self, rows: IntArray) -> FloatArray:
+        """What a box's size tells of its class: logarithms of width, height, their ratio, and the share of the image.
+
+        float64 array of shape (k, 4); the share is 1 where the image's size is unknown.
+        """
+        width, height = np.maximum(self.bbox[rows, 2:], 1e-3).T
+        whole = self.sizes[self.image[rows]].prod(axis=1)
+        share = np.log(width * height / np.where(whole > 0, whole, width * height))
+        return np.stack([np.log(width), np.log(height), np.log(width / height), share], axis=1)
+
+    def covered_by(self, model: Labels) -> IntArray:
+        """Images that a model has seen: those it found something on, and where that is most of a split, all of the split.
+
+        A results file does not say on which images a model found nothing. int64 array of row numbers in `images`.
+        """
+        found = np.zeros(self.images.num_rows, dtype=bool)
+        found[model.image] = True
+        splits = self.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
+        split = splits.indices.to_numpy(zero_copy_only=False)
+        share = np.bincount(split, weights=found) / np.maximum(np.bincount(split), 1)
+        return np.flatnonzero(found | (share[split] >= _MOST))
+
     def image_groups(self) -> IntArray:
         """Numbers that images of one group (a video, a burst) share; int64 array of shape (m,)."""
         own = pc.binary_join_element_wise("image", self.images["image_id"], "/")
@@ -114,7 +137,9 @@ def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
     Raises:
         UsageError: The condition cannot be understood, or chooses no image; or the layer is empty.
     """
-    images = dataset.table("images", columns=["image_id", "location", "path", "width", "height", "group"], where=where)
+    images = dataset.table(
+        "images", columns=["image_id", "location", "path", "width", "height", "group", "split"], where=where
+    )
     if images.num_rows == 0:
         raise UsageError(
             "there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images"

@@ -54,8 +54,8 @@ def overlapping_pairs(first: Boxes, second: Boxes, *, min_iou: float = 0.1) -> P
     Returns:
         The pairs, ordered by row in `first`.
     """
-    rows_a, rows_b = _valid(first), _valid(second)
-    a, b = _Corners.of(first, rows_a), _Corners.of(second, rows_b)
+    a = _Corners.of(first)
+    b = a if first is second else _Corners.of(second)
     found: list[Pairs] = []
     for i, j in _candidates(a, b, min_iou):
         # Rows first, then columns: most candidates already fail on one axis.
@@ -65,7 +65,7 @@ def overlapping_pairs(first: Boxes, second: Boxes, *, min_iou: float = 0.1) -> P
         intersection = height * np.maximum(np.minimum(a.x1[i], b.x1[j]) - np.maximum(a.x0[i], b.x0[j]), 0.0)
         iou = intersection / (a.area[i] + b.area[j] - intersection)
         keep = (intersection > 0) & (iou >= min_iou)
-        found.append(Pairs(rows_a[i[keep]], rows_b[j[keep]], np.minimum(iou[keep], 1.0)))
+        found.append(Pairs(a.row[i[keep]], b.row[j[keep]], np.minimum(iou[keep], 1.0)))
     if not found:
         empty = np.zeros(0, dtype=np.int64)
         return Pairs(empty, empty, np.zeros(0))
@@ -171,9 +171,11 @@ def partner(n: int, own: IntArray, other: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class _Corners:
-    """Columns of valid boxes, ordered by image and left edge."""
+    """Columns of the boxes that have an area, ordered by image and left edge."""
 
+    row: IntArray
     image: IntArray
+    key: FloatArray
     x0: FloatArray
     y0: FloatArray
     x1: FloatArray
@@ -181,15 +183,19 @@ class _Corners:
     area: FloatArray
 
     @classmethod
-    def of(cls, boxes: Boxes, rows: IntArray) -> _Corners:
+    def of(cls, boxes: Boxes) -> _Corners:
+        usable = np.isfinite(boxes.bbox).all(axis=1) & (boxes.bbox[:, 2:] > 0).all(axis=1)
+        rows = np.flatnonzero(usable)
+        key = _key(boxes.image[rows], boxes.bbox[rows, 0])
+        order = np.argsort(key, kind="stable")
+        rows = rows[order]
         x, y, w, h = (np.ascontiguousarray(column) for column in boxes.bbox[rows].T)
-        return cls(boxes.image[rows], x, y, x + w, y + h, w * h)
+        return cls(rows, boxes.image[rows], key[order], x, y, x + w, y + h, w * h)
 
 
-def _valid(boxes: Boxes) -> IntArray:
-    """Rows that have an area, by image and left edge."""
-    rows = np.flatnonzero(np.isfinite(boxes.bbox).all(axis=1) & (boxes.bbox[:, 2:] > 0).all(axis=1))
-    return rows[np.lexsort((boxes.bbox[rows, 0], boxes.image[rows]))]
+def _key(image: IntArray, x: FloatArray) -> FloatArray:
+    """One number that orders by image, then by place."""
+    return np.asarray(image * (2.0 * _FAR + 2.0) + np.clip(x, -_FAR, _FAR))
 
 
 def _candidates(a: _Corners, b: _Corners, min_iou: float) -> Iterator[tuple[IntArray, IntArray]]:
@@ -205,15 +211,9 @@ def _candidates(a: _Corners, b: _Corners, min_iou: float) -> Iterator[tuple[IntA
     widest = np.zeros(int(max(a.image[-1], b.image[-1])) + 1)
     np.maximum.at(widest, b.image, width_b)
     reach = np.minimum(widest[a.image], width_a / min_iou) if min_iou > 0 else widest[a.image]
-    span = 2.0 * _FAR + 2.0
     slack = 1e-3  # Well above what float64 loses when image number and position share one key.
-
-    def key(image: IntArray, x: FloatArray) -> FloatArray:
-        return np.asarray(image * span + np.clip(x, -_FAR, _FAR))
-
-    keys = key(b.image, b.x0)
-    low = np.searchsorted(keys, key(a.image, a.x0 + min_iou * width_a - reach) - slack, side="left")
-    high = np.searchsorted(keys, key(a.image, a.x1 - min_iou * width_a) + slack, side="right")
+    low = np.searchsorted(b.key, _key(a.image, a.x0 + min_iou * width_a - reach) - slack, side="left")
+    high = np.searchsorted(b.key, _key(a.image, a.x1 - min_iou * width_a) + slack, side="right")
     count = np.maximum(high - low, 0)
     ends = np.cumsum(count)
     start = 0

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from curate.checks.findings import Finding
 from curate.checks.mistakes.boxes import impossible_boxes
-from curate.checks.mistakes.detection import find_detection_errors
+from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import FLAGGED, mislabeled_findings, suspect_findings
-from curate.checks.mistakes.labels import LabelErrors, find_label_errors, label_errors_from_probabilities
+from curate.checks.mistakes.labels import LabelErrors, find_label_errors
 from curate.checks.mistakes.load import Labels, load_labels, load_predictions
 from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
 from curate.checks.store import replace_findings
@@ -145,7 +145,12 @@ class _Run:
         chosen = np.flatnonzero(rows)[there]
         groups = self.labels.image_groups()[self.labels.image[chosen]]
         errors = find_label_errors(
-            vectors, self.labels.label[chosen], len(self.labels.classes), groups=groups, seed=self.seed
+            vectors,
+            self.labels.label[chosen],
+            len(self.labels.classes),
+            groups=groups,
+            extra=self.labels.shape(chosen) if content == "crops" else None,
+            seed=self.seed,
         )
         self.judged.append(errors)
         return mislabeled_findings(self.labels, chosen, errors, self.min_score, CHECK, self.encoder.name)
@@ -157,7 +162,8 @@ class _Run:
         parts = [impossible_boxes(truth, sizes)]
         layers = {name: model for name, model in models.items() if model.boxed.any()}
         if layers:
-            parts.append(find_detection_errors(truth, [model.boxes() for model in layers.values()], sizes))
+            predicted = [replace(model.boxes(), covered=self.labels.covered_by(model)) for model in layers.values()]
+            parts.append(detection_errors(truth, predicted, sizes=sizes, min_score=min(self.min_score, 0.01)))
         found: Suspects = merge(parts)
         per_image = image_scores(found, self.labels.images.num_rows)
         return suspect_findings(self.labels, rows, found.take(found.score >= self.min_score), per_image, layers, CHECK)
