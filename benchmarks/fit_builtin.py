@@ -94,7 +94,9 @@ def _pink_noise(rng: np.random.Generator) -> Float:
     return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
-def fit_filters(pictures: list[Pixels], rng: np.random.Generator, *, patches: int = 80_000, rounds: int = 15) -> FilterBank:
+def fit_filters(
+    pictures: list[Pixels], rng: np.random.Generator, *, patches: int = 80_000, rounds: int = 15
+) -> FilterBank:
     """Filters that come in mirrored pairs: k-means in which a patch may join a centre or its mirror image."""
     per_picture = patches // len(pictures)
     sample = np.concatenate(

@@ -80,7 +80,9 @@ def read_voc(folder: Path) -> tuple[Boxes, FloatArray]:
         root = ElementTree.parse(path).getroot()
         sizes.append([float(root.findtext(f"size/{side}", "0")) for side in ("width", "height")])
         for item in root.iter("object"):
-            x0, y0, x1, y1 = (float(item.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax"))
+            x0, y0, x1, y1 = (
+                float(item.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
+            )
             if x1 > x0 and y1 > y0:
                 rows.append((i, x0, y0, x1 - x0, y1 - y0, item.findtext("name", "")))
     image, *bbox, names = zip(*rows, strict=True)
@@ -269,7 +271,10 @@ def run(data: Path, seeds: int) -> list[dict[str, object]]:
 
 def table(results: list[dict[str, object]]) -> str:
     """Means over the seeds as Markdown."""
-    lines = ["| data | detector | kind | AP ours / plain / ObjectLab | recall@50 | ECE ours | expected / right |", "|" + "---|" * 7]
+    lines = [
+        "| data | detector | kind | AP ours / plain / ObjectLab | recall@50 | ECE ours | expected / right |",
+        "|" + "---|" * 7,
+    ]
     for key in dict.fromkeys((r["data"], r["quality"], r["kind"]) for r in results):
         rows = [r for r in results if (r["data"], r["quality"], r["kind"]) == key]
 
@@ -278,7 +283,8 @@ def table(results: list[dict[str, object]]) -> str:
             return float(np.mean(values)) if values else float("nan")
 
         ap, recall = (
-            " / ".join(f"{mean(m, measure):.3f}" for m in ("ours", "plain", "objectlab")) for measure in ("ap", "recall@50")
+            " / ".join(f"{mean(m, measure):.3f}" for m in ("ours", "plain", "objectlab"))
+            for measure in ("ap", "recall@50")
         )
         counts = f"{mean('ours', 'expected'):.0f} / {mean('ours', 'right'):.0f}"
         lines.append(f"| {' | '.join(map(str, key))} | {ap} | {recall} | {mean('ours', 'ece'):.3f} | {counts} |")

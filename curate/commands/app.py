@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from typer.core import TyperGroup
 
 from curate.errors import CurateError
 
 INTERRUPTED = 130
+INTERNAL = 70
+"""EX_SOFTWARE of sysexits.h: a bug, never the user's fault."""
 
 DatasetOption = Annotated[
     str,
@@ -53,6 +57,19 @@ class CurateGroup(TyperGroup):
             # The reader (head, less) has gone. Python would complain again when it flushes stdout on the way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            if self.debug:
+                raise
+            reason = error.strerror or str(error)
+            print_error(CurateError(f"the system refused: {reason}", where=error.filename, remedy=_remedy(error)))
+            raise typer.Exit(CurateError.exit_code) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if self.debug:
+                raise
+            print_error(CurateError(f"a fault in curate itself: {error!r}", remedy="please report it, with what --debug prints"))
+            raise typer.Exit(INTERNAL) from None
 
 
 def print_error(error: CurateError) -> None:
@@ -62,6 +79,11 @@ def print_error(error: CurateError) -> None:
         print(f"   at: {error.where}", file=sys.stderr)
     if error.remedy is not None:
         print(f"   do: {error.remedy}", file=sys.stderr)
+
+
+def _remedy(error: OSError) -> str:
+    full = error.errno == errno.ENOSPC or "No space left" in str(error)
+    return "free some space, then run the command again" if full else "check that the path exists and may be written"
 
 
 def command_line() -> str:

@@ -6,6 +6,7 @@ who draws it, or after what.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -225,7 +226,7 @@ def _sample_scale(part: Part, rng: np.random.Generator) -> float:
     if part.variant.endswith("upright"):
         return rng.uniform(20, 50)
     if part.label == "bolt":
-        return rng.uniform(52, 98) / part.extent[0] ** 0.5
+        return rng.uniform(52, 98) / math.sqrt(part.extent[0])
     return rng.uniform(25, 62)
 
 

@@ -125,12 +125,12 @@ def _read_datasets(files: list[CocoFile], options: ReadOptions, losses: LossRepo
             images.columns["path"][turned],
             len(images.stored),
         )
-    hashes = images.hashes
+    hashes, stored = images.hashes, images.stored
     others = Seen() if images.shared else None
 
     def annotations() -> Iterator[pa.Table]:
         for file, rows, own in zip(files, row_of, categories, strict=True):
-            reader = Reader(file.source, options.layer, rows, hashes, images.stored, own.names, losses, others)
+            reader = Reader(file.source, options.layer, rows, hashes, stored, own.names, losses, others)
             yield from reader.tables(file.json, "annotations")
 
     classes = merge_classes([own.classes for own in categories], losses)

@@ -144,7 +144,8 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     place_images(pairs, options.images, losses)
     _report_classes(export.classes, list(folders), losses)
     report_unsaid(images, _IMAGE_LOSSES, "ImageFolder", losses)
-    report_unsaid(export.annotations, _ANNOTATION_LOSSES, "ImageFolder", losses)
+    is_label = pc.equal(export.annotations["type"], "label")
+    report_unsaid(export.annotations.filter(is_label), _ANNOTATION_LOSSES, "ImageFolder", losses)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", sum(label is not None for label in labels))
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.dataset.home import dataset_path
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.dataset.rows import compare
@@ -71,6 +72,7 @@ def import_source(
         UsageError: There is no such file or format.
         DatasetLocked: Another process is writing to the dataset.
     """
+    dataset_path(name)  # a name that cannot be is told before a long look at the files
     source = source.expanduser().absolute()
     if not source.exists():
         raise UsageError("there is no such file or folder", where=source, remedy="check the path")

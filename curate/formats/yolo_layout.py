@@ -300,38 +300,48 @@ def _resolve(entry: str, config: Config) -> Path | None:
     for base in dict.fromkeys((config.base, config.folder)):
         for candidate in (entry, *tails, *swapped):
             path = Path(os.path.normpath(base / candidate))
-            if candidate and path.exists():
+            # A folder above the dataset is no split of it.
+            if candidate and path.exists() and (path == config.folder or not config.folder.is_relative_to(path)):
                 return path
     return None
 
 
 def _scan(config: Config, folders: Mapping[str, list[Path]], lists: Mapping[str, list[Path]]) -> tuple[Path, list[str]]:
     """The root, and every file that may belong to the dataset, relative to it."""
-    named = [folder for group in folders.values() for folder in group]
-    named += [folder for group in lists.values() for path in group for folder in _listed_folders(path, config)]
-    outside = [folder for folder in dict.fromkeys(named) if not folder.is_relative_to(config.folder)]
-    if not outside:
-        return config.folder, list_files(config.folder)
-    root = Path(os.path.commonpath([config.folder, *outside]))
-    wanted = [config.folder, *outside]
-    for folder in outside:
+    inside = list_files(config.folder)
+    named = dict.fromkeys(folder for group in folders.values() for folder in group)
+    outside = [folder for folder in named if not folder.is_relative_to(config.folder)]
+    listed = _listed_outside(config, lists, frozenset(inside))
+    if not outside and not listed:
+        return config.folder, inside
+    root = Path(os.path.commonpath([config.folder, *outside, *(path.parent for path in listed)]))
+    for folder in list(outside):
         location = folder.relative_to(root).as_posix()
-        wanted += [root / PurePosixPath(place).parent for place in _label_candidates(f"{location}/x")]
-    found: set[str] = set()
-    for folder in dict.fromkeys(wanted):
+        outside += [root / PurePosixPath(place).parent for place in _label_candidates(f"{location}/x")]
+    found = {_below(root, config.folder / name) for name in inside}
+    for folder in dict.fromkeys(outside):
         if folder.is_dir():
-            prefix = folder.relative_to(root).as_posix()
-            found.update(name if prefix == "." else f"{prefix}/{name}" for name in list_files(folder))
+            found.update(_below(root, folder / name) for name in list_files(folder))
+    for path in listed:
+        location = _below(root, path)
+        found.add(location)
+        found.update(place for place in _label_candidates(location) if (root / place).is_file())
     return root, sorted(found)
 
 
-def _listed_folders(path: Path, config: Config) -> set[Path]:
-    """Folders outside the dataset's own that a list of images names."""
-    parents = {line.strip().replace("\\", "/").rpartition("/")[0] for line in _lines(path)}
-    candidates = {
-        Path(os.path.normpath(base / parent)) for parent in parents if parent for base in (path.parent, config.base)
-    }
-    return {folder for folder in candidates if folder.is_dir()}
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _listed_outside(config: Config, lists: Mapping[str, list[Path]], inside: frozenset[str]) -> list[Path]:
+    """Images that lists name and that lie outside the dataset's folder."""
+    found: dict[Path, None] = {}
+    for path in (path for group in lists.values() for path in group):
+        for line in filter(None, map(str.strip, _lines(path))):
+            if match_location(line, inside) is None:
+                places = (Path(os.path.normpath(base / line)) for base in (path.parent, config.base))
+                found.update((place, None) for place in places if is_image(line) and place.is_file())
+    return list(found)
 
 
 def _splits_from_folders(root: Path, images: list[str], folders: Mapping[str, list[Path]]) -> dict[str, str | None]:
@@ -362,20 +372,23 @@ def _splits_from_lists(
 ) -> None:
     known = frozenset(images)
     listed: dict[str, str] = {}
-    for split, group in lists.items():
-        for path in group:
-            folder = path.parent.relative_to(root).as_posix()
-            for number, line in enumerate(_lines(path), 1):
-                if not line.strip():
-                    continue
-                location = match_location(f"{folder}/{line}", known) or safe_location(line)
-                if location not in known:
-                    losses.converted(
-                        "images", "listed, but not there; kept without a file", f"{path.name}:{number}: {line.strip()}"
-                    )
-                if listed.setdefault(location, split) != split:
-                    losses.converted("images", "in several splits; the first is kept", f"{path.name}:{number}")
+    for split, path in ((split, path) for split, group in lists.items() for path in group):
+        for number, line in enumerate(map(str.strip, _lines(path)), 1):
+            if not line:
+                continue
+            location = _listed_location(line, path.parent, root, known)
+            if location not in known:
+                reason = "listed, but not there; kept without a file"
+                losses.converted("images", reason, f"{path.name}:{number}: {line}")
+            if location and listed.setdefault(location, split) != split:
+                losses.converted("images", "in several splits; the first is kept", f"{path.name}:{number}")
     splits.update(listed)
+
+
+def _listed_location(line: str, folder: Path, root: Path, known: frozenset[str]) -> str:
+    """The image that a line of a list means: relative to the list, else the known one whose path ends like it."""
+    exact = os.path.relpath(os.path.join(folder, line), root).replace(os.sep, "/")  # noqa: PTH118 - a million times
+    return exact if exact in known else match_location(line, known) or safe_location(line)
 
 
 def _leave_out_unlisted(

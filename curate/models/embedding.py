@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from curate.dataset.ids import mix, to_ids
 from curate.dataset.schema import embeddings_schema
@@ -207,7 +208,8 @@ def run(
     batches = run_local(
         _EncoderStage(encoder), _to_items(items, groups), threads=threads, batch_size=batch_size, on_error=leave_out
     )
-    with closing(batches), closing(spooler):
+    # Decoding threads work side by side already; BLAS threads under each of them would only get in each other's way.
+    with threadpool_limits(1, user_api="blas"), closing(batches), closing(spooler):
         for batch in batches:
             rows = pa.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], pa.int64())
             spooler.add(items["id"].take(rows), prints.take(rows), batch.columns["vector"])

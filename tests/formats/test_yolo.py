@@ -145,6 +145,32 @@ def test_data_yaml_beside_the_images_folder(tmp_path: Path) -> None:
     assert losses.losses == []
 
 
+def test_lists_name_images_anywhere(tmp_path: Path) -> None:
+    write_image(tmp_path / "store/a.png", (10, 10))
+    write_image(tmp_path / "store/unlisted.png", (10, 10))
+    (tmp_path / "store/a.txt").write_text("0 .5 .5 1 1")
+    set_folder = tmp_path / "set"
+    set_folder.mkdir()
+    (set_folder / "train.txt").write_text(f"{tmp_path}/store/a.png\n")
+    (set_folder / "obj.data").write_text(
+        "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+    )
+    (set_folder / "obj.names").write_text("x\n")
+    records, table, losses = read(FORMAT, set_folder)
+    assert records.images["location"].to_pylist() == ["store/a.png"]
+    assert (records.images["split"].to_pylist(), table["label"].to_pylist()) == (["train"], ["x"])
+    assert losses.losses == []
+
+
+@pytest.mark.parametrize("entry", ["/", "..", "../.."])
+def test_a_folder_above_the_dataset_is_no_split(tmp_path: Path, entry: str) -> None:
+    write_image(tmp_path / "other.png", (10, 10))
+    dataset(tmp_path / "set", {"a": ""}, {"names": ["x"], "train": entry, "val": "images"})
+    records, _, losses = read(FORMAT, tmp_path / "set")
+    assert records.images["location"].to_pylist() == ["images/a.png"]
+    assert reasons(losses) == {"a folder or list that is not there"}
+
+
 def test_images_in_another_folder(tmp_path: Path) -> None:
     dataset(tmp_path / "in", {"a": ""})
     labels = tmp_path / "out"

@@ -15,13 +15,13 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import beta, t
 
+from curate.checks.mistakes.slip import STRENGTH, USUAL_RATE
 from curate.checks.mistakes.tables import FloatArray, IntArray
 
 _DEGREES: Final = 4.0
 _MISPLACED: Final = beta(2.5, 3.0)
 """IoU of a misplaced box with the object's own: below 0.1 nobody would call it the same, above 0.8 nobody would mind."""
 
-_SHARE_PRIOR: Final = (4.0, 96.0)
 _CLASS_WEIGHT: Final = 10.0
 """Boxes' worth of trust in the common value against a class's own."""
 
@@ -90,8 +90,7 @@ def fit_boxes(iou: FloatArray, x: FloatArray, group: IntArray, n_groups: int, *,
     for _ in range(_ROUNDS if len(value) else 0):
         odd = model.misplaced(iou, x, group)
         good = weight * (1.0 - odd)
-        a, b = _SHARE_PRIOR
-        share = (float((weight * odd).sum()) + a) / (float(weight.sum()) + a + b)
+        share = (float((weight * odd).sum()) + STRENGTH * USUAL_RATE) / (float(weight.sum()) + STRENGTH)
         centre, spread = model.usual(x, group)
         z = (value - centre) / spread
         tail = good * (_DEGREES + 1.0) / (_DEGREES + z**2)

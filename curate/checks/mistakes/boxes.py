@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from curate.checks.mistakes.matching import pairs_within
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, merge, suspects
+from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, check_sizes, merge, suspects
 
 _ROUNDING: Final = 2.0
 """Pixels by which one-based corners, rounding and scaling push a right box over the border."""
@@ -35,7 +35,11 @@ def impossible_boxes(truth: Boxes, sizes: FloatArray, *, duplicate_iou: float = 
     Returns:
         At most one suspect per box. 'mislocated': not finite, without an area, outside of the image, a sliver, or the whole
         image; 'spurious': the same object boxed twice; 'mislabeled': two classes on one box, where `related` is the other.
+
+    Raises:
+        InputError: An image has no row in `sizes`.
     """
+    check_sizes(sizes, truth)
     parts = [_no_area(truth), _outside(truth, sizes), _slivers(truth), _whole_image(truth, sizes)]
     parts.append(_duplicates(truth, duplicate_iou))
     found = merge(parts)

@@ -17,21 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import logit
 
 from curate.checks.mistakes.box_fit import BoxFit, fit_boxes
-from curate.checks.mistakes.ensemble import Detections, fuse
-from curate.checks.mistakes.matching import Pairs, assign, covered_share, largest, overlapping_pairs, pairs_within, partner
-from curate.checks.mistakes.slip import Slip, fit_slip
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, merge, suspects
+from curate.checks.mistakes.ensemble import fuse
+from curate.checks.mistakes.matching import Pairs, assign, overlapping_pairs
+from curate.checks.mistakes.scene import SAME_PLACE, TOUCH, Scene, bounded_logit, pair_weight
+from curate.checks.mistakes.slip import STRENGTH, Slip, fit_slip
+from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, check_sizes, merge, suspects
 
-_TOUCH: Final = 0.1
-"""IoU from which boxes of one class may be one object."""
-
-_SAME_PLACE: Final = 0.4
-"""IoU from which boxes of different classes may be."""
-
-_CROWDED: Final = 0.5
 _NULL_ROWS: Final = 50_000
 
 
@@ -61,96 +54,39 @@ def detection_errors(
         seem to be wrong in this way.
 
     Raises:
-        InputError: A layer has no scores, or scores outside of [0, 1].
+        InputError: A layer has no scores, or scores outside of [0, 1], or an image has no row in `sizes`.
     """
+    if sizes is not None:
+        check_sizes(sizes, truth, *layers)
     detections = fuse(layers)
     known = np.unique(truth.label) if classes is None else np.unique(classes)
-    scene = _Scene.of(truth, detections, layers, known, sizes)
-    missing, missing_fit = _missing(scene)
+    scene = Scene.of(truth, detections, layers, known, sizes)
     chance = _chance(scene)
-    hit, ease = _fit_hits(scene, chance)
+    missing, precision = _missing(scene)
+    swapped, classes_fit = _swapped(scene)
+    moved, boxes_fit, usual_iou = _moved(scene, chance)
+    # Whether an object was overlooked by the detector or never there, predictions hardly tell; but annotators who are careless
+    # in one way are in others.
+    rate = float(np.mean([precision.slip, classes_fit.slip, boxes_fit.share]))
+    hit, ease = _fit_hits(scene, chance, rate)
     alone = _unmatched_truth(scene, hit, ease, _free(scene))
-    matched = _matched(scene, missing_fit, hit, ease, chance, min_score)
+    pairs = _Verdicts(chance, swapped, moved, usual_iou, (classes_fit.slip, boxes_fit.share, hit.slip))
+    matched = _matched(scene, pairs, precision, hit, ease, min_score)
     return merge([part.take(part.score >= min_score) for part in (missing, alone, matched)])
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """Ground truth and detections that can be compared, and who belongs to whom.
+class _Verdicts:
+    """What is thought of every pair: probabilities, and the rates of wrong classes, wrong places and spurious boxes."""
 
-    `truth_rows` are rows of the caller's ground truth; `pairs` is one to one, its columns index `truth` and `found.boxes`.
-    Labels are renumbered 0..n_classes-1; -1 is a class that the ground truth does not know.
-    """
-
-    truth: Boxes
-    truth_rows: IntArray
-    found: Detections
-    classes: IntArray
-    pairs: Pairs
-    same: BoolArray  # Of each pair: one class.
-    checkable: BoolArray  # Of each detection: on a labelled image, not in a crowd region.
-    predictable: BoolArray  # Of each class: some detector knows it.
-    truth_x: FloatArray
-    found_x: FloatArray
-    truth_scale: FloatArray
-    sizes: FloatArray | None
-
-    @classmethod
-    def of(
-        cls, truth: Boxes, found: Detections, layers: Sequence[Boxes], classes: IntArray, sizes: FloatArray | None
-    ) -> _Scene:
-        n_images = 1 + max(int(truth.image.max(initial=-1)), *(int(layer.image.max(initial=-1)) for layer in (found.boxes, *layers)))
-        labelled = _covered([truth], n_images)
-        seen = _covered(layers, n_images)
-        rows = np.flatnonzero(truth.usable & seen[truth.image])
-        objects = truth.take(rows)
-        objects = _relabel(objects, classes)
-        boxes = _relabel(found.boxes, classes)
-        checkable = labelled[boxes.image] & ~_in_crowd(truth, found.boxes)
-
-        near = overlapping_pairs(objects, boxes, min_iou=_TOUCH)
-        same = objects.label[near.first] == boxes.label[near.second]
-        candidates = near.take(same | (near.iou >= _SAME_PLACE))
-        same = objects.label[candidates.first] == boxes.label[candidates.second]
-        chosen = assign(candidates, _weight(candidates, same, found.confidence))
-        pairs, same = candidates.take(chosen), same[chosen]
-
-        predictable = np.zeros(len(classes), dtype=bool)
-        predictable[boxes.label[boxes.label >= 0]] = True
-        scale, middle = _log_size(objects, sizes), 0.0
-        if len(scale):
-            middle = float(np.median(scale))
-        own = partner(len(boxes), pairs.second, pairs.first)
-        other = own[near.second] != near.first
-        beside = largest(len(boxes), near.second[other], near.iou[other])
-        crowding = pairs_within(objects, min_iou=_TOUCH)
-        between = np.maximum(
-            largest(len(objects), crowding.first, crowding.iou), largest(len(objects), crowding.second, crowding.iou)
-        )
-        size = _log_size(boxes, sizes) - middle
-        confidence = _logit(found.confidence)
-        bend = np.maximum(confidence - (np.median(confidence) if len(confidence) else 0.0), 0.0)
-        return cls(
-            truth=objects,
-            truth_rows=rows,
-            found=Detections(boxes, found.prediction, found.double, found._votes, found._n_labels),
-            classes=classes,
-            pairs=pairs,
-            same=same,
-            checkable=checkable,
-            predictable=predictable,
-            truth_x=np.stack([np.ones(len(objects)), scale - middle, between], axis=1),
-            found_x=np.stack([np.ones(len(boxes)), confidence, bend, size, beside, found.double], axis=1),
-            truth_scale=scale - middle,
-            sizes=sizes,
-        )
-
-    def share(self, rows: IntArray, labels: IntArray) -> FloatArray:
-        """`Detections.class_share` for renumbered labels."""
-        return self.found.class_share(rows, np.where(labels >= 0, self.classes[labels], -1))
+    chance: FloatArray
+    swapped: FloatArray
+    moved: FloatArray
+    usual_iou: FloatArray
+    rates: tuple[float, float, float]
 
 
-def _missing(scene: _Scene) -> tuple[Suspects, Slip]:
+def _missing(scene: Scene) -> tuple[Suspects, Slip]:
     """Detections with no ground truth: the more certain, the more often such are confirmed."""
     boxes = scene.found.boxes
     matched = np.zeros(len(boxes))
@@ -182,7 +118,7 @@ def _missing(scene: _Scene) -> tuple[Suspects, Slip]:
     ), fit
 
 
-def _chance(scene: _Scene) -> FloatArray:
+def _chance(scene: Scene) -> FloatArray:
     """Probability, for every pair, that its two boxes have nothing to do with each other.
 
     What chance does is tried out: the ground truth is moved to other images and matched with the detections left over there;
@@ -196,14 +132,18 @@ def _chance(scene: _Scene) -> FloatArray:
     left = np.ones(len(scene.found.boxes), dtype=bool)
     left[scene.pairs.second] = False
     spare = np.flatnonzero(left)
-    near = overlapping_pairs(moved, scene.found.boxes.take(spare), min_iou=_TOUCH)
+    near = overlapping_pairs(moved, scene.found.boxes.take(spare), min_iou=TOUCH)
     near = Pairs(near.first, spare[near.second], near.iou)
     same = moved.label[near.first] == scene.found.boxes.label[near.second]
-    keep = same | (near.iou >= _SAME_PLACE)
+    keep = same | (near.iou >= SAME_PLACE)
     near, same = near.take(keep), same[keep]
-    chosen = assign(near, _weight(near, same, scene.found.confidence))
+    chosen = assign(near, pair_weight(near, same, scene.found.confidence))
     by_chance = _pair_features(near.take(chosen), same[chosen], scene.found.confidence)
-    real = np.arange(len(features)) if len(features) <= _NULL_ROWS else np.random.default_rng(1).permutation(len(features))[:_NULL_ROWS]
+    real = (
+        np.arange(len(features))
+        if len(features) <= _NULL_ROWS
+        else np.random.default_rng(1).permutation(len(features))[:_NULL_ROWS]
+    )
     fit = fit_slip(
         np.concatenate([features[real], by_chance]),
         np.concatenate([np.zeros(len(real)), np.ones(len(by_chance))]),
@@ -220,14 +160,14 @@ def _chance(scene: _Scene) -> FloatArray:
     return np.asarray(np.minimum(unfound * ratio, 0.98))
 
 
-def _fit_hits(scene: _Scene, chance: FloatArray) -> tuple[Slip, FloatArray]:
+def _fit_hits(scene: Scene, chance: FloatArray, rate: float) -> tuple[Slip, FloatArray]:
     """How often objects of each class and size are found, and the features that say so.
 
     What makes an object hard to find is learned from how certain the detector is of those it did find, as boxes on nothing
     have no part in that: whatever sizes they have, the detector is not blamed for them.
     """
     a, b = scene.pairs.first, scene.pairs.second
-    ease = _predict(scene.truth_x, scene.truth.label, a, _logit(scene.found.confidence[b]), len(scene.classes))
+    ease = _predict(scene.truth_x, scene.truth.label, a, bounded_logit(scene.found.confidence[b]), len(scene.classes))
     x = np.stack([np.ones(len(ease)), ease], axis=1)
     hit = np.zeros(len(scene.truth))
     hit[a] = 1.0 - chance
@@ -240,6 +180,8 @@ def _fit_hits(scene: _Scene, chance: FloatArray) -> tuple[Slip, FloatArray]:
         centre=np.array([2.5, 0.5]),
         spread=np.array([3.0, 0.3]),
         group_spread=0.5,
+        rate=rate,
+        strength=5.0 * STRENGTH,
     )
     return fit, x
 
@@ -256,7 +198,7 @@ def _predict(x: FloatArray, group: IntArray, rows: IntArray, y: FloatArray, n_gr
     return np.asarray(x @ weights + effects[group])
 
 
-def _free(scene: _Scene) -> FloatArray:
+def _free(scene: Scene) -> FloatArray:
     """How much rather a box of that class and size lies on nothing by chance than boxes do in general, for every object.
 
     A box that was put where no object is must have found room: on images that are full, it is small.
@@ -265,17 +207,17 @@ def _free(scene: _Scene) -> FloatArray:
     if not len(rows):
         return np.ones(len(scene.truth))
     free = np.ones(len(rows))
-    free[overlapping_pairs(moved, scene.truth, min_iou=_TOUCH).first] = 0.0
+    free[overlapping_pairs(moved, scene.truth, min_iou=TOUCH).first] = 0.0
     x, label = scene.truth_x[:, :2], scene.truth.label
     centre, spread = np.array([0.0, 0.0]), np.array([3.0, 2.0])
     fit = fit_slip(
         x[rows], free, label[rows], len(scene.classes), centre=centre, spread=spread, group_spread=0.5, with_slip=False
     )
     share = fit.right(x, label)
-    return share / share.mean()
+    return np.asarray(share / share.mean())
 
 
-def _moved_truth(scene: _Scene) -> tuple[Boxes, IntArray]:
+def _moved_truth(scene: Scene) -> tuple[Boxes, IntArray]:
     """Some of the ground truth, each box on another image than its own, and its rows."""
     images = np.unique(scene.truth.image)
     if len(images) < 2:
@@ -285,12 +227,13 @@ def _moved_truth(scene: _Scene) -> tuple[Boxes, IntArray]:
     target = np.roll(images, 1)[np.searchsorted(images, moved.image)]
     bbox = moved.bbox
     if scene.sizes is not None:
-        zoom = scene.sizes[target] / scene.sizes[moved.image]
-        bbox = bbox * np.tile(np.where(np.isfinite(zoom) & (zoom > 0), zoom, 1.0), 2)
+        here, there = scene.sizes[moved.image], scene.sizes[target]
+        known = np.isfinite(here) & np.isfinite(there) & (here > 0) & (there > 0)
+        bbox = bbox * np.tile(np.divide(there, here, out=np.ones_like(here), where=known), 2)
     return Boxes(target, bbox, moved.label), rows
 
 
-def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray, free: FloatArray) -> Suspects:
+def _unmatched_truth(scene: Scene, hit: Slip, ease: FloatArray, free: FloatArray) -> Suspects:
     """Boxes with no detection: suspicious where the detector usually finds such objects."""
     alone = np.ones(len(scene.truth), dtype=bool)
     alone[scene.pairs.first] = False
@@ -308,21 +251,21 @@ def _unmatched_truth(scene: _Scene, hit: Slip, ease: FloatArray, free: FloatArra
     )
 
 
-def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, chance: FloatArray, min_score: float) -> Suspects:
+def _matched(
+    scene: Scene, pairs: _Verdicts, precision: Slip, hit: Slip, ease: FloatArray, min_score: float
+) -> Suspects:
     """Boxes with a detection: another class, another place, or in truth nothing to do with it; the likeliest of the three."""
     a, b = scene.pairs.first, scene.pairs.second
     given, said = scene.truth.label[a], scene.found.boxes.label[b]
     found_rate = np.clip(hit.right(ease[a], given), 1e-6, 1.0 - 1e-6)
     unfound = hit.slip + (1.0 - hit.slip) * (1.0 - found_rate)
     average = np.clip(unfound.mean() if len(a) else 0.5, 1e-6, 1.0 - 1e-6)
-    odds = chance / (1.0 - chance) * (unfound / (1.0 - unfound)) / (average / (1.0 - average))
+    odds = pairs.chance / (1.0 - pairs.chance) * (unfound / (1.0 - unfound)) / (average / (1.0 - average))
     unrelated = odds / (1.0 + odds)
-    swapped, class_fit = _swapped(scene)
-    moved, box_fit, x = _moved(scene, chance)
     scores = np.stack(
         [
-            (1.0 - unrelated) * swapped,
-            (1.0 - unrelated) * moved,
+            (1.0 - unrelated) * pairs.swapped,
+            (1.0 - unrelated) * pairs.moved,
             unrelated * hit.slip / unfound * scene.predictable[given],
         ]
     )
@@ -337,7 +280,6 @@ def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, chan
         "the detector usually finds such objects, and what it sees here is something else",
     )
     known = said >= 0
-    rates = np.array([class_fit.slip, box_fit.share, hit.slip])
     return suspects(
         kind,
         best[keep],
@@ -349,22 +291,24 @@ def _matched(scene: _Scene, missing_fit: Slip, hit: Slip, ease: FloatArray, chan
         reason=np.array(reasons)[which],
         evidence={
             "confidence": scene.found.confidence[b],
-            "precision": np.where(known, missing_fit.right(scene.found_x[b], said), np.nan),
+            "precision": np.where(known, precision.right(scene.found_x[b], said), np.nan),
             "hit_rate": found_rate[keep],
             "iou": scene.pairs.iou[keep],
-            "usual_iou": box_fit.usual_iou(x[keep], given),
+            "usual_iou": pairs.usual_iou[keep],
             "class_share": scene.share(b, said),
-            "label_error_rate": rates[which],
+            "label_error_rate": np.array(pairs.rates)[which],
         },
     )
 
 
-def _swapped(scene: _Scene) -> tuple[FloatArray, Slip]:
+def _swapped(scene: Scene) -> tuple[FloatArray, Slip]:
     """Probability, for every pair, that the given class is wrong and the detector's right."""
     a, b = scene.pairs.first, scene.pairs.second
     given, said = scene.truth.label[a], scene.found.boxes.label[b]
     share = scene.share(b, said)
-    x = np.stack([np.ones(len(a)), _logit(share), _logit(scene.found.confidence[b]), scene.pairs.iou - 0.8], axis=1)
+    x = np.stack(
+        [np.ones(len(a)), bounded_logit(share), bounded_logit(scene.found.confidence[b]), scene.pairs.iou - 0.8], axis=1
+    )
     comparable = (said >= 0) & scene.predictable[given]
     rows = np.flatnonzero(comparable & (scene.pairs.iou >= 0.5))
     fit = fit_slip(
@@ -382,7 +326,7 @@ def _swapped(scene: _Scene) -> tuple[FloatArray, Slip]:
     return result, fit
 
 
-def _confusion(scene: _Scene, rows: IntArray, label_wrong: FloatArray, detector_wrong: FloatArray) -> FloatArray:
+def _confusion(scene: Scene, rows: IntArray, label_wrong: FloatArray, detector_wrong: FloatArray) -> FloatArray:
     """Posterior of a wrong label, given also which two classes differ.
 
     A detector confuses some pairs of classes often; annotators' slips are spread wider. Both habits are estimated from the
@@ -416,59 +360,16 @@ def _confusion(scene: _Scene, rows: IntArray, label_wrong: FloatArray, detector_
     return posterior
 
 
-def _moved(scene: _Scene, chance: FloatArray) -> tuple[FloatArray, BoxFit, FloatArray]:
-    """Probability, for every pair, that the given box is in the wrong place; with the fit and its features."""
+def _moved(scene: Scene, chance: FloatArray) -> tuple[FloatArray, BoxFit, FloatArray]:
+    """Probability, for every pair, that the given box is in the wrong place; the fit, and the usual IoU."""
     a, b = scene.pairs.first, scene.pairs.second
-    x = np.stack([np.ones(len(a)), _logit(scene.found.confidence[b]), scene.truth_scale[a]], axis=1)
+    x = np.stack([np.ones(len(a)), bounded_logit(scene.found.confidence[b]), scene.truth_scale[a]], axis=1)
     x[:, 1] -= np.median(x[:, 1]) if len(x) else 0.0
     rows = np.flatnonzero(scene.same)
     given = scene.truth.label[a]
     fit = fit_boxes(scene.pairs.iou[rows], x[rows], given[rows], len(scene.classes), weight=1.0 - chance[rows])
-    return fit.misplaced(scene.pairs.iou, x, given), fit, x
-
-
-def _weight(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
-    """What makes a pair one object: overlap above all, then the class, then a detection that is worth its name."""
-    return np.asarray(pairs.iou + 0.3 * same + 0.2 * confidence[pairs.second])
+    return fit.misplaced(scene.pairs.iou, x, given), fit, fit.usual_iou(x, given)
 
 
 def _pair_features(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
-    return np.stack([np.ones(len(pairs)), _logit(confidence[pairs.second]), pairs.iou, same], axis=1)
-
-
-def _in_crowd(truth: Boxes, boxes: Boxes) -> BoolArray:
-    """Which boxes lie mostly in a crowd region."""
-    if not truth.crowds.any():
-        return np.zeros(len(boxes), dtype=bool)
-    crowds = truth.take(truth.crowds)
-    pairs = overlapping_pairs(crowds, boxes, min_iou=0.0)
-    result = np.zeros(len(boxes), dtype=bool)
-    result[pairs.second[covered_share(pairs, crowds, boxes) >= _CROWDED]] = True
-    return result
-
-
-def _covered(layers: Sequence[Boxes], n_images: int) -> BoolArray:
-    """Which images at least one layer has seen."""
-    result = np.zeros(n_images, dtype=bool)
-    for layer in layers:
-        result[slice(None) if layer.covered is None else layer.covered[layer.covered < n_images]] = True
-    return result
-
-
-def _relabel(boxes: Boxes, classes: IntArray) -> Boxes:
-    at = np.minimum(np.searchsorted(classes, boxes.label), max(len(classes) - 1, 0))
-    known = classes[at] == boxes.label if len(classes) else np.zeros(len(boxes), dtype=bool)
-    return Boxes(boxes.image, boxes.bbox, np.where(known, at, -1), boxes.score, boxes.probabilities)
-
-
-def _log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
-    """Logarithm of the square root of the area: in pixels, or as a share of the image where its size is known."""
-    area = boxes.bbox[:, 2] * boxes.bbox[:, 3]
-    if sizes is not None:
-        whole = sizes[boxes.image].prod(axis=1)
-        area = area / np.where(np.isfinite(whole) & (whole > 0), whole, np.nanmedian(sizes.prod(axis=1)))
-    return np.asarray(0.5 * np.log(area))
-
-
-def _logit(p: FloatArray) -> FloatArray:
-    return np.asarray(logit(np.clip(p, 1e-3, 1.0 - 1e-3)))
+    return np.stack([np.ones(len(pairs)), bounded_logit(confidence[pairs.second]), pairs.iou, same], axis=1)

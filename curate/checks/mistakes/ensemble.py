@@ -112,9 +112,13 @@ def _stack(layers: Sequence[Boxes]) -> tuple[Boxes, IntArray, IntArray, FloatArr
     offset, keep = 0, []
     for number, layer in enumerate(layers):
         if layer.score is None:
-            raise InputError("predictions need a confidence", where=f"layer {number}", remedy="give a score for every box")
+            raise InputError(
+                "predictions need a confidence", where=f"layer {number}", remedy="give a score for every box"
+            )
         if not ((layer.score >= 0) & (layer.score <= 1)).all():
-            raise InputError("a prediction's confidence is not in [0, 1]", where=f"layer {number}", remedy="rescale the scores")
+            raise InputError(
+                "a prediction's confidence is not in [0, 1]", where=f"layer {number}", remedy="rescale the scores"
+            )
         rows = np.flatnonzero(layer.usable)
         seen = np.arange(n_images) if layer.covered is None else layer.covered[layer.covered < n_images]
         seen_by[seen] += 1.0

@@ -25,7 +25,7 @@ from curate.errors import InputError
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 
-_FOLDS: Final = 5
+_FOLDS: Final = 10
 _NEIGHBORS: Final = 10
 _NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
 _FIT_PROBABILITIES: Final = 2_000_000  # rows x classes to fit the noise model on
@@ -93,7 +93,7 @@ def find_label_errors(
     if len(present) < 2 or len(labels) < 2:
         return _nothing_to_compare(labels, classes, neighbors)
 
-    together = near_duplicate_groups(neighbors, groups, largest=max(2, len(labels) // (4 * _FOLDS)))
+    together = near_duplicate_groups(neighbors, groups, largest=max(2, len(labels) // (2 * _FOLDS)))
     if not together.any():  # everything is one group: nothing could be predicted from outside it
         together = np.arange(len(labels))
     folds = assign_folds(compact, together, folds=_FOLDS, seed=seed)
@@ -144,7 +144,9 @@ def label_errors_from_probabilities(probabilities: Floats, labels: Integers, *, 
                 remedy="leave rows without a prediction out",
             )
         scale = sums.astype(np.float32)[:, None]
-        return block.astype(np.float32, copy=False) / scale if np.abs(sums - 1).max() > 1e-3 else block.astype(np.float32)
+        return (
+            block.astype(np.float32, copy=False) / scale if np.abs(sums - 1).max() > 1e-3 else block.astype(np.float32)
+        )
 
     return _judge_all(source, labels, classes, seed)
 
@@ -202,9 +204,9 @@ def _checked_labels(labels: Integers, classes: int, rows: int) -> npt.NDArray[np
     labels = np.asarray(labels)
     if labels.shape != (rows,) or not (np.issubdtype(labels.dtype, np.integer) or rows == 0):
         raise InputError(f"labels must be {rows} integers, not {labels.dtype} of shape {labels.shape}", where="labels")
-    labels = labels.astype(np.int64)
-    outside = (labels < 0) | (labels >= classes)
+    numbers: npt.NDArray[np.int64] = labels.astype(np.int64)
+    outside = (numbers < 0) | (numbers >= classes)
     if outside.any():
         at = int(outside.argmax())
-        raise InputError(f"label {labels[at]} is not in [0, {classes})", where=f"row {at}")
-    return labels
+        raise InputError(f"label {numbers[at]} is not in [0, {classes})", where=f"row {at}")
+    return numbers

@@ -1,10 +1,10 @@
 """Out-of-fold class probabilities from embeddings.
 
 Several probes are fitted and pooled: ridge regression to one-hot labels, linear and with a Gaussian kernel (Nystroem
-approximation, Williams and Seeger 2001), each on the vectors as they are and on standardised columns, and a vote of the
-nearest neighbours. Which of them is good depends on the encoder and the data; the pool (a product of experts, softmax of a
-weighted sum of their scores, Hinton 2002) finds out, its weights and each probe's regularisation being those under which
-the out-of-fold labels are most likely.
+approximation, Williams and Seeger 2001), each on the vectors as they are and on power-normalised columns (standardised, then
+their signed square root, Perronnin et al. 2010), and a vote of the nearest neighbours. Which of them is good depends on the
+encoder and the data; the pool (a product of experts, Hinton 2002: softmax of a weighted sum of their scores) finds out, its
+weights and each probe's regularisation being those under which the out-of-fold labels are most likely.
 
 Ridge regression needs one pass over the data for all folds: a fold's solution comes from the sum of the Gram matrices of the
 others, so that k folds cost hardly more than one fit.
@@ -27,9 +27,11 @@ Integers = npt.NDArray[np.integer]
 Scores = Callable[[Integers], Floats]
 """Rows (m,) to out-of-fold class scores (m, K)."""
 
-_LANDMARKS: Final = 1024
+_LANDMARKS: Final = (1024, 2048)  # at least and at most; in between a quarter of the rows
 _TRAINING_ROWS: Final = 100_000  # more of them make the probes hardly better, only slower
 _TUNING_SCORES: Final = 1_000_000  # rows x classes on which regularisation and pool weights are chosen
+_TUNING_ROWS: Final = 20_000
+_TUNING_FOLDS: Final = 3  # regularisation is chosen on these; it hardly differs between folds
 _BLOCK: Final = 4096
 _EXTRA_SHARE: Final = 0.5  # variance of the extra columns beside that of the vectors
 _LINEAR_RIDGES: Final = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -84,20 +86,21 @@ def fit_probe(
     rng = np.random.default_rng(seed)
     n = len(labels)
     training = np.sort(rng.choice(n, _TRAINING_ROWS, replace=False)) if n > _TRAINING_ROWS else np.arange(n)
-    size = min(len(training), max(1000, _TUNING_SCORES // classes))
+    size = min(len(training), _TUNING_ROWS, max(2000, _TUNING_SCORES // classes))
     tuning = np.sort(rng.choice(training, size, replace=False))
+    count = min(len(training), int(np.clip(len(training) // 4, *_LANDMARKS)))
+    landmarks = rng.choice(training, count, replace=False)
     experts = list(others)
-    for standardise in (False, True):
-        columns = _Columns.of(vectors, extra, training, standardise=standardise)
-        landmarks = columns(rng.choice(training, min(len(training), _LANDMARKS), replace=False))
-        kernel = _GaussianKernel.of(columns, landmarks)
+    for normalise in (False, True):
+        columns = _Columns.of(vectors, extra, training, normalise=normalise)
+        kernel = _GaussianKernel.of(columns, columns(landmarks))
         for features, ridges in ((columns, _LINEAR_RIDGES), (kernel, _KERNEL_RIDGES)):
             experts.append(_fit_ridge(features, labels, classes, folds, training, tuning, ridges))
     weights, bias = _fit_pool([expert(tuning) for expert in experts], labels[tuning])
     return Probe(experts, weights, bias)
 
 
-def assign_folds(labels: Integers, groups: Integers, *, folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
+def assign_folds(labels: Integers, groups: Integers, *, folds: int = 10, seed: int = 0) -> npt.NDArray[np.int64]:
     """Deal whole groups out to folds so that each fold gets its share of every class.
 
     Args:
@@ -138,14 +141,15 @@ def neighbor_scores(indices: Integers, labels: Integers, groups: Integers, class
         voting = (near >= 0) & (groups[near] != groups[rows][:, None])
         cells = np.arange(len(rows))[:, None] * classes + labels[near]
         votes = np.bincount(cells[voting], minlength=len(rows) * classes).reshape(len(rows), classes)
-        return np.log((votes + 1) / (votes.sum(axis=1, keepdims=True) + classes)).astype(np.float32)
+        shares: Floats = ((votes + 1) / (votes.sum(axis=1, keepdims=True) + classes)).astype(np.float32)
+        return np.log(shares)
 
     return scores
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Centred, scaled columns of the vectors and the extra columns, for some rows."""
+    """Centred, scaled columns of the vectors and the extra columns, for some rows; power-normalised if asked for."""
 
     vectors: Floats
     extra: Floats | None
@@ -153,24 +157,27 @@ class _Columns:
     scale: Floats
     extra_mean: Floats
     extra_scale: Floats
+    normalise: bool
 
     @classmethod
-    def of(cls, vectors: Floats, extra: Floats | None, training: Integers, *, standardise: bool) -> _Columns:
+    def of(cls, vectors: Floats, extra: Floats | None, training: Integers, *, normalise: bool) -> _Columns:
         mean, deviation = _moments(vectors, training)
         varies = deviation > 1e-6 * max(1e-30, float(np.abs(mean).max(initial=0)), float(deviation.max(initial=0)))
-        # Without standardising, one factor for all: kernels and ridges then see a total variance of d either way.
-        spread = deviation if standardise else np.sqrt((deviation**2).mean())
+        # Where columns are not standardised, one factor for all: kernels and ridges then see a total variance of d either way.
+        spread = deviation if normalise else np.sqrt((deviation**2).mean())
         scale = np.where(varies, 1 / np.where(varies, spread, 1), 0).astype(np.float32)
         if extra is None or extra.shape[1] == 0:
-            return cls(vectors, None, mean, scale, mean[:0], scale[:0])
+            return cls(vectors, None, mean, scale, mean[:0], scale[:0], normalise)
         extra_mean, extra_deviation = _moments(extra, training)
         share = np.sqrt(_EXTRA_SHARE * max(1, int(varies.sum())) / extra.shape[1])
         varies = extra_deviation > 1e-6 * max(1e-30, float(np.abs(extra_mean).max()))
         extra_scale = np.where(varies, share / np.where(varies, extra_deviation, 1), 0).astype(np.float32)
-        return cls(vectors, extra, mean, scale, extra_mean, extra_scale)
+        return cls(vectors, extra, mean, scale, extra_mean, extra_scale, normalise)
 
     def __call__(self, rows: Integers) -> Floats:
         columns = (np.asarray(self.vectors[rows], dtype=np.float32) - self.mean) * self.scale
+        if self.normalise:
+            columns = np.copysign(np.sqrt(np.abs(columns)), columns)
         if self.extra is None:
             return columns
         more = (np.asarray(self.extra[rows], dtype=np.float32) - self.extra_mean) * self.extra_scale
@@ -195,13 +202,14 @@ class _GaussianKernel:
 
     def __call__(self, rows: Integers) -> Floats:
         points = self.columns(rows)
-        distances = points @ self.landmarks.T
+        distances: Floats = points @ self.landmarks.T
         distances *= -2
         distances += np.einsum("nd,nd->n", points, points)[:, None]
         distances += self.norms
         np.maximum(distances, 0, out=distances)
         distances *= np.float32(-1 / self.usual)
-        return np.exp(distances, out=distances)
+        np.exp(distances, out=distances)
+        return distances
 
 
 def _fit_ridge(
@@ -220,21 +228,26 @@ def _fit_ridge(
     sample -= mean
     share = np.bincount(labels[training], minlength=classes) / len(training)
     grams, targets = _fold_sums(features, mean, labels, share, folds, training, count)
-    total_gram, total_target = grams.sum(axis=0), targets.sum(axis=0)
+    total_gram, total_target = grams.sum(axis=0, dtype=np.float64), targets.sum(axis=0, dtype=np.float64)
     level = max(float(np.trace(total_gram)) / len(total_gram), 1e-12)
 
-    def solve(ridge: float) -> Floats:
-        weights = np.empty(targets.shape, dtype=np.float32)
-        for fold in range(count):
+    def solve(ridge: float, some: int) -> Floats:
+        weights = np.empty((some, *targets.shape[1:]), dtype=np.float32)
+        for fold in range(some):
             gram = total_gram - grams[fold]
             gram[np.diag_indices_from(gram)] += ridge * level
-            weights[fold] = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), total_target - targets[fold])
+            factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+            weights[fold] = cho_solve(factor, total_target - targets[fold], check_finite=False)
         return weights
 
-    def loss(weights: Floats) -> float:
-        return _pool_loss([_apply(sample, weights, folds[tuning])], labels[tuning])
+    some = min(count, _TUNING_FOLDS)
+    trial = folds[tuning] < some
+    sample, answers, trial_folds = sample[trial], labels[tuning[trial]], folds[tuning[trial]]
 
-    weights = min(map(solve, ridges), key=loss)
+    def loss(ridge: float) -> float:
+        return _pool_loss([_apply(sample, solve(ridge, some), trial_folds)], answers)
+
+    weights = solve(min(ridges, key=loss), count)
 
     def scores(rows: Integers) -> Floats:
         found = np.empty((len(rows), classes), dtype=np.float32)
@@ -254,11 +267,11 @@ def _fold_sums(
     folds: Integers,
     training: Integers,
     count: int,
-) -> tuple[Doubles, Doubles]:
+) -> tuple[Floats, Floats]:
     """Per fold, the Gram matrix (count, m, m) and the product with the targets (count, m, K), in one pass."""
     width, classes = len(mean), len(share)
-    grams = np.zeros((count, width, width))
-    targets = np.zeros((count, width, classes))
+    grams = np.zeros((count, width, width), dtype=np.float32)
+    targets = np.zeros((count, width, classes), dtype=np.float32)
     for fold in range(count):
         members = training[folds[training] == fold]
         for start in range(0, len(members), _BLOCK):

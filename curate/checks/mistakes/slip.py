@@ -28,8 +28,11 @@ from curate.checks.mistakes.tables import FloatArray, IntArray
 _FIT_ROWS: Final = 60_000
 """Rows that a fit looks at: the estimates move by less than their use can tell beyond that."""
 
-_SLIP_PRIOR: Final = (4.0, 96.0)
-"""Beta prior of the share of wrong labels: mostly a few percent; a hundred labels' worth."""
+USUAL_RATE: Final = 0.04
+"""Share of wrong labels that is expected before any is seen."""
+
+STRENGTH: Final = 100.0
+"""How many labels' worth that expectation is."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def fit_slip(
     centre: FloatArray,
     spread: FloatArray,
     group_spread: float = 1.0,
+    rate: float = USUAL_RATE,
+    strength: float = STRENGTH,
     with_slip: bool = True,
 ) -> Slip:
     """Fit by maximum a posteriori.
@@ -77,6 +82,8 @@ def fit_slip(
         centre: float64 array of shape (features,), prior mean of the weights.
         spread: float64 array of shape (features,), prior standard deviation of the weights.
         group_spread: Prior standard deviation of the groups' effects around 0.
+        rate: Prior mean of the slip.
+        strength: How many labels' worth the prior mean is.
         with_slip: False holds the slip at 0: a plain logistic regression.
 
     Returns:
@@ -100,7 +107,7 @@ def fit_slip(
         gradient[-1] = 0.0
         value += 0.5 * np.sum(((w - centre) / spread) ** 2) + 0.5 * np.sum((effects / group_spread) ** 2)
         if with_slip:
-            a, b = _SLIP_PRIOR
+            a, b = strength * rate, strength * (1.0 - rate)
             value -= a * np.log(slip) + b * np.log1p(-slip)
             gradient[-1] = -slip * (1.0 - slip) * np.sum(by_agree * right) - a * (1.0 - slip) + b * slip
         return float(value), gradient

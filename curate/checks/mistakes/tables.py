@@ -187,3 +187,18 @@ def image_scores(found: Suspects, n_images: int) -> FloatArray:
     """
     none = np.log1p(-np.clip(found.score, 0.0, 1.0 - 1e-12))
     return np.asarray(-np.expm1(np.bincount(found.image, weights=none, minlength=n_images)), dtype=np.float64)
+
+
+def check_sizes(sizes: FloatArray, *layers: Boxes) -> None:
+    """See that every image that a box lies on has a size.
+
+    Raises:
+        InputError: `sizes` is not of shape (m, 2), or an image index is m or more.
+    """
+    if sizes.ndim != 2 or sizes.shape[1] != 2:
+        raise InputError("image sizes must be an array of shape (m, 2)", where=f"sizes of shape {sizes.shape}")
+    last = max((int(layer.image.max(initial=-1)) for layer in layers), default=-1)
+    if last >= len(sizes):
+        raise InputError(
+            f"there are sizes for {len(sizes)} images", where=f"image index {last}", remedy="0 where unknown"
+        )

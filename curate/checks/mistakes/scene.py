@@ -1,0 +1,154 @@
+"""Ground truth and detections side by side: what can be compared, and which box belongs to which detection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from scipy.special import logit
+
+from curate.checks.mistakes.ensemble import Detections
+from curate.checks.mistakes.matching import (
+    Pairs,
+    assign,
+    covered_share,
+    largest,
+    overlapping_pairs,
+    pairs_within,
+    partner,
+)
+from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray
+
+TOUCH: Final = 0.1
+"""IoU from which boxes of one class may be one object."""
+
+SAME_PLACE: Final = 0.4
+"""IoU from which boxes of different classes may be."""
+
+_CROWDED: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Ground truth and detections that can be compared, and who belongs to whom.
+
+    `truth_rows` are rows of the caller's ground truth; `pairs` is one to one, its columns index `truth` and `found.boxes`.
+    Labels are renumbered 0..n_classes-1; -1 is a class that the ground truth does not know.
+    """
+
+    truth: Boxes
+    truth_rows: IntArray
+    found: Detections
+    classes: IntArray
+    pairs: Pairs
+    same: BoolArray  # Of each pair: one class.
+    checkable: BoolArray  # Of each detection: on a labelled image, not in a crowd region.
+    predictable: BoolArray  # Of each class: some detector knows it.
+    truth_x: FloatArray
+    found_x: FloatArray
+    truth_scale: FloatArray
+    sizes: FloatArray | None
+
+    @classmethod
+    def of(
+        cls, truth: Boxes, found: Detections, layers: Sequence[Boxes], classes: IntArray, sizes: FloatArray | None
+    ) -> Scene:
+        n_images = 1 + max(
+            int(truth.image.max(initial=-1)), *(int(layer.image.max(initial=-1)) for layer in (found.boxes, *layers))
+        )
+        labelled = _covered([truth], n_images)
+        seen = _covered(layers, n_images)
+        rows = np.flatnonzero(truth.usable & seen[truth.image])
+        objects = truth.take(rows)
+        objects = _relabel(objects, classes)
+        boxes = _relabel(found.boxes, classes)
+        checkable = labelled[boxes.image] & ~_in_crowd(truth, found.boxes)
+
+        near = overlapping_pairs(objects, boxes, min_iou=TOUCH)
+        same = objects.label[near.first] == boxes.label[near.second]
+        candidates = near.take(same | (near.iou >= SAME_PLACE))
+        same = objects.label[candidates.first] == boxes.label[candidates.second]
+        chosen = assign(candidates, pair_weight(candidates, same, found.confidence))
+        pairs, same = candidates.take(chosen), same[chosen]
+
+        predictable = np.zeros(len(classes), dtype=bool)
+        predictable[boxes.label[boxes.label >= 0]] = True
+        scale, middle = _log_size(objects, sizes), 0.0
+        if len(scale):
+            middle = float(np.median(scale))
+        own = partner(len(boxes), pairs.second, pairs.first)
+        other = own[near.second] != near.first
+        beside = largest(len(boxes), near.second[other], near.iou[other])
+        crowding = pairs_within(objects, min_iou=TOUCH)
+        between = np.maximum(
+            largest(len(objects), crowding.first, crowding.iou), largest(len(objects), crowding.second, crowding.iou)
+        )
+        size = _log_size(boxes, sizes) - middle
+        confidence = bounded_logit(found.confidence)
+        bend = np.maximum(confidence - (np.median(confidence) if len(confidence) else 0.0), 0.0)
+        return cls(
+            truth=objects,
+            truth_rows=rows,
+            found=replace(found, boxes=boxes),
+            classes=classes,
+            pairs=pairs,
+            same=same,
+            checkable=checkable,
+            predictable=predictable,
+            truth_x=np.stack([np.ones(len(objects)), scale - middle, between], axis=1),
+            found_x=np.stack([np.ones(len(boxes)), confidence, bend, size, beside, found.double], axis=1),
+            truth_scale=scale - middle,
+            sizes=sizes,
+        )
+
+    def share(self, rows: IntArray, labels: IntArray) -> FloatArray:
+        """`Detections.class_share` for renumbered labels."""
+        return self.found.class_share(rows, np.where(labels >= 0, self.classes[labels], -1))
+
+
+def pair_weight(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
+    """What makes a pair one object: overlap above all, then the class, then a detection that is worth its name."""
+    return np.asarray(pairs.iou + 0.3 * same + 0.2 * confidence[pairs.second])
+
+
+def bounded_logit(p: FloatArray) -> FloatArray:
+    """Logit of a confidence, held where detectors no longer mean what they say."""
+    return np.asarray(logit(np.clip(p, 1e-3, 1.0 - 1e-3)))
+
+
+def _in_crowd(truth: Boxes, boxes: Boxes) -> BoolArray:
+    """Which boxes lie mostly in a crowd region."""
+    if not truth.crowds.any():
+        return np.zeros(len(boxes), dtype=bool)
+    crowds = truth.take(truth.crowds)
+    pairs = overlapping_pairs(crowds, boxes, min_iou=0.0)
+    result = np.zeros(len(boxes), dtype=bool)
+    result[pairs.second[covered_share(pairs, crowds, boxes) >= _CROWDED]] = True
+    return result
+
+
+def _covered(layers: Sequence[Boxes], n_images: int) -> BoolArray:
+    """Which images at least one layer has seen."""
+    result = np.zeros(n_images, dtype=bool)
+    for layer in layers:
+        result[slice(None) if layer.covered is None else layer.covered[layer.covered < n_images]] = True
+    return result
+
+
+def _relabel(boxes: Boxes, classes: IntArray) -> Boxes:
+    at = np.minimum(np.searchsorted(classes, boxes.label), max(len(classes) - 1, 0))
+    known = classes[at] == boxes.label if len(classes) else np.zeros(len(boxes), dtype=bool)
+    return Boxes(boxes.image, boxes.bbox, np.where(known, at, -1), boxes.score, boxes.probabilities)
+
+
+def _log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
+    """Logarithm of the square root of the area: as a share of the image where sizes of images are known, else in pixels."""
+    area = boxes.bbox[:, 2] * boxes.bbox[:, 3]
+    if sizes is not None:
+        whole = np.where((sizes > 0).all(axis=1) & np.isfinite(sizes).all(axis=1), sizes.prod(axis=1), np.nan)
+        known = whole[np.isfinite(whole)]
+        usual = float(np.median(known)) if len(known) else 1.0
+        area = area / np.nan_to_num(whole, nan=usual)[boxes.image]
+    return np.asarray(0.5 * np.log(area))
