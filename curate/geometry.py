@@ -81,14 +81,37 @@ def orient_rle(counts: str, size: Sequence[int], orientation: int) -> tuple[str,
     Returns:
         The counts, and the [height, width], of the oriented mask.
     """
-    mask = coco_mask.decode({"size": list(size), "counts": counts.encode()})
+    mask = decode_rle(counts, size)
     if orientation >= 5:
         mask = mask.T
     mirrored_x = {1: False, 2: True, 3: True, 4: False, 5: False, 6: True, 7: True, 8: False}[orientation]
     mirrored_y = {1: False, 2: False, 3: True, 4: True, 5: False, 6: False, 7: True, 8: True}[orientation]
     mask = mask[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1]
-    encoded = coco_mask.encode(np.asfortranarray(mask))
-    return encoded["counts"].decode(), [int(side) for side in encoded["size"]]
+    return encode_rle(mask), [int(side) for side in mask.shape]
+
+
+def decode_rle(counts: str, size: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Draw a mask.
+
+    Args:
+        counts: COCO compressed run lengths that fill the size (`valid_rles`).
+        size: [height, width].
+
+    Returns:
+        0 and 1; uint8 array of shape (height, width).
+    """
+    digits = np.frombuffer(counts.encode(), dtype=np.uint8).astype(np.int64) - 48
+    runs, _ = _runs(digits, np.zeros(len(digits), dtype=np.int64))
+    return np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(size[1], size[0]).T
+
+
+def encode_rle(mask: npt.ArrayLike) -> str:
+    """COCO compressed run lengths of a mask; array of shape (height, width), zero is background."""
+    image = np.asarray(mask) != 0
+    values = image.T.ravel()
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    runs = np.diff(np.r_[0, changes, len(values)])
+    return rle_from_counts([0, *runs.tolist()] if len(values) and values[0] else runs.tolist(), image.shape)
 
 
 def boxes_around(points: npt.ArrayLike, starts: npt.ArrayLike) -> Array:
@@ -183,7 +206,7 @@ def valid_rles(counts: Sequence[str], sizes: npt.ArrayLike) -> npt.NDArray[np.bo
 
 
 def _runs(digits: Integers, text_of_digit: Integers) -> tuple[Integers, Integers]:
-    """Run lengths of well-formed texts, and the text each belongs to, both grouped by text."""
+    """Run lengths of well-formed texts, and the text each belongs to, both in the order of the texts."""
     ends = np.flatnonzero((digits & 0x20) == 0)
     starts = np.r_[0, ends[:-1] + 1]
     place = np.minimum(np.arange(len(digits)) - np.repeat(starts, ends - starts + 1), 12)
@@ -198,7 +221,9 @@ def _runs(digits: Integers, text_of_digit: Integers) -> tuple[Integers, Integers
     key = (text * 3 + chain)[order]
     sums = np.cumsum(values[order])
     first = np.searchsorted(key, key)
-    return sums - np.where(first > 0, sums[first - 1], 0), text[order]
+    runs = np.empty_like(values)
+    runs[order] = sums - np.where(first > 0, sums[first - 1], 0)
+    return runs, text
 
 
 def _rles(counts: Sequence[str], sizes: npt.ArrayLike) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ _LARGEST_EXTRA_BYTES = 1024 * 1024
 _KEY = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _RESULT = re.compile(rb'^\s*\[\s*\{[^{}]*"image_id"\s*:')
 _REMEDY = "check the path, or say --format if it is another format"
+_ROBOFLOW_FILE = "_annotations.coco.json"
 _NOT_COCO = "not a COCO file: it has no array 'images' with 'annotations' or 'categories'"
 
 
@@ -232,10 +233,10 @@ def _root(source: Path) -> Path:
         return folder
     if folder.name.lower() in ANNOTATION_FOLDERS:
         return folder.parent
-    if split_name(folder.name) and any(
-        is_image(path.name) for path in folder.iterdir()
-    ):  # train/_annotations.coco.json
-        return folder.parent
+    if split_name(folder.name):  # train/_annotations.coco.json, or another name among images
+        names = [path.name for path in folder.iterdir()]
+        if _ROBOFLOW_FILE in names or any(map(is_image, names)):
+            return folder.parent
     return folder
 
 

@@ -59,7 +59,7 @@ def detection_errors(
     if sizes is not None:
         check_sizes(sizes, truth, *layers)
     detections = fuse(layers)
-    known = np.unique(truth.label) if classes is None else np.unique(classes)
+    known = np.union1d(truth.label, [] if classes is None else classes).astype(np.int64)
     scene = Scene.of(truth, detections, layers, known, sizes)
     chance = _chance(scene)
     missing, precision = _missing(scene)
@@ -91,7 +91,7 @@ def _missing(scene: Scene) -> tuple[Suspects, Slip]:
     boxes = scene.found.boxes
     matched = np.zeros(len(boxes))
     matched[scene.pairs.second] = 1.0
-    usable = np.flatnonzero(scene.checkable & (boxes.label >= 0))
+    usable = np.flatnonzero(scene.checkable & scene.known(boxes.label))
     fit = fit_slip(
         scene.found_x[usable],
         matched[usable],
@@ -279,7 +279,7 @@ def _matched(
         "the box fits what the detector sees much worse than such boxes usually do",
         "the detector usually finds such objects, and what it sees here is something else",
     )
-    known = said >= 0
+    known = scene.known(said)
     return suspects(
         kind,
         best[keep],
@@ -309,7 +309,7 @@ def _swapped(scene: Scene) -> tuple[FloatArray, Slip]:
     x = np.stack(
         [np.ones(len(a)), bounded_logit(share), bounded_logit(scene.found.confidence[b]), scene.pairs.iou - 0.8], axis=1
     )
-    comparable = (said >= 0) & scene.predictable[given]
+    comparable = scene.known(said) & scene.predictable[given]
     rows = np.flatnonzero(comparable & (scene.pairs.iou >= 0.5))
     fit = fit_slip(
         x[rows],

@@ -134,19 +134,19 @@ def label_errors_from_probabilities(probabilities: Floats, labels: Integers, *, 
 
     def source(rows: Integers) -> npt.NDArray[np.float32]:
         contiguous = rows[-1] - rows[0] == len(rows) - 1
-        block = probabilities[rows[0] : rows[-1] + 1] if contiguous else probabilities[rows]
-        sums = block.sum(axis=1, dtype=np.float64)
-        bad = ~np.isfinite(sums) | (sums <= 0) | (block.min(axis=1) < 0)
-        if bad.any():
+        chosen = probabilities[rows[0] : rows[-1] + 1] if contiguous else probabilities[rows]
+        block: npt.NDArray[np.float32] = chosen.astype(np.float32, copy=False)
+        sums = block @ np.ones(classes, dtype=np.float32)
+        if not (np.isfinite(sums).all() and sums.min() > 0 and block.min() >= 0):
+            bad = ~np.isfinite(sums) | (sums <= 0) | (block < 0).any(axis=1)
             raise InputError(
                 "probabilities must be finite, not negative and not all zero",
                 where=f"row {rows[int(bad.argmax())]}",
-                remedy="leave rows without a prediction out",
+                remedy="leave out the rows without a prediction",
             )
-        scale = sums.astype(np.float32)[:, None]
-        return (
-            block.astype(np.float32, copy=False) / scale if np.abs(sums - 1).max() > 1e-3 else block.astype(np.float32)
-        )
+        if np.abs(sums - 1).max() > 1e-3:
+            block = block / sums[:, None]
+        return block
 
     return _judge_all(source, labels, classes, seed)
 

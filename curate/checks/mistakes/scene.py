@@ -75,6 +75,7 @@ class Scene:
 
         predictable = np.zeros(len(classes), dtype=bool)
         predictable[boxes.label[boxes.label >= 0]] = True
+        predictable &= classes >= 0
         scale, middle = _log_size(objects, sizes), 0.0
         if len(scale):
             middle = float(np.median(scale))
@@ -102,6 +103,12 @@ class Scene:
             truth_scale=scale - middle,
             sizes=sizes,
         )
+
+    def known(self, labels: IntArray) -> BoolArray:
+        """Which renumbered labels are classes that the ground truth has, and that have a name."""
+        known = labels >= 0
+        known[known] = self.classes[labels[known]] >= 0
+        return known
 
     def share(self, rows: IntArray, labels: IntArray) -> FloatArray:
         """`Detections.class_share` for renumbered labels."""

@@ -151,6 +151,22 @@ def test_classes_unknown_to_the_ground_truth_are_never_suggested() -> None:
     assert not (found.label == 77).any()
 
 
+def test_boxes_without_a_class_are_neither_accused_nor_copied() -> None:
+    clean = clean_truth()
+    predictions = detector(clean)
+    truth = replace(clean, label=np.where(np.arange(len(clean)) % 10 == 0, -1, clean.label))
+    nameless = replace(predictions, label=np.where(np.arange(len(predictions)) % 7 == 0, -1, predictions.label))
+    found = detection_errors(truth, [nameless], sizes=SIZES, min_score=0.0)
+    accused = found.take(found.annotation >= 0)
+    assert not (
+        (truth.label[accused.annotation] == -1)
+        & np.isin(accused.kind, ["mislabeled", "spurious"])
+        & (accused.score > 0)
+    ).any()
+    assert (found.of_kind("missing").label >= 0).all()
+    assert (found.of_kind("mislabeled").take(found.of_kind("mislabeled").score > 0).label >= 0).all()
+
+
 def test_images_that_were_not_looked_at_are_left_alone(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
     truth, predictions, _ = planted
     seen = np.arange(0, IMAGES, 2)
