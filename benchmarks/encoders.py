@@ -71,7 +71,9 @@ def measure(task: Task, name: str, method: Callable[[Sequence[Pixels]], Vectors]
     width = 1 / np.median(np.square(X[::7, None] - X[None, ::11]).sum(axis=2))
     probes = (
         RidgeClassifierCV(alphas),
-        make_pipeline(Nystroem(gamma=width, n_components=1000, random_state=0), RidgeClassifierCV(alphas)),
+        make_pipeline(
+            Nystroem(gamma=width, n_components=min(1000, len(X) // 2), random_state=0), RidgeClassifierCV(alphas)
+        ),
         KNeighborsClassifier(10),
     )
     scores = [100 * cross_val_score(probe, X, y, groups=groups, cv=GroupKFold(5)).mean() for probe in probes]

@@ -13,7 +13,6 @@ converted. Where it does not (orientations 2, 3 and 4, and square images) they a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from curate.errors import FormatError, UsageError
 from curate.formats.base import ClassInfo, Detection, Export, ReadOptions, Records, WriteOptions, merge_classes
 from curate.formats.coco_annotations import Reader, Seen
 from curate.formats.coco_images import ANNOTATION_FOLDERS, CocoFile, ImageRows, place_file, read_images
-from curate.formats.coco_json import JsonFile, index
-from curate.formats.coco_objects import Id, clean_text, same_id
+from curate.formats.coco_json import JsonFile, index, loads
+from curate.formats.coco_objects import Id, same_id
 from curate.formats.files import is_image, split_name
 from curate.formats.losses import LossReport
 
@@ -273,7 +272,7 @@ def _read_categories(file: CocoFile, losses: LossReport) -> _Categories:
         if not isinstance(name, str | int | float) or isinstance(name, bool) or name == "":
             losses.converted("classes", "a category without a name; called by its id", place)
             name = str(identity)
-        info = _class_info(clean_text(str(name)), key, content)
+        info = _class_info(str(name), key, content)
         classes.append(info)
         names[key] = info.name  # type: ignore[index]
         more = {field: value for field, value in content.items() if field not in _CATEGORY_KEYS}
@@ -291,7 +290,7 @@ def _class_info(name: str, key: Id | None, content: dict[str, Any]) -> ClassInfo
     return ClassInfo(
         name,
         key if isinstance(key, int) else None,
-        clean_text(parent) if isinstance(parent, str) else None,
+        parent if isinstance(parent, str) else None,
         tuple(str(point) for point in keypoints) if isinstance(keypoints, list) else (),
         tuple((int(pair[0]), int(pair[1])) for pair in pairs if _is_pair(pair)),
         color if isinstance(color, str) and _COLOR.match(color) else None,
@@ -326,4 +325,4 @@ def _read_info(files: Iterable[CocoFile], categories: Iterable[_Categories], los
 
 def _array(file: JsonFile, key: str) -> Iterator[Any]:
     for piece in file.pieces(key):
-        yield from json.loads(piece, strict=False)
+        yield from loads(piece)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -35,7 +35,8 @@ _OTHER_NAMES: Final = {"train": ("training",), "val": ("valid", "validation"), "
 """What else a split's folder may be called."""
 
 _COLUMNS = ("path", "width", "height", "split", "metadata", "source_id", "source")
-_SPARSE_COLUMNS: dict[str, Any] = {"group": str, "frame": int, "timestamp": float, "tags": list[str]}
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_SPARSE_COLUMNS: dict[str, Any] = {"group": str, "frame": _Int64, "timestamp": float, "tags": list[str]}
 _KIND = re.compile(r"^(instances|person_keypoints|keypoints|captions|stuff|panoptic|labels|image_info)[_-](.+)$")
 _NO_SPLIT = frozenset({"default", "all", "annotations", "coco", "instances", "labels"})
 _ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>[A-Za-z0-9]+)\.rf\.[0-9A-Za-z]+\.[A-Za-z]+$")

@@ -30,6 +30,7 @@ NOTHING: Final = msgspec.Raw(b"")
 _BETWEEN_OBJECTS = re.compile(rb"\},\s*$")
 _LONGEST_GAP, _GUESSES = 256, 16
 _SPACE = re.compile(rb"\s*")
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL)
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
 _STRUCTURE = bytes(
@@ -233,7 +234,7 @@ class _Indexer:
                     raise json.JSONDecodeError("may go on", "", end)  # a number or literal cut by the block's end
                 self._check_text(end)
                 self.at = end
-                return json.loads(self.block[:end], strict=False)
+                return loads(self.block[:end])
             except json.JSONDecodeError as error:
                 if len(self.block) < wanted:
                     self.at = error.pos
@@ -273,6 +274,30 @@ class _Indexer:
         return FormatError(
             what, where=f"{self.result.path}, byte {byte}, line {line}", remedy="export it again, or mend that place"
         )
+
+
+def loads(text: bytes) -> Any:
+    """A JSON value, read as Python does: NaN, infinity and control characters are let through.
+
+    Halves of surrogate pairs, which JSON can escape and UTF-8 cannot hold, become question marks.
+    """
+    value = json.loads(text, strict=False)
+    return _without_surrogates(value) if has_lone_surrogate(text) else value
+
+
+def has_lone_surrogate(text: bytes) -> bool:
+    """Whether JSON text may escape half of a surrogate pair."""
+    return b"\\u" in text and _LONE_SURROGATE.search(text) is not None
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    return value
 
 
 def elements(piece: bytes) -> Iterator[bytes]:

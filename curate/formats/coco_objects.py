@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import pyarrow as pa
 
-from curate.formats.coco_json import NOTHING, ObjectDecoder, elements
+from curate.formats.coco_json import NOTHING, ObjectDecoder, elements, has_lone_surrogate, loads
 from curate.formats.losses import LossReport
 
 Id = int | str
@@ -60,8 +59,8 @@ def decode_images(
 ) -> tuple[list[ImageObject], int]:
     """Decode a piece of ``images``; see `decode_annotations`."""
     try:
-        items = decoder.decode(piece)
-        if all((item.width or 1) > 0 and (item.height or 1) > 0 for item in items):
+        items = [] if has_lone_surrogate(piece) else decoder.decode(piece)
+        if items and all(0 < (item.width or 1) < 2**31 and 0 < (item.height or 1) < 2**31 for item in items):
             return items, len(items)
     except msgspec.DecodeError:
         pass
@@ -85,8 +84,10 @@ def decode_annotations(
         numbers.
     """
     try:
-        items = decoder.decode(piece)
-        if not any(item.bbox and item.bbox.x == item.bbox.x and item.bbox.height != item.bbox.height for item in items):
+        items = [] if has_lone_surrogate(piece) else decoder.decode(piece)
+        if items and not any(
+            item.bbox and item.bbox.x == item.bbox.x and item.bbox.height != item.bbox.height for item in items
+        ):
             return items, len(items)
     except msgspec.DecodeError:
         pass
@@ -115,7 +116,7 @@ def _mended(
     objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
     texts = list(elements(piece))
     for number, text in enumerate(texts, start=first):
-        content = json.loads(text, strict=False)
+        content = loads(text)
         if not isinstance(content, dict):
             losses.dropped(f"{what}s", "not a JSON object", f"{source}: {what} at index {number}")
             continue
@@ -134,15 +135,7 @@ def _mended(
 
 def to_json(value: Any) -> bytes:
     """A value as JSON text; NaN and infinity, which JSON does not have, become null."""
-    try:
-        return msgspec.json.encode(value)
-    except (UnicodeEncodeError, msgspec.MsgspecError):  # half of a surrogate pair: stays escaped
-        return json.dumps(value).encode()
-
-
-def clean_text(value: str) -> str:
-    """Text that can be stored as UTF-8: half surrogate pairs become question marks."""
-    return value.encode("utf-8", "replace").decode()
+    return msgspec.json.encode(value)
 
 
 def _mend_image(content: dict[str, Any], place: str, losses: LossReport) -> dict[str, Any] | None:
@@ -153,7 +146,7 @@ def _mend_image(content: dict[str, Any], place: str, losses: LossReport) -> dict
     sides = {key: _natural(content.get(key)) for key in ("width", "height")}
     if any(content.get(key) is not None and side is None for key, side in sides.items()):
         losses.converted("images", "width or height is not a positive whole number and was left out", place)
-    return {"id": _id(content, "id", place, losses), "file_name": clean_text(name), **sides}
+    return {"id": _id(content, "id", place, losses), "file_name": name, **sides}
 
 
 def _mend_annotation(content: dict[str, Any], place: str, losses: LossReport) -> dict[str, Any] | None:
@@ -198,9 +191,7 @@ def _id(content: dict[str, Any], key: str, place: str, losses: LossReport) -> Id
     value = content.get(key)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str):
-        return clean_text(value)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
         return value
     losses.converted("ids", f"{key} is neither a whole number nor text and was left out", place)
     return None

@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -135,12 +135,14 @@ def embed(
     stored = is_embedded(items["id"], prints, existing)
     spooled = is_embedded(items["id"], prints, _read_parts(_parts(spool), encoder))
     todo = np.flatnonzero(~stored & ~spooled)
-    left_out = run(items, prints, todo, encoder, spool, threads=threads, batch_size=batch_size, progress=progress)
+    unreadable, skipped = run(
+        items, prints, todo, encoder, spool, threads=threads, batch_size=batch_size, progress=progress
+    )
     parts = _parts(spool)
     return EmbedResult(
         new=collect(_read_parts(parts, encoder), items["id"], prints, ~stored),
-        unreadable=left_out.unreadable,
-        skipped=left_out.skipped,
+        unreadable=unreadable,
+        skipped=skipped,
         reused=int(stored.sum()),
         parts=parts,
     )
@@ -174,12 +176,6 @@ def is_embedded(ids: pa.ChunkedArray, prints: pa.StringArray, known: pa.Table | 
     return np.asarray(pc.fill_null(same, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-@dataclass
-class _LeftOut:
-    unreadable: list[LeftOut] = field(default_factory=list)
-    skipped: list[LeftOut] = field(default_factory=list)
-
-
 def run(
     items: pa.Table,
     prints: pa.StringArray,
@@ -190,10 +186,15 @@ def run(
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
-) -> _LeftOut:
-    """Embed the rows `todo` (numbers into `items`) into parts of the spool; says which got no vector."""
+) -> tuple[list[LeftOut], list[LeftOut]]:
+    """Embed the rows `todo` (numbers into `items`) into parts of the spool.
+
+    Returns:
+        The rows whose image cannot be read, and the crops whose box is impossible.
+    """
     groups = _group(items, todo)
-    left_out = _LeftOut()
+    unreadable: list[LeftOut] = []
+    skipped: list[LeftOut] = []
     done = 0
 
     def leave_out(failure: Failure) -> None:
@@ -201,7 +202,7 @@ def run(
         rows = groups[failure.item] if failure.box is None else groups[failure.item][failure.box : failure.box + 1]
         for row in rows:
             what = LeftOut(items["id"][row].as_py(), items["path"][row].as_py(), failure.error.what)
-            (left_out.unreadable if failure.box is None else left_out.skipped).append(what)
+            (unreadable if failure.box is None else skipped).append(what)
         done += len(rows)
 
     spooler = _Spooler(spool, encoder)
@@ -218,7 +219,7 @@ def run(
                 progress(done, len(todo))
     if progress is not None:
         progress(done, len(todo))
-    return left_out
+    return unreadable, skipped
 
 
 def collect(spooled: pa.Table, ids: pa.ChunkedArray, prints: pa.StringArray, wanted: npt.NDArray[np.bool_]) -> pa.Table:

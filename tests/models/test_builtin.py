@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 
 from curate.errors import UsageError
 from curate.imaging import Pixels, crop, load_pixels, resize
@@ -23,9 +25,15 @@ from curate.models.encoders import builtin
 from curate.models.encoders.base import Encoder, Vectors
 from curate.models.encoders.registry import load_encoder
 
-
 # Numbers 0, 1, 2, 500, 767, 768 and 959 of one image's vector.
 VERSION_0 = [0.22243, 0.01896, -0.01516, -0.0364, 0.00055, -0.00621, -0.01312]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_blas_thread() -> Iterator[None]:
+    """As `curate.models.embedding` runs it: several threads for such small products wait for one another."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +114,14 @@ def test_digits_are_told_apart(encoder: Encoder) -> None:
     images = [np.repeat((image * 15.9).astype(np.uint8)[..., None], 3, axis=2) for image in digits.images[:900]]
     X, y = vectors_of(encoder, *images), digits.target[:900]
     assert accuracy(KNeighborsClassifier(5), X, y, np.arange(900)) > 0.975
-    assert accuracy(LogisticRegression(C=100, max_iter=200), X, y, np.arange(900)) > 0.975
+    assert accuracy(RidgeClassifier(0.1), X, y, np.arange(900)) > 0.975
 
 
 @pytest.mark.slow
 def test_blood_cells_are_told_apart(encoder: Encoder, shared_data: Path) -> None:
     folder = shared_data / "detection" / "bccd"
     crops, labels, groups = [], [], []
-    for number, path in enumerate(sorted((folder / "Annotations").glob("*.xml"))[:150]):
+    for number, path in enumerate(sorted((folder / "Annotations").glob("*.xml"))[:60]):
         pixels = load_pixels(folder / "JPEGImages" / f"{path.stem}.jpg")
         for thing in ElementTree.parse(path).iter("object"):
             left, top, right, bottom = (

@@ -363,7 +363,7 @@ def _confusion(scene: Scene, rows: IntArray, label_wrong: FloatArray, detector_w
 def _moved(scene: Scene, chance: FloatArray) -> tuple[FloatArray, BoxFit, FloatArray]:
     """Probability, for every pair, that the given box is in the wrong place; the fit, and the usual IoU."""
     a, b = scene.pairs.first, scene.pairs.second
-    x = np.stack([np.ones(len(a)), bounded_logit(scene.found.confidence[b]), scene.truth_scale[a]], axis=1)
+    x = np.stack([np.ones(len(a)), bounded_logit(scene.found.confidence[b]), scene.truth_x[a, 1]], axis=1)
     x[:, 1] -= np.median(x[:, 1]) if len(x) else 0.0
     rows = np.flatnonzero(scene.same)
     given = scene.truth.label[a]

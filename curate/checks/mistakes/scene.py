@@ -46,9 +46,8 @@ class Scene:
     same: BoolArray  # Of each pair: one class.
     checkable: BoolArray  # Of each detection: on a labelled image, not in a crowd region.
     predictable: BoolArray  # Of each class: some detector knows it.
-    truth_x: FloatArray
-    found_x: FloatArray
-    truth_scale: FloatArray
+    truth_x: FloatArray  # 1, log size, largest overlap with another object.
+    found_x: FloatArray  # 1, logit confidence, its upper half, log size, overlap with others' objects, and detections.
     sizes: FloatArray | None
 
     @classmethod
@@ -100,7 +99,6 @@ class Scene:
             predictable=predictable,
             truth_x=np.stack([np.ones(len(objects)), scale - middle, between], axis=1),
             found_x=np.stack([np.ones(len(boxes)), confidence, bend, size, beside, found.double], axis=1),
-            truth_scale=scale - middle,
             sizes=sizes,
         )
 
