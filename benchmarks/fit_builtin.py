@@ -35,7 +35,7 @@ SAME_COMPONENTS, ODD_COMPONENTS = 768, 192
 ODD_WEIGHT = 0.5
 """Of what tells an image from its mirror image."""
 
-COMPONENT_POWER = 0.25
+COMPONENT_POWER = 0.35
 """Components are divided by this power of their variance: 0.5 would be whitening."""
 
 

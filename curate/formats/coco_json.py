@@ -31,6 +31,7 @@ _BETWEEN_OBJECTS = re.compile(rb"\},\s*$")
 _LONGEST_GAP, _GUESSES = 256, 16
 _SPACE = re.compile(rb"\s*")
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL)
+_UNNAMEABLE = re.compile(r'[\\"\x00-\x1f]')
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _QUOTE, _OPEN, _CLOSE, _COMMA = 1, 2, 3, 4
 _STRUCTURE = bytes(
@@ -399,7 +400,11 @@ class ObjectDecoder(Generic[S]):
         }
 
     def _rebuild(self) -> None:
-        names = {f"extra_{number}": key for number, key in enumerate(self.extra_keys)}
+        # msgspec cannot name some keys: objects that have one are never decoded at once, only built by hand.
+        names = {
+            f"extra_{number}": f"<{number}>" if _UNNAMEABLE.search(key) else key
+            for number, key in enumerate(self.extra_keys)
+        }
         self._type: type[S] = (
             msgspec.defstruct(  # type: ignore[assignment]
                 self.base.__name__,

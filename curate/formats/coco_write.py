@@ -53,7 +53,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     categories = category_ids(export.classes, losses)
     annotations = _expressible(export.annotations, losses)
     images = export.images.append_column("row", pa.array(np.arange(export.images.num_rows)))
-    for split in pc.unique(images["split"]).to_pylist():
+    for split in pc.unique(images["split"]).to_pylist() or [None]:
         chosen = images.filter(pc.is_null(images["split"]) if split is None else pc.equal(images["split"], split))
         own = annotations.filter(pc.is_in(annotations["image_id"], chosen["image_id"].combine_chunks()))
         suffix = "" if split is None else f"_{file_name(split)}"
@@ -297,7 +297,8 @@ def _areas(table: pa.Table) -> list[float | None]:
     """Area of each annotation: as given, else of the mask, else of the polygons, else of the box."""
     areas: list[float | None] = table["area"].to_pylist()
     boxes, _ = box_values(table["bbox"])
-    measured = (boxes[:, 2] * boxes[:, 3]).tolist()  # NaN where there is no box
+    with np.errstate(over="ignore"):
+        measured = (boxes[:, 2] * boxes[:, 3]).tolist()  # NaN where there is no box
     polygons, rles = table["polygons"].to_pylist(), table["rle"].to_pylist()
     masks = [row for row, (area, rle) in enumerate(zip(areas, rles, strict=True)) if area is None and rle is not None]
     for row, (area, parts) in enumerate(zip(areas, polygons, strict=True)):
@@ -308,7 +309,7 @@ def _areas(table: pa.Table) -> list[float | None]:
     for row, count in zip(masks, pixels.tolist(), strict=True):
         measured[row] = count
     return [
-        (None if math.isnan(value) else value) if area is None else area
+        (value if math.isfinite(value) else None) if area is None else area
         for area, value in zip(areas, measured, strict=True)
     ]
 

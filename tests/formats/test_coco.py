@@ -217,6 +217,25 @@ def test_extra_fields_become_attributes(tmp_path: Path) -> None:
     assert {row["layer"] for row in predicted.annotations} == {"predictions/net"}
 
 
+def test_keys_and_texts_that_are_hard_to_store(tmp_path: Path) -> None:
+    annotations = [
+        box(1, **{'a"b\\c\n': 1}),
+        box(2, note="\ud800 half a pair", emoji="\U0001f600"),
+        box(3, figure=float("nan"), big=10**30),
+        box(10**30),
+        box("id \ud800"),
+    ]
+    read = Read(save(tmp_path / "x.json", coco(annotations)))
+    assert [row["attributes"] and json.loads(row["attributes"]) for row in read.annotations] == [
+        {'a"b\\c\n': 1},
+        {"note": "? half a pair", "emoji": "\U0001f600"},
+        {"figure": None, "big": 10**30},
+        None,
+        None,
+    ]
+    assert [row["source_id"] for row in read.annotations] == ["1", "2", "3", str(10**30), "id ?"]
+
+
 def test_categories_and_file_level_fields(tmp_path: Path) -> None:
     categories: Rows = [
         {"id": 9, "name": "person", "supercategory": "being", "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]},
@@ -691,6 +710,13 @@ def test_write_what_coco_cannot_say(tmp_path: Path) -> None:
     }
     with pytest.raises(UsageError, match="no variant"):
         FORMAT.write(export([{"location": "a.jpg"}], [], []), tmp_path, WriteOptions(variant="x"), losses)
+
+
+def test_write_nothing(tmp_path: Path) -> None:
+    FORMAT.write(export([], [], [ClassInfo("cat", 4)]), tmp_path, WriteOptions(), LossReport())
+    content = json.loads((tmp_path / "annotations" / "instances.json").read_text())
+    assert (content["images"], content["annotations"], content["categories"]) == ([], [], [{"id": 4, "name": "cat"}])
+    assert Read(tmp_path).classes == [ClassInfo("cat", 4)]
 
 
 def mask_of(content: COCO, identity: int) -> npt.NDArray[np.uint8]:

@@ -40,10 +40,12 @@ _TOLERANCE: Final = 1e-4
 # cells with no, uniform, class-dependent and human-like noise; results hardly move when they are halved or doubled.
 _EXPECTED_RATE: Final = 0.03
 _RATE_LABELS: Final = 20.0  # for the rate of errors over all classes
-_CLASS_LABELS: Final = 100.0  # drawing a class's rate to that of all
-_CONFUSION_LABELS: Final = 30.0  # drawing a class's confusions to uniform
+_CLASS_LABELS: Final = 75.0  # drawing a class's rate to that of all
+_CONFUSION_LABELS: Final = 20.0  # drawing where the errors of a class go to what is expected of it
 _IMAGE_SHARE_LABELS: Final = 100.0  # drawing the share of image-dependent slips to one half
 _BIAS_SD: Final = 0.5
+_SHARPNESS_LABELS: Final = 5.0  # towards sharp classes and noisy labels, where the data leave it open
+_LOOKALIKE: Final = 0.5  # part of the confusions' prior that follows which classes the classifier confuses
 _SHARPNESS_BOUNDS: Final = (0.05, 10.0)
 _LEAST_DOUBT: Final = 1e-3  # added to 1 - s(true class | x), the part that image-dependent errors are shares of
 
@@ -199,6 +201,16 @@ def _uniform_confusion(classes: int) -> Floats:
     return confusion
 
 
+def _expected_confusion(sample: _Sample, q: Floats, classes: int) -> npt.NDArray[np.float64]:
+    """Prior mean of the confusions: in part uniform, in part to the classes that the given one is mistaken for."""
+    mistaken = sample.per_pair(q, classes)
+    mistaken += mistaken.T
+    np.fill_diagonal(mistaken, 0)
+    mistaken /= np.maximum(mistaken.sum(axis=1, keepdims=True), 1e-12)
+    uniform = _uniform_confusion(classes)
+    return np.asarray(_LOOKALIKE * mistaken + (1 - _LOOKALIKE) * uniform)
+
+
 def _sharpened(logs: Floats, sharpness: float, bias: Floats) -> Floats:
     """softmax(sharpness * logs + bias) along rows; logs as in `_Sample`."""
     q = logs * np.float32(sharpness)
@@ -242,7 +254,8 @@ def _fit_sharpness(sample: _Sample, model: NoiseModel) -> NoiseModel:
         joint /= evidence[:, None]
         q -= joint  # gradient of the loss with respect to the logits
         value = -np.log(evidence).sum(dtype=np.float64) + (parameters[1:] ** 2).sum() / (2 * _BIAS_SD**2)
-        by_sharpness = np.einsum("nm,nm->", q, sample.logs, dtype=np.float64)
+        value -= _SHARPNESS_LABELS * np.log(parameters[0])
+        by_sharpness = np.einsum("nm,nm->", q, sample.logs, dtype=np.float64) - _SHARPNESS_LABELS / parameters[0]
         by_bias = sample.per_class(q, classes) + parameters[1:] / _BIAS_SD**2
         return value / n, np.r_[by_sharpness, by_bias] / n
 
@@ -262,6 +275,7 @@ def _fit_errors(sample: _Sample, model: NoiseModel) -> NoiseModel:
     posterior = q * likelihood
     posterior /= posterior.sum(axis=1, keepdims=True)
     of_class = sample.per_class(posterior, classes)
+    expected = _expected_confusion(sample, q, classes)
     posterior[rows, sample.at] = 0  # from here on: errors only
     errors = sample.per_class(posterior, classes)
     pairs = sample.per_pair(posterior, classes)
@@ -270,7 +284,7 @@ def _fit_errors(sample: _Sample, model: NoiseModel) -> NoiseModel:
 
     overall = (errors.sum() + _RATE_LABELS * _EXPECTED_RATE) / (n + _RATE_LABELS)
     rate = (errors + _CLASS_LABELS * overall) / (of_class + _CLASS_LABELS)
-    confusion = class_pairs + _CONFUSION_LABELS * _uniform_confusion(classes)
+    confusion = class_pairs + _CONFUSION_LABELS * expected
     confusion /= confusion.sum(axis=1, keepdims=True)
     of_image = errors.sum() - class_pairs.sum()
     share = (of_image + _IMAGE_SHARE_LABELS / 2) / (errors.sum() + _IMAGE_SHARE_LABELS)

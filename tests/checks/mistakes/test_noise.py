@@ -1,0 +1,86 @@
+"""The noise model: probabilities to calibrated P(label is wrong)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.checks.mistakes.noise import fit_noise_model, judge
+
+
+def simulate(n=4000, classes=5, margin=8.0, flips=0.1, temperature=1.0, seed=0):
+    """A well-informed classifier's probabilities, given and true labels; class 0's errors all go to class 1."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, n)
+    logits = rng.normal(0, 1.5, (n, classes))
+    logits[np.arange(n), true] += margin
+    logits *= temperature
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    wrong = rng.random(n) < flips
+    labels = np.where(wrong, (true + rng.integers(1, classes, n)) % classes, true)
+    labels[wrong & (true == 0)] = 1
+    return probabilities.astype(np.float32), labels, true
+
+
+def calibration_error(p, wrong, bins=10):
+    bucket = np.minimum((p * bins).astype(int), bins - 1)
+    return sum(abs(p[bucket == b].mean() - wrong[bucket == b].mean()) * (bucket == b).mean() for b in set(bucket))
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+def test_calibrated_however_confident_the_classifier(temperature):
+    probabilities, labels, true = simulate(margin=5.0, temperature=temperature)
+    p_wrong = judge(fit_noise_model(probabilities, labels), probabilities, labels).p_wrong
+    wrong = labels != true
+    assert calibration_error(p_wrong, wrong) < 0.03
+    flagged = p_wrong >= 0.5
+    assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.9
+
+
+def test_sharpness_undoes_temperature():
+    models = [fit_noise_model(*simulate(margin=4.0, temperature=t)[:2]) for t in (0.5, 1.0)]
+    assert models[0].sharpness / models[1].sharpness == pytest.approx(2, rel=0.05)
+
+
+def test_learns_where_errors_go():
+    model = fit_noise_model(*simulate(n=8000, margin=12.0)[:2])
+    assert model.transition.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert model.transition[0, 1] == pytest.approx(0.1, abs=0.02)
+    assert model.transition[0, 2:].max() < 0.01
+    assert model.error_rate == pytest.approx(np.full(5, 0.1), abs=0.025)
+
+
+def test_ambiguous_images_are_not_errors():
+    """Two overlapping classes with correct labels: argmax differs from a third of them, but none is wrong."""
+    rng = np.random.default_rng(0)
+    p = rng.beta(1.5, 1.5, 5000)
+    labels = (rng.random(5000) < p).astype(int)
+    probabilities = np.stack([1 - p, p], axis=1).astype(np.float32)
+    assert (probabilities.argmax(1) != labels).mean() > 0.25
+    assert (judge(fit_noise_model(probabilities, labels), probabilities, labels).p_wrong >= 0.5).mean() < 0.01
+
+
+def test_many_classes_are_fitted_on_the_top_ones():
+    probabilities, labels, true = simulate(n=6000, classes=60, margin=10.0)
+    found = judge(fit_noise_model(probabilities, labels), probabilities, labels)
+    wrong = labels != true
+    assert ((found.p_wrong >= 0.5) == wrong).mean() > 0.985
+    assert (found.suggested == true)[wrong].mean() > 0.97
+    assert (found.suggested != labels).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(2, 20), st.integers(0, 10_000), st.booleans())
+def test_any_probabilities_give_probabilities(n, classes, seed, hard):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.1), n).astype(np.float32)
+    if hard:
+        probabilities = np.eye(classes, dtype=np.float32)[probabilities.argmax(1)]
+    labels = rng.integers(0, classes, n)
+    found = judge(fit_noise_model(probabilities, labels), probabilities, labels)
+    for values in (found.p_wrong, found.p_given, found.p_suggested):
+        assert ((values >= 0) & (values <= 1.00001)).all()
+    assert (found.suggested != labels).all()
