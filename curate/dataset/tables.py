@@ -16,6 +16,8 @@ import pyarrow as pa
 from curate.errors import DatasetCorrupt, UsageError
 
 BATCH_ROWS = 65536
+WRITE_BUFFER = 32 << 20
+"""Bytes buffered over all columns of a table while it is written; Lance's own default is 8 MiB for each."""
 
 
 def scan(
@@ -73,14 +75,15 @@ def append(path: Path, version: int | None, pieces: Iterable[pa.Table], schema: 
     if version is None:
         return overwrite(path, pieces, schema)
     _restore(path, version)
-    return int(lance.write_dataset(_reader(pieces, schema), str(path), mode="append").version)
+    return int(lance.write_dataset(_reader(pieces, schema), str(path), mode="append", data_cache_bytes=WRITE_BUFFER).version)
 
 
 def overwrite(path: Path, pieces: Iterable[pa.Table], schema: pa.Schema) -> int:
     """Replace the whole table by these rows. Returns the new version."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = "overwrite" if path.exists() else "create"
-    return int(lance.write_dataset(_reader(pieces, schema), str(path), schema=schema, mode=mode).version)
+    reader = _reader(pieces, schema)
+    return int(lance.write_dataset(reader, str(path), schema=schema, mode=mode, data_cache_bytes=WRITE_BUFFER).version)
 
 
 def upsert(path: Path, version: int, rows: pa.Table, key: str) -> int:

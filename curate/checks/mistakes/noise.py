@@ -46,7 +46,7 @@ _IMAGE_SHARE_LABELS: Final = 100.0  # drawing the share of image-dependent slips
 _BIAS_SD: Final = 0.5
 _SHARPNESS_LABELS: Final = 5.0  # towards sharp classes and noisy labels, where the data leave it open
 _LOOKALIKE: Final = 0.5  # part of the confusions' prior that follows which classes the classifier confuses
-_SHARPNESS_BOUNDS: Final = (0.05, 10.0)
+_SHARPNESS_BOUNDS: Final = (0.05, 5.0)
 _LEAST_DOUBT: Final = 1e-3  # added to 1 - s(true class | x), the part that image-dependent errors are shares of
 
 
@@ -130,8 +130,9 @@ def judge(model: NoiseModel, probabilities: Floats, labels: Integers) -> Judgeme
     q = np.multiply(look, look, out=look)
     joint = np.multiply(likelihood, q, out=likelihood)
     right = joint[rows, labels]
-    joint[rows, labels] = 0
+    joint[rows, labels] = -1  # below the others even where all of them vanish
     suggested = joint.argmax(axis=1)
+    joint[rows, labels] = 0
     wrong = joint @ ones
     total = q @ ones
     return Judgement(

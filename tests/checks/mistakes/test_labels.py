@@ -154,7 +154,9 @@ def test_probabilities_need_not_sum_to_one():
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet(np.full(6, 0.2), 500), rng.integers(0, 6, 500)
     scaled = label_errors_from_probabilities(probabilities * rng.uniform(0.2, 5, (500, 1)), labels)
-    np.testing.assert_allclose(scaled.p_wrong, label_errors_from_probabilities(probabilities, labels).p_wrong, atol=1e-3)
+    np.testing.assert_allclose(
+        scaled.p_wrong, label_errors_from_probabilities(probabilities, labels).p_wrong, atol=1e-3
+    )
 
 
 def test_memory_does_not_grow_with_the_probabilities():
