@@ -16,7 +16,7 @@ import pyarrow as pa
 from curate.errors import DatasetCorrupt, UsageError
 
 BATCH_ROWS = 65536
-WRITE_BUFFER = 32 << 20
+WRITE_BUFFER = 8 << 20
 """Bytes buffered over all columns of a table while it is written; Lance's own default is 8 MiB for each."""
 
 

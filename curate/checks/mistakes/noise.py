@@ -42,7 +42,8 @@ _EXPECTED_RATE: Final = 0.03
 _RATE_LABELS: Final = 20.0  # for the rate of errors over all classes
 _CLASS_LABELS: Final = 75.0  # drawing a class's rate to that of all
 _CONFUSION_LABELS: Final = 20.0  # drawing where the errors of a class go to what is expected of it
-_IMAGE_SHARE_LABELS: Final = 100.0  # drawing the share of image-dependent slips to one half
+_IMAGE_SHARE_LABELS: Final = 100.0  # drawing the share of image-dependent errors to
+_EXPECTED_IMAGE_SHARE: Final = 0.7
 _BIAS_SD: Final = 0.5
 _SHARPNESS_LABELS: Final = 5.0  # towards sharp classes and noisy labels, where the data leave it open
 _LOOKALIKE: Final = 0.5  # part of the confusions' prior that follows which classes the classifier confuses
@@ -193,7 +194,7 @@ def _initial_model(classes: int) -> NoiseModel:
     uniform = _uniform_confusion(classes)
     rate = np.full(classes, _EXPECTED_RATE, dtype=np.float32)
     transition = (_EXPECTED_RATE * uniform + (1 - _EXPECTED_RATE) * np.eye(classes)).astype(np.float32)
-    return NoiseModel(1.0, np.zeros(classes, dtype=np.float32), rate, uniform, 0.5, transition)
+    return NoiseModel(1.0, np.zeros(classes, dtype=np.float32), rate, uniform, _EXPECTED_IMAGE_SHARE, transition)
 
 
 def _uniform_confusion(classes: int) -> Floats:
@@ -288,7 +289,7 @@ def _fit_errors(sample: _Sample, model: NoiseModel) -> NoiseModel:
     confusion = class_pairs + _CONFUSION_LABELS * expected
     confusion /= confusion.sum(axis=1, keepdims=True)
     of_image = errors.sum() - class_pairs.sum()
-    share = (of_image + _IMAGE_SHARE_LABELS / 2) / (errors.sum() + _IMAGE_SHARE_LABELS)
+    share = (of_image + _IMAGE_SHARE_LABELS * _EXPECTED_IMAGE_SHARE) / (errors.sum() + _IMAGE_SHARE_LABELS)
     transition = pairs + confusion
     transition *= (rate / transition.sum(axis=1))[:, None]
     transition[np.diag_indices(classes)] = 1 - rate

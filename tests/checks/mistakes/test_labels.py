@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 
@@ -12,8 +14,12 @@ from curate.checks.mistakes import labels as module
 from curate.checks.mistakes.labels import find_label_errors, label_errors_from_probabilities
 from curate.errors import InputError
 
+Array = npt.NDArray[Any]
 
-def blobs(n=600, classes=4, distance=4.0, flips=0.08, seed=0, dimensions=16):
+
+def blobs(
+    n: int = 600, classes: int = 4, distance: float = 4.0, flips: float = 0.08, seed: int = 0, dimensions: int = 16
+) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(classes, dimensions))
     centres *= distance / np.linalg.norm(centres, axis=1, keepdims=True)
@@ -23,11 +29,11 @@ def blobs(n=600, classes=4, distance=4.0, flips=0.08, seed=0, dimensions=16):
     return vectors, np.where(wrong, (true + 1) % classes, true), true
 
 
-def f1(flagged, wrong):
-    return 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum())
+def f1(flagged: Array, wrong: Array) -> float:
+    return float(2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()))
 
 
-def test_planted_errors_are_found_and_corrected():
+def test_planted_errors_are_found_and_corrected() -> None:
     vectors, labels, true = blobs()
     found = find_label_errors(vectors, labels, 4)
     wrong = labels != true
@@ -40,12 +46,12 @@ def test_planted_errors_are_found_and_corrected():
 
 
 @pytest.mark.parametrize("distance", [4.0, 1.5])
-def test_clean_sets_give_no_alarms(distance):
+def test_clean_sets_give_no_alarms(distance: float) -> None:
     vectors, labels, _ = blobs(flips=0, distance=distance)
     assert find_label_errors(vectors, labels, 4).flagged.sum() <= 3
 
 
-def test_copies_with_the_same_wrong_label_do_not_hide_one_another():
+def test_copies_with_the_same_wrong_label_do_not_hide_one_another() -> None:
     vectors, labels, true = blobs(flips=0)
     vectors[:4] = vectors[0]
     labels[:4], true[:4] = (true[0] + 1) % 4, true[0]
@@ -55,7 +61,7 @@ def test_copies_with_the_same_wrong_label_do_not_hide_one_another():
     assert (found.suggested[:4] == true[0]).all()
 
 
-def test_digits_with_real_errors_planted():
+def test_digits_with_real_errors_planted() -> None:
     digits = load_digits()
     rng = np.random.default_rng(0)
     wrong = rng.permutation(len(digits.target)) < 36
@@ -65,14 +71,14 @@ def test_digits_with_real_errors_planted():
     assert wrong[np.argsort(-found.p_wrong)[:20]].all()
 
 
-def test_same_seed_same_answer_and_probabilities_are_probabilities():
+def test_same_seed_same_answer_and_probabilities_are_probabilities() -> None:
     vectors, labels, _ = blobs(200)
     first, second = (find_label_errors(vectors, labels, 4, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.p_wrong, second.p_wrong)
     assert ((first.p_wrong >= 0) & (first.p_wrong <= 1)).all()
 
 
-def test_classes_that_no_row_has_are_never_suggested():
+def test_classes_that_no_row_has_are_never_suggested() -> None:
     vectors, labels, _ = blobs(200)
     found = find_label_errors(vectors, labels * 3 + 1, 20)
     assert set(found.suggested) <= {1, 4, 7, 10}
@@ -81,15 +87,15 @@ def test_classes_that_no_row_has_are_never_suggested():
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 9])
-def test_few_rows(n):
+def test_few_rows(n: int) -> None:
     vectors, labels, _ = blobs(20, classes=2, flips=0)
     found = find_label_errors(vectors[:n], labels[:n], 2)
     assert found.p_wrong.shape == (n,)
     assert not found.flagged.any()
 
 
-def test_one_class():
-    vectors, labels, _ = blobs(50)
+def test_one_class() -> None:
+    vectors = blobs(50)[0]
     assert (find_label_errors(vectors, np.zeros(50, dtype=int), 1).p_wrong == 0).all()
     found = find_label_errors(vectors, np.full(50, 2), 4)
     assert (found.p_wrong == 0).all()
@@ -98,7 +104,7 @@ def test_one_class():
     assert (label_errors_from_probabilities(probabilities, np.zeros(5, dtype=int)).p_wrong == 0).all()
 
 
-def test_a_class_with_one_example():
+def test_a_class_with_one_example() -> None:
     vectors, labels, true = blobs()
     labels[7] = 4
     found = find_label_errors(vectors, labels, 5)
@@ -108,21 +114,21 @@ def test_a_class_with_one_example():
 
 
 @pytest.mark.parametrize("vectors", [np.zeros((60, 5)), np.ones((60, 5)), np.repeat(np.eye(3), 20, axis=0)])
-def test_vectors_that_say_nothing_or_repeat(vectors):
+def test_vectors_that_say_nothing_or_repeat(vectors: Array) -> None:
     labels = np.arange(60) // 20
     found = find_label_errors(vectors.astype(np.float32), labels, 3)
     assert np.isfinite(found.p_wrong).all()
     assert not found.flagged.any()
 
 
-def test_all_rows_in_one_group():
+def test_all_rows_in_one_group() -> None:
     vectors, labels, true = blobs(200)
     found = find_label_errors(vectors, labels, 4, groups=np.zeros(200, dtype=int))
     assert f1(found.flagged, labels != true) > 0.8
 
 
 @pytest.mark.slow
-def test_a_thousand_classes_with_few_examples_each():
+def test_a_thousand_classes_with_few_examples_each() -> None:
     vectors, labels, true = blobs(4000, classes=1000, distance=9.0, flips=0.03, dimensions=64)
     found = find_label_errors(vectors, labels, 1000)
     wrong = labels != true
@@ -131,7 +137,7 @@ def test_a_thousand_classes_with_few_examples_each():
     assert (found.suggested == true)[wrong].mean() > 0.9
 
 
-def test_a_large_set_is_searched_and_fitted_on_samples(monkeypatch):
+def test_a_large_set_is_searched_and_fitted_on_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_NEIGHBOR_PAIRS", 1)
     monkeypatch.setattr(module, "_FIT_ROWS", 500)
     monkeypatch.setattr("curate.checks.mistakes.probe._TRAINING_ROWS", 800)
@@ -142,7 +148,7 @@ def test_a_large_set_is_searched_and_fitted_on_samples(monkeypatch):
     assert f1(found.flagged, labels != true) > 0.9
 
 
-def test_blocks_do_not_show(monkeypatch):
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet(np.full(6, 0.2), 500).astype(np.float32), rng.integers(0, 6, 500)
     whole = label_errors_from_probabilities(probabilities, labels)
@@ -150,7 +156,7 @@ def test_blocks_do_not_show(monkeypatch):
     np.testing.assert_allclose(label_errors_from_probabilities(probabilities, labels).p_wrong, whole.p_wrong, rtol=1e-4)
 
 
-def test_probabilities_need_not_sum_to_one():
+def test_probabilities_need_not_sum_to_one() -> None:
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet(np.full(6, 0.2), 500), rng.integers(0, 6, 500)
     scaled = label_errors_from_probabilities(probabilities * rng.uniform(0.2, 5, (500, 1)), labels)
@@ -159,7 +165,7 @@ def test_probabilities_need_not_sum_to_one():
     )
 
 
-def test_memory_does_not_grow_with_the_probabilities():
+def test_memory_does_not_grow_with_the_probabilities() -> None:
     probabilities = np.full((400_000, 50), 0.02, dtype=np.float32)
     labels = np.arange(400_000) % 50
     tracemalloc.start()
@@ -170,14 +176,14 @@ def test_memory_does_not_grow_with_the_probabilities():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.1])
-def test_bad_probabilities_name_the_row(value):
+def test_bad_probabilities_name_the_row(value: float) -> None:
     probabilities = np.full((10, 3), 1 / 3)
     probabilities[6, 1] = value
     with pytest.raises(InputError, match="row 6"):
         label_errors_from_probabilities(probabilities, np.zeros(10, dtype=int))
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_named() -> None:
     vectors, labels, _ = blobs(20)
     with pytest.raises(InputError, match=r"label 9 is not in \[0, 4\)"):
         find_label_errors(vectors, np.where(np.arange(20) == 3, 9, labels), 4)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.checks.mistakes.noise import fit_noise_model, judge
 
+Array = npt.NDArray[Any]
 
-def simulate(n=4000, classes=5, margin=8.0, flips=0.1, temperature=1.0, seed=0):
+
+def simulate(
+    n: int = 4000, classes: int = 5, margin: float = 8.0, flips: float = 0.1, temperature: float = 1.0, seed: int = 0
+) -> tuple[Array, Array, Array]:
     """A well-informed classifier's probabilities, given and true labels; class 0's errors all go to class 1."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, classes, n)
@@ -25,13 +32,15 @@ def simulate(n=4000, classes=5, margin=8.0, flips=0.1, temperature=1.0, seed=0):
     return probabilities.astype(np.float32), labels, true
 
 
-def calibration_error(p, wrong, bins=10):
+def calibration_error(p: Array, wrong: Array, bins: int = 10) -> float:
     bucket = np.minimum((p * bins).astype(int), bins - 1)
-    return sum(abs(p[bucket == b].mean() - wrong[bucket == b].mean()) * (bucket == b).mean() for b in set(bucket))
+    return float(
+        sum(abs(p[bucket == b].mean() - wrong[bucket == b].mean()) * (bucket == b).mean() for b in set(bucket))
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
-def test_calibrated_however_confident_the_classifier(temperature):
+def test_calibrated_however_confident_the_classifier(temperature: float) -> None:
     probabilities, labels, true = simulate(margin=5.0, temperature=temperature)
     p_wrong = judge(fit_noise_model(probabilities, labels), probabilities, labels).p_wrong
     wrong = labels != true
@@ -40,12 +49,12 @@ def test_calibrated_however_confident_the_classifier(temperature):
     assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.9
 
 
-def test_sharpness_undoes_temperature():
+def test_sharpness_undoes_temperature() -> None:
     models = [fit_noise_model(*simulate(margin=4.0, temperature=t)[:2]) for t in (0.5, 1.0)]
     assert models[0].sharpness / models[1].sharpness == pytest.approx(2, rel=0.05)
 
 
-def test_learns_where_errors_go():
+def test_learns_where_errors_go() -> None:
     model = fit_noise_model(*simulate(n=8000, margin=12.0)[:2])
     assert model.transition.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
     assert model.transition[0, 1] == pytest.approx(0.1, abs=0.02)
@@ -53,7 +62,7 @@ def test_learns_where_errors_go():
     assert model.error_rate == pytest.approx(np.full(5, 0.1), abs=0.025)
 
 
-def test_ambiguous_images_are_not_errors():
+def test_ambiguous_images_are_not_errors() -> None:
     """Two overlapping classes with correct labels: argmax differs from a third of them, but none is wrong."""
     rng = np.random.default_rng(0)
     p = rng.beta(1.5, 1.5, 5000)
@@ -63,7 +72,7 @@ def test_ambiguous_images_are_not_errors():
     assert (judge(fit_noise_model(probabilities, labels), probabilities, labels).p_wrong >= 0.5).mean() < 0.01
 
 
-def test_many_classes_are_fitted_on_the_top_ones():
+def test_many_classes_are_fitted_on_the_top_ones() -> None:
     probabilities, labels, true = simulate(n=6000, classes=60, margin=10.0)
     found = judge(fit_noise_model(probabilities, labels), probabilities, labels)
     wrong = labels != true
@@ -74,7 +83,7 @@ def test_many_classes_are_fitted_on_the_top_ones():
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 40), st.integers(2, 20), st.integers(0, 10_000), st.booleans())
-def test_any_probabilities_give_probabilities(n, classes, seed, hard):
+def test_any_probabilities_give_probabilities(n: int, classes: int, seed: int, hard: bool) -> None:
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.full(classes, 0.1), n).astype(np.float32)
     if hard:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.checks.mistakes.probe import assign_folds, fit_probe, neighbor_scores
 
+Array = npt.NDArray[Any]
 
-def rings(n=600, seed=0):
+
+def rings(n: int = 600, seed: int = 0) -> tuple[Array, Array]:
     """Two classes that no line separates: a disc within a ring, in two of eight columns."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n)
@@ -20,7 +25,7 @@ def rings(n=600, seed=0):
     return vectors.astype(np.float32), labels
 
 
-def test_the_pool_finds_the_probe_that_fits():
+def test_the_pool_finds_the_probe_that_fits() -> None:
     vectors, labels = rings()
     probe = fit_probe(vectors, labels, 2, assign_folds(labels, np.arange(600)))
     probabilities = probe.probabilities(np.arange(600))
@@ -28,7 +33,7 @@ def test_the_pool_finds_the_probe_that_fits():
     assert (probabilities.argmax(1) == labels).mean() > 0.98
 
 
-def test_a_row_has_no_say_in_its_own_probabilities():
+def test_a_row_has_no_say_in_its_own_probabilities() -> None:
     """Random labels cannot be predicted out of fold; a leak would make them look predictable."""
     rng = np.random.default_rng(0)
     vectors, labels = rng.normal(size=(500, 100)).astype(np.float32), rng.integers(0, 4, 500)
@@ -37,7 +42,7 @@ def test_a_row_has_no_say_in_its_own_probabilities():
     assert np.log(probabilities[np.arange(500), labels]).mean() < np.log(0.25) + 0.03
 
 
-def test_copies_in_one_fold_do_not_vouch_for_one_another():
+def test_copies_in_one_fold_do_not_vouch_for_one_another() -> None:
     rng = np.random.default_rng(0)
     vectors = np.repeat(rng.normal(size=(150, 20)), 3, axis=0).astype(np.float32)
     labels = np.repeat(rng.integers(0, 3, 150), 3)
@@ -50,7 +55,7 @@ def test_copies_in_one_fold_do_not_vouch_for_one_another():
     assert accuracy["apart"] > 0.9
 
 
-def test_extra_columns_help():
+def test_extra_columns_help() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 400)
     vectors = rng.normal(size=(400, 30)).astype(np.float32)
@@ -60,7 +65,7 @@ def test_extra_columns_help():
     assert (probabilities.argmax(1) == labels).mean() > 0.95
 
 
-def test_same_seed_same_answer():
+def test_same_seed_same_answer() -> None:
     vectors, labels = rings(300)
     folds = assign_folds(labels, np.arange(300))
     first, second = (fit_probe(vectors, labels, 2, folds, seed=3).probabilities(np.arange(300)) for _ in range(2))
@@ -69,7 +74,7 @@ def test_same_seed_same_answer():
 
 @settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 60), st.integers(0, 999))
-def test_folds_keep_groups_and_balance_classes(n, classes, group_count, seed):
+def test_folds_keep_groups_and_balance_classes(n: int, classes: int, group_count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, groups = rng.integers(0, classes, n), rng.integers(0, group_count, n)
     folds = assign_folds(labels, groups, folds=5, seed=seed)
@@ -82,6 +87,6 @@ def test_folds_keep_groups_and_balance_classes(n, classes, group_count, seed):
         assert counts.max() - counts.min() <= 1
 
 
-def test_neighbours_of_the_own_group_have_no_vote():
+def test_neighbours_of_the_own_group_have_no_vote() -> None:
     scores = neighbor_scores(np.array([[1, 2, -1]]), np.array([0, 0, 1]), np.array([7, 7, 8]), 2)
     assert np.exp(scores(np.array([0]))) == pytest.approx(np.array([[1 / 3, 2 / 3]]))
