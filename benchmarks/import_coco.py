@@ -22,18 +22,11 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 80
+CURATE_IMPORT = "import sys; from curate.cli import main; sys.argv = ['curate', 'import', FILE, '-d', 'bench', '-f', 'coco', '--json']; main()"
 RUNNERS = {
     "import lance": ("lance", "import lance"),
-    "curate import": (
-        "curate",
-        "from pathlib import Path; from curate.formats.importing import import_source; "
-        "print(import_source('bench', Path(FILE), format='coco', command='bench').counts)",
-    ),
-    "curate import again": (
-        "curate",
-        "from pathlib import Path; from curate.formats.importing import import_source; "
-        "print(import_source('bench', Path(FILE), format='coco', command='bench').counts)",
-    ),
+    "curate import": ("curate", CURATE_IMPORT),
+    "curate import again": ("curate", CURATE_IMPORT),
     "curate read": (
         "curate",
         "from pathlib import Path; from curate.formats.base import ReadOptions; from curate.formats.coco import FORMAT; "

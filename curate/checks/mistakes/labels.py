@@ -10,7 +10,7 @@ noise model of `curate.checks.mistakes.noise`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from curate.checks.mistakes.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
 from curate.checks.mistakes.noise import fit_noise_model, judge
-from curate.checks.mistakes.probe import assign_folds, fit_probe, neighbor_scores
+from curate.checks.mistakes.probe import Scores, assign_folds, fit_probe, neighbor_scores
 from curate.errors import InputError
 
 Floats = npt.NDArray[np.floating]
@@ -27,10 +27,13 @@ Integers = npt.NDArray[np.integer]
 
 _FOLDS: Final = 10
 _NEIGHBORS: Final = 10
+_SMALLEST_PREDICTION: Final = 1e-4  # what a model rules out is only unlikely: it has not seen everything
 _NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
-_FIT_PROBABILITIES: Final = 2_000_000  # rows x classes to fit the noise model on
-_FIT_ROWS: Final = 50_000
-_BLOCK_PROBABILITIES: Final = 1 << 17  # rows x classes at a time: half a megabyte stays in the processor's cache
+_FIT_PROBABILITIES: Final = 1_000_000  # rows x classes to fit the noise model on, within these numbers of rows
+_FIT_ROWS: Final = (10_000, 50_000)
+_BLOCK_PROBABILITIES: Final = (
+    1 << 16
+)  # rows x classes at a time: a quarter of a megabyte stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def find_label_errors(
     *,
     groups: Integers | None = None,
     extra: Floats | None = None,
+    predictions: Sequence[Floats] = (),
     seed: int = 0,
 ) -> LabelErrors:
     """Judge every label by the embeddings of all.
@@ -79,6 +83,9 @@ def find_label_errors(
             video), integers of shape (n,). Near-duplicates are found and kept together besides.
         extra: More columns that tell classes apart, finite float array of shape (n, e): for a box the logarithms of its
             width, height, aspect and share of the image.
+        predictions: Class probabilities of models that have not seen the labels they are judged against, float arrays of
+            shape (n, classes), not negative; a row that is 0 throughout has no prediction. They are pooled with the probes,
+            and count for as much as they make the given labels more likely.
         seed: The same seed gives the same answer.
 
     Raises:
@@ -98,7 +105,8 @@ def find_label_errors(
         together = np.arange(len(labels))
     folds = assign_folds(compact, together, folds=_FOLDS, seed=seed)
     votes = neighbor_scores(neighbors.indices, compact, together, len(present))
-    probe = fit_probe(vectors, compact, len(present), folds, extra=extra, others=[votes], seed=seed)
+    experts = [votes, *(_expert(each, present, classes, len(labels)) for each in predictions)]
+    probe = fit_probe(vectors, compact, len(present), folds, extra=extra, others=experts, seed=seed)
     found = _judge_all(probe.probabilities, compact, len(present), seed)
     matrix = np.eye(classes, dtype=np.float32)
     matrix[np.ix_(present, present)] = found.noise_matrix
@@ -156,7 +164,7 @@ def _judge_all(
 ) -> LabelErrors:
     """Fit the noise model on a sample of the rows, then judge all of them in blocks."""
     n = len(labels)
-    size = min(n, _FIT_ROWS, max(2000, _FIT_PROBABILITIES // classes))
+    size = min(n, int(np.clip(_FIT_PROBABILITIES // classes, *_FIT_ROWS)))
     sample = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else np.arange(n)
     model = fit_noise_model(source(sample), labels[sample])
     p_wrong = np.empty(n, dtype=np.float32)
@@ -176,6 +184,21 @@ def _neighbors(vectors: npt.NDArray[np.float32], groups: Integers | None, seed: 
     size = max(10_000, _NEIGHBOR_PAIRS // max(n, 1))
     pool = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else None
     return nearest_neighbors(vectors, _NEIGHBORS, groups=groups, pool=pool)
+
+
+def _expert(probabilities: Floats, present: Integers, classes: int, rows: int) -> Scores:
+    """A model's predictions as scores of the classes that occur."""
+    values = _checked_vectors(probabilities, "predictions", rows)
+    if values.shape[1] != classes or values.min(initial=0) < 0:
+        raise InputError(f"predictions must be {classes} columns of numbers that are not negative", where="predictions")
+
+    def scores(chosen: Integers) -> npt.NDArray[np.float32]:
+        part = values[chosen][:, present]
+        total = part.sum(axis=1, keepdims=True)
+        share = np.divide(part, total, out=np.full_like(part, 1 / len(present)), where=total > 0)
+        return np.asarray(np.log(np.maximum(share, np.float32(_SMALLEST_PREDICTION))))
+
+    return scores
 
 
 def _nothing_to_compare(labels: Integers, classes: int, neighbors: Neighbors | None) -> LabelErrors:

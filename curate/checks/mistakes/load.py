@@ -101,6 +101,24 @@ class Labels:
         share = np.bincount(split, weights=found) / np.maximum(np.bincount(split), 1)
         return np.flatnonzero(found | (share[split] >= _MOST))
 
+    def image_predictions(self) -> npt.NDArray[np.float32] | None:
+        """Class probabilities of the images by this layer's labels of whole images; shape (m, classes), 0 where none.
+
+        A label with a score but no probabilities leaves the rest of the probability to the other classes alike. None if
+        no image has a label.
+        """
+        rows = np.flatnonzero(self.whole_image)
+        if not len(rows):
+            return None
+        found = np.zeros((self.images.num_rows, len(self.classes)), dtype=np.float32)
+        given = self.probabilities(self.whole_image)
+        if given is None:
+            score = pc.fill_null(self.annotations["score"], 1.0).to_numpy()[rows].clip(1 / len(self.classes), 1.0)
+            given = np.repeat(((1 - score) / max(len(self.classes) - 1, 1))[:, None], len(self.classes), axis=1)
+            given[np.arange(len(rows)), self.label[rows]] = score
+        found[self.image[rows]] = given
+        return found
+
     def image_groups(self) -> IntArray:
         """Numbers that images of one group (a video, a burst) share; int64 array of shape (m,)."""
         own = pc.binary_join_element_wise("image", self.images["image_id"], "/")

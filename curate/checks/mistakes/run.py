@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from curate.checks.findings import Finding
@@ -96,6 +97,7 @@ def find_mistakes(
         labels = load_labels(transaction.base, layer, where)
         models = load_predictions(transaction.base, labels, predictions)
         run = _Run(transaction, choose_encoder(transaction.base, encoder), seed, min_score, progress, labels, [], [])
+        run.note_several_labels()
         findings = [
             *run.judge(labels.whole_image, "images", models),
             *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
@@ -150,6 +152,7 @@ class _Run:
             len(self.labels.classes),
             groups=groups,
             extra=self.labels.shape(chosen) if content == "crops" else None,
+            predictions=[each[self.labels.image[chosen]] for each in self._image_predictions(models)],
             seed=self.seed,
         )
         self.judged.append(errors)
@@ -195,6 +198,16 @@ class _Run:
             f"{self.transaction.base.name}: {', '.join(counts)}, {len(labels.classes):,} classes; "
             f"{self.encoder.name}, {models_text}{expected}"
         )
+
+    def note_several_labels(self) -> None:
+        """Say how many images have several labels: they cannot be told from one another by what the image is."""
+        plain = np.asarray(self.labels.annotations["type"]) == "label"
+        skipped = len(np.unique(self.labels.image[plain & (self.labels.label >= 0) & ~self.labels.whole_image]))
+        if skipped:
+            self.notes.append(f"{skipped:,} images have several labels each, which are not judged")
+
+    def _image_predictions(self, models: Mapping[str, Labels]) -> list[npt.NDArray[np.float32]]:
+        return [found for model in models.values() if (found := model.image_predictions()) is not None]
 
     def _note_left_out(self, update: SpaceUpdate, total: int) -> None:
         if update.left_out:

@@ -32,8 +32,10 @@ def make_images(folder: Path, colors: Sequence[tuple[int, int, int]]) -> None:
         path = folder / f"{number:03d}.png"
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
         rows.append({"location": path.name, "path": str(path), "width": 48, "height": 48, "split": "train"})
-    ids = image_ids(row["location"] for row in rows).to_pylist()
-    table = pa.Table.from_pylist([{**row, "image_id": id} for id, row in zip(ids, rows, strict=True)], schema=IMAGES)
+    ids = image_ids(str(row["location"]) for row in rows).to_pylist()
+    table = pa.Table.from_pylist(
+        [{**row, "image_id": each} for each, row in zip(ids, rows, strict=True)], schema=IMAGES
+    )
     with begin(NAME, command="make images", create=True) as transaction:
         transaction.append("images", [table])
 
@@ -45,7 +47,7 @@ def annotate(rows: Sequence[Row], classes: Sequence[str], layer: str = GROUND_TR
     ids = annotation_ids(hashes, layer, "test", keys=np.arange(len(rows), dtype=np.uint64)).to_pylist()
     contents = [
         {
-            "annotation_id": id,
+            "annotation_id": each,
             "image_id": images["image_id"][image].as_py(),
             "layer": layer,
             "type": "label" if bbox is None else "box",
@@ -54,7 +56,7 @@ def annotate(rows: Sequence[Row], classes: Sequence[str], layer: str = GROUND_TR
             "score": score,
             "source_id": str(number),
         }
-        for number, (id, (image, label, bbox, score)) in enumerate(zip(ids, rows, strict=True))
+        for number, (each, (image, label, bbox, score)) in enumerate(zip(ids, rows, strict=True))
     ]
     with begin(NAME, command="annotate") as transaction:
         transaction.append("annotations", [pa.Table.from_pylist(contents, schema=ANNOTATIONS)])
@@ -187,7 +189,7 @@ def test_no_image_can_be_read(tmp_path: Path) -> None:
 def test_sets_that_break_others(tmp_path: Path, case: str) -> None:
     count = 1 if case == "one image" else 12
     make_images(tmp_path, [RED] * count if case == "all equal" else reds_and_greens(count))
-    rows: list[Row] = {
+    cases: dict[str, list[Row]] = {
         "one class": [(n, "red", None, None) for n in range(count)],
         "all equal": [(n, "red" if n < 6 else "green", None, None) for n in range(count)],
         "one example": [(n, "red" if n else "green", None, None) for n in range(count)],
@@ -195,8 +197,8 @@ def test_sets_that_break_others(tmp_path: Path, case: str) -> None:
         "no labels": [(n, None, [3.0, 3.0, 20.0, 20.0], None) for n in range(count)],
         "one image": [(0, "red", None, None)],
         "only a crowd": [(0, "red", [3.0, 3.0, 20.0, 20.0], None)],
-    }[case]
-    annotate(rows, ["red", "green", "never seen"])
+    }
+    annotate(cases[case], ["red", "green", "never seen"])
     mistakes = run()
     assert all(0 <= finding.score <= 1 for finding in mistakes.findings)
     assert len(flagged(mistakes)) <= 1
@@ -215,6 +217,15 @@ def test_several_labels_of_one_image_are_not_compared_with_one_another(tmp_path:
     mistakes = run()
     assert flagged(mistakes) == []
     assert any("several labels" in note for note in mistakes.notes)
+
+
+def test_predicted_image_labels_join_in(tmp_path: Path) -> None:
+    make_images(tmp_path, [RED] * 60)  # alike: only the predictions know
+    kinds = ["red", "ruby"]
+    annotate([(n, kinds[(n % 2) ^ (n in {4, 21})], None, None) for n in range(60)], kinds)
+    assert flagged(run()) == []
+    annotate([(n, kinds[n % 2], None, 0.97) for n in range(60)], kinds, "predictions/model")
+    assert {finding.source_annotation_id for finding in flagged(run())} == {"4", "21"}
 
 
 def test_where_must_choose_something(tmp_path: Path) -> None:
