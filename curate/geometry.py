@@ -191,6 +191,7 @@ def valid_rles(counts: Sequence[str], sizes: npt.ArrayLike) -> npt.NDArray[np.bo
     digits = np.frombuffer("".join(counts).encode("latin-1", "replace"), dtype=np.uint8).astype(np.int64) - 48
     text_of_digit = np.repeat(np.arange(len(counts)), lengths)
     np.logical_and.at(valid, text_of_digit, (digits >= 0) & (digits < 64))
+    valid &= np.fromiter(map(str.isascii, counts), np.bool_, len(counts))
     last = np.flatnonzero(lengths > 0)
     last_digit = np.cumsum(lengths)[last] - 1
     valid[last] &= (digits[last_digit] & 0x20) == 0
@@ -200,6 +201,8 @@ def valid_rles(counts: Sequence[str], sizes: npt.ArrayLike) -> npt.NDArray[np.bo
         return valid
     runs, text_of_run = _runs(digits, text_of_digit)
     np.logical_and.at(valid, text_of_run, runs >= 0)
+    # No run needs more than seven digits, and more would overflow a number.
+    valid[text_of_run[np.diff(np.flatnonzero((digits & 0x20) == 0), prepend=-1) > 7]] = False
     total = np.bincount(text_of_run, weights=runs, minlength=len(counts))
     valid &= total == pixels.prod(axis=1)
     return valid

@@ -104,6 +104,7 @@ def test_invalid_run_lengths_among_valid_ones() -> None:
         False,
         False,
     ]
+    assert valid_rles(["€€€", "5" + 13 * "P" + "@"], [[5, 9], [1, 5]]).tolist() == [False, False]
     assert valid_rles([good], [[0, 0]]).tolist() == [False]
     assert valid_rles([], np.zeros((0, 2))).tolist() == []
 

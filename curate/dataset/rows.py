@@ -1,101 +1,261 @@
-"""Comparing tables row by row, whole columns at a time."""
+"""Comparing tables row by row while they pass, in a few bytes of memory for each row.
+
+Of a row only a 64-bit digest over all its columns is kept, nested ones too: two rows are taken for equal if their digests
+are. Rows that differ share one with probability 2^-64 (the mixing is SplitMix64's, see `curate.dataset.ids.mix`; it is not
+meant to withstand somebody who looks for a collision).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.dataset.ids import Hashes, mix
+
+Rows: TypeAlias = pa.Table | pa.RecordBatch
+Numbers = npt.NDArray[np.int64]
+
+_BATCH_ROWS: Final = 8192
+"""Rows digested at a time: what is computed for them stays in the processor's cache."""
+
+_NULL: Final = 0x7FF8_0000_0000_0001
+"""Stands for null. As a float it is a NaN that `_float_codes` never gives."""
+
+_WORD: Final = 8
+_LOW_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a table's rows became another's, matched by key.
+    """How a table's rows became another's, matched by key. All arrays hold row numbers, ascending but for `before`.
 
     Attributes:
-        added: Row numbers in the new table whose key the old one lacks.
-        changed: Row numbers in the new table whose key the old one has, with other values.
-        removed: Row numbers in the old table whose key the new one lacks.
+        added: In the new table: their key is not in the old one.
+        changed: In the new table: their key is in the old one, with other values.
+        before: In the old table: what each row of `changed` was; the same shape.
+        removed: In the old table: their key is not in the new one.
     """
 
-    added: npt.NDArray[np.int64]
-    changed: npt.NDArray[np.int64]
-    removed: npt.NDArray[np.int64]
+    added: Numbers
+    changed: Numbers
+    before: Numbers
+    removed: Numbers
 
 
-def compare(old: pa.Table, new: pa.Table, key: str, *, ignore: Sequence[str] = ()) -> Comparison:
+def compare(old: Iterable[Rows], new: Iterable[Rows], key: str, *, ignore: Collection[str] = ()) -> Comparison:
     """Match two tables of the same columns by a key that is unique in each.
 
     Args:
-        old: m rows.
-        new: n rows.
+        old: The rows of a table, in pieces.
+        new: The rows of another.
         key: Name of the key column (text).
         ignore: Columns whose difference does not count.
     """
-    position = pc.index_in(new[key], old[key].combine_chunks()).combine_chunks()
-    matched = position.is_valid().to_numpy(zero_copy_only=False)
-    found = np.flatnonzero(matched)
-    partner = position.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    columns = [name for name in new.column_names if name not in ignore]
-    differ = rows_differ(old.select(columns).take(partner), new.select(columns).take(found))
-    unmatched = np.ones(old.num_rows, dtype=bool)
-    unmatched[partner] = False
-    return Comparison(np.flatnonzero(~matched), found[differ], np.flatnonzero(unmatched))
+    index = RowIndex(old, key, ignore=ignore)
+    start = 0
+    added, changed, before = [_NO_ROWS], [_NO_ROWS], [_NO_ROWS]
+    for piece in new:
+        match = index.match(piece)
+        added.append(match.added + start)
+        changed.append(match.changed + start)
+        before.append(match.before)
+        start += piece.num_rows
+    return Comparison(np.concatenate(added), np.concatenate(changed), np.concatenate(before), index.unmatched())
 
 
-def rows_differ(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which rows of two equally long tables of the same columns differ; bool array of shape (n,).
+@dataclass(frozen=True)
+class Match:
+    """What the rows of one piece are to an indexed table.
 
-    Null equals null and NaN equals NaN.
+    Attributes:
+        added: Rows of the piece whose key the table lacks.
+        changed: Rows of the piece whose key the table has, with other values.
+        before: Rows of the table: what each row of `changed` was; the same shape.
     """
-    differ = np.zeros(left.num_rows, dtype=bool)
-    for name in right.column_names:
-        differ |= _values_differ(_array(left[name]), _array(right[name].cast(left[name].type)))
-    return differ
+
+    added: Numbers
+    changed: Numbers
+    before: Numbers
 
 
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+class RowIndex:
+    """A table's keys and digests (25 bytes a row), to compare the pieces of another table with as they come.
+
+    Args:
+        rows: The table's rows, in pieces; read once.
+        key: Name of the key column (text), unique in the table.
+        ignore: Columns whose difference does not count.
+    """
+
+    def __init__(self, rows: Iterable[Rows], key: str, *, ignore: Collection[str] = ()) -> None:
+        self._key = key
+        self._ignore = frozenset(ignore)
+        keys, digests = [_NO_HASHES], [_NO_HASHES]
+        for piece in rows:
+            keys.append(row_digests(piece.select([key])))
+            digests.append(self._digests(piece))
+        pa.default_memory_pool().release_unused()
+        unsorted = np.concatenate(keys)
+        self._numbers: Numbers = np.argsort(unsorted)
+        self._keys = unsorted[self._numbers]
+        self._contents = np.concatenate(digests)[self._numbers]
+        self._matched = np.zeros(len(self._keys), dtype=np.bool_)
+
+    def match(self, piece: Rows) -> Match:
+        """Tell what is new or changed among the rows of a piece, and remember which rows of the table it matched."""
+        keys = row_digests(piece.select([self._key]))
+        if not len(self._keys):
+            return Match(np.arange(len(keys)), _NO_ROWS, _NO_ROWS)
+        order = np.argsort(keys)  # sorted needles are found several times faster
+        place = np.empty_like(order)
+        place[order] = np.minimum(np.searchsorted(self._keys, keys[order]), len(self._keys) - 1)
+        known = self._keys[place] == keys
+        self._matched[place[known]] = True
+        changed = np.flatnonzero(known & (self._contents[place] != self._digests(piece)))
+        return Match(np.flatnonzero(~known), changed, self._numbers[place[changed]])
+
+    def unmatched(self) -> Numbers:
+        """Numbers of the table's rows that no piece has matched so far, ascending."""
+        return np.sort(self._numbers[~self._matched])
+
+    def _digests(self, piece: Rows) -> Hashes:
+        compared = [name for name in piece.schema.names if name != self._key and name not in self._ignore]
+        return row_digests(piece.select(compared))
 
 
-def _values_differ(left: pa.Array, right: pa.Array) -> npt.NDArray[np.bool_]:
-    if pa.types.is_struct(left.type):
-        differ = _nulls(left) ^ _nulls(right)
-        for index in range(left.type.num_fields):
-            differ |= _values_differ(pc.struct_field(left, index), pc.struct_field(right, index))
-        return differ
-    if pa.types.is_fixed_size_list(left.type):
-        size = pa.list_(left.type.value_type)
-        return _values_differ(left.cast(size), right.cast(size))
-    if pa.types.is_list(left.type) or pa.types.is_large_list(left.type):
-        return _lists_differ(left, right)
-    unequal = pc.not_equal(left, right)
-    if pa.types.is_floating(left.type):
-        both_nan = pc.and_(pc.is_nan(left), pc.is_nan(right))
-        unequal = pc.and_not(unequal, both_nan)
-    values = np.asarray(pc.fill_null(unequal, False).to_numpy(zero_copy_only=False), dtype=bool)
-    result: npt.NDArray[np.bool_] = values | (_nulls(left) ^ _nulls(right))
-    return result
+def rows_at(rows: Iterable[Rows], numbers: Numbers) -> Iterator[pa.Table]:
+    """Pick rows of a table by number, as it passes.
+
+    Args:
+        rows: The table's rows, in pieces.
+        numbers: Which, ascending.
+
+    Yields:
+        For each piece, those of its rows that were asked for.
+    """
+    start = 0
+    for piece in rows:
+        low, high = np.searchsorted(numbers, (start, start + piece.num_rows))
+        yield _as_table(piece).take(pa.array(numbers[low:high] - start))
+        start += piece.num_rows
 
 
-def _lists_differ(left: pa.Array, right: pa.Array) -> npt.NDArray[np.bool_]:
-    """Lists differ in being null, in length, or in a value."""
-    left_lengths, right_lengths = _lengths(left), _lengths(right)
-    differ: npt.NDArray[np.bool_] = (_nulls(left) ^ _nulls(right)) | (left_lengths != right_lengths)
-    rows = np.flatnonzero(~differ & (left_lengths > 0))
-    owner = np.repeat(rows, left_lengths[rows])
-    values = _values_differ(pc.list_flatten(left.take(rows)), pc.list_flatten(right.take(rows)))
-    differ[owner[values]] = True
-    return differ
+def row_digests(rows: Rows) -> Hashes:
+    """A digest of each row over all columns, in their order; uint64 array of shape (n,).
+
+    Equal for equal rows (null equals null, NaN equals NaN, -0.0 equals 0.0), also where one number type or one text type
+    is wider than the other.
+
+    Raises:
+        TypeError: A column is neither of numbers, booleans, texts nor binary, nor of lists or structs of these.
+    """
+    digests = [_NO_HASHES]
+    for batch in _as_table(rows).to_batches(max_chunksize=_BATCH_ROWS):
+        digests.append(_combine([_codes(column) for column in batch.columns], batch.num_rows))
+    return np.concatenate(digests)
 
 
-def _nulls(values: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(values.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+def _as_table(rows: Rows) -> pa.Table:
+    return rows if isinstance(rows, pa.Table) else pa.Table.from_batches([rows])
 
 
-def _lengths(values: pa.Array) -> npt.NDArray[np.int64]:
-    lengths = pc.fill_null(pc.list_value_length(values), 0)
-    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+def _combine(codes: list[Hashes], count: int) -> Hashes:
+    return mix(np.zeros(count, dtype=np.uint64), *codes)
+
+
+def _codes(values: pa.Array) -> Hashes:
+    """A 64-bit code of each of n values, the same for equal ones; shape (n,)."""
+    if values.null_count == len(values):
+        return np.full(len(values), _NULL, dtype=np.uint64)
+    codes = _codes_of_valid(values)
+    if values.null_count:
+        codes[np.asarray(values.is_null())] = _NULL
+    return codes
+
+
+def _codes_of_valid(values: pa.Array) -> Hashes:
+    """The same where nothing is null; anything at all in the rows that are."""
+    kind = values.type
+    if pa.types.is_struct(kind):
+        return _combine([_codes(values.field(number)) for number in range(kind.num_fields)], len(values))
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size
+        items = values.values.slice(values.offset * size, len(values) * size)
+        return _fold(_codes(items), np.arange(0, len(items) + 1, size) if size else np.zeros(len(values) + 1, np.int64))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        bounds = np.asarray(values.offsets).astype(np.int64)
+        return _fold(_codes(values.values.slice(bounds[0], bounds[-1] - bounds[0])), bounds - bounds[0])
+    if pa.types.is_dictionary(kind):
+        return _codes(values.dictionary_decode())
+    if pa.types.is_floating(kind):
+        return _float_codes(np.asarray(pc.fill_null(values, 0), dtype=np.float64))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        numbers = pc.fill_null(values, 0) if values.null_count else values
+        return np.asarray(numbers).astype(np.uint64)
+    if _is_bytes(kind):
+        return _byte_codes(values)
+    raise TypeError(f"rows with a column of {kind} cannot be compared")
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    )
+
+
+def _float_codes(values: npt.NDArray[np.float64]) -> Hashes:
+    """Bits of n floats, the same for both zeros and for every NaN; shape (n,)."""
+    positive = values + 0.0  # -0.0 + 0.0 is 0.0
+    positive[np.isnan(positive)] = np.nan
+    return positive.view(np.uint64)
+
+
+def _byte_codes(values: pa.Array) -> Hashes:
+    """Texts, as lists of their 8-byte words, the last one filled up with zeros, and their lengths; shape (n,)."""
+    _, offsets, data = values.buffers()
+    wide = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
+    width = np.int64 if wide else np.int32
+    bounds = np.frombuffer(offsets, dtype=width)[values.offset : values.offset + len(values) + 1].astype(np.int64)
+    first, last = int(bounds[0]), int(bounds[-1])
+    text = np.zeros(last - first + _WORD, dtype=np.uint8)
+    if last > first:
+        text[:-_WORD] = np.frombuffer(data, dtype=np.uint8)[first:last]
+    bounds -= first
+    lengths = np.diff(bounds)
+    counts = -(-lengths // _WORD)
+    words = _bounds(counts)
+    starts = np.arange(0, words[-1] * _WORD, _WORD) + np.repeat(bounds[:-1] - words[:-1] * _WORD, counts)
+    left = np.minimum(np.repeat(bounds[1:], counts) - starts, _WORD)
+    unaligned: Any = np.ndarray((len(text) - _WORD + 1,), dtype="<u8", buffer=text, strides=(1,))
+    return mix(_fold(unaligned[starts] & _LOW_BYTES[left], words), lengths.view(np.uint64))
+
+
+def _fold(codes: Hashes, bounds: Numbers) -> Hashes:
+    """Codes of n lists from those of their items, by place and number.
+
+    Items are mixed with their place and added up (modulo 2^64), so that lists of any lengths need no loop.
+
+    Args:
+        codes: Of all items, one list after another.
+        bounds: Where each list starts, and the last one ends; shape (n + 1,).
+    """
+    lengths = np.diff(bounds)
+    places = np.arange(len(codes)) - np.repeat(bounds[:-1], lengths)
+    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
+    np.cumsum(mix(codes, places.view(np.uint64)), out=sums[1:])
+    return mix(sums[bounds[1:]] - sums[bounds[:-1]], lengths.view(np.uint64))
+
+
+def _bounds(lengths: Numbers) -> Numbers:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+
+
+_NO_ROWS: Final[Numbers] = np.zeros(0, dtype=np.int64)
+_NO_HASHES: Final[Hashes] = np.zeros(0, dtype=np.uint64)

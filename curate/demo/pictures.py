@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
+
+from curate.geometry import decode_rle, encode_rle
 
 BBox = tuple[float, float, float, float]
 """[x, y, width, height], pixels."""
@@ -86,20 +86,15 @@ class Picture:
 
 def decode_mask(counts: str, height: int, width: int) -> npt.NDArray[np.uint8]:
     """A mask from its run lengths: uint8 array of shape (height, width), 0 or 1."""
-    with warnings.catch_warnings():
-        # pycocotools does not know the `copy` keyword that numpy 2 passes to it.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mask: npt.NDArray[np.uint8] = coco_mask.decode({"size": [height, width], "counts": counts.encode("ascii")})
-    return mask
+    return decode_rle(counts, [height, width])
 
 
 def encode_mask(mask: npt.NDArray[np.uint8]) -> tuple[str, BBox, float]:
     """Run lengths, tightest box and area of a mask, uint8 of shape (height, width), which must not be empty."""
-    rle = coco_mask.encode(np.asfortranarray(mask))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = float(columns[0]), float(rows[0])
     bbox = (left, top, float(columns[-1]) + 1 - left, float(rows[-1]) + 1 - top)
-    return rle["counts"].decode("ascii"), bbox, float(mask.sum())
+    return encode_rle(mask), bbox, float(mask.sum())
 
 
 def iou(box: BBox, others: Sequence[BBox]) -> npt.NDArray[np.float64]:

@@ -1,15 +1,16 @@
 """What a file format is to the rest of curate: three functions and a name.
 
-A format is one module with a module-level ``FORMAT`` that follows `Format`, and one line in `curate.formats.registry`.
+A format is one module, or one package where it takes several, with a module-level ``FORMAT``, and one line in
+`curate.formats.registry`.
 Readers and writers work on columns; nothing loops over annotations where an array will do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import pyarrow as pa
 
@@ -120,27 +121,23 @@ class Detection:
     reason: str
 
 
-class Format(Protocol):
-    """One file format."""
+@dataclass(frozen=True)
+class Format:
+    """One file format: a name and three functions.
+
+    Attributes:
+        name: What the user types after --format.
+        detect: Whether a file or folder looks like this format. Looks at names and a few kilobytes only; never raises.
+        read: Read a file or folder. Raises `FormatError` where nothing can be read from it; what can be left out goes into
+            the loss report instead.
+        write: Write into an empty folder that the caller made and moves into place when this returns. What the format
+            cannot say goes into the loss report.
+    """
 
     name: str
-    """What the user types after --format."""
-
-    def detect(self, source: Path) -> Detection | None:
-        """Whether a file or folder looks like this format. Looks at names and a few kilobytes only; never raises."""
-
-    def read(self, source: Path, options: ReadOptions, losses: LossReport) -> Records:
-        """Read a file or folder.
-
-        Raises:
-            FormatError: Nothing can be read from it. What can be left out goes into `losses` instead.
-        """
-
-    def write(self, export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
-        """Write into `target`, an empty folder that the caller made and moves into place when this returns.
-
-        A format cannot say everything; what it cannot goes into `losses`.
-        """
+    detect: Callable[[Path], Detection | None]
+    read: Callable[[Path, ReadOptions, LossReport], Records]
+    write: Callable[[Export, Path, WriteOptions, LossReport], None]
 
 
 def merge_classes(lists: Iterable[Sequence[ClassInfo]], losses: LossReport) -> list[ClassInfo]:

@@ -1,22 +1,48 @@
-"""Building the tables of `curate.dataset.schema` from NumPy arrays, whole columns at once."""
+"""The tables of `curate.dataset.schema` from NumPy arrays and back, whole columns at once; what a format cannot hold of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.dataset.ids import image_ids
+from curate.dataset.ids import Hashes, annotation_ids, hash_texts, image_ids
 from curate.dataset.schema import ANNOTATIONS, IMAGES
-from curate.formats.files import Ints
 from curate.formats.losses import LossReport
+from curate.geometry import valid_rles
+from curate.names import PREDICTIONS
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+BROKEN_MASK: Final = "run lengths do not fill the mask's size"
+"""Why a mask is dropped that `broken_masks` finds."""
+
+_VALUES_OF_IMAGES: Final = {
+    "tags": "tags",
+    "group": "image groups",
+    "frame": "frame numbers",
+    "timestamp": "timestamps",
+    "metadata": "image metadata",
+    "source_id": "image ids",
+}
+_VALUES_OF_ANNOTATIONS: Final = {
+    "rotated_box": "rotated boxes",
+    "polygons": "polygons",
+    "rle": "masks",
+    "keypoints": "keypoints",
+    "attributes": "attributes",
+    "score": "scores",
+    "probabilities": "class probabilities",
+    "iscrowd": "crowd flags",
+    "source_id": "annotation ids",
+}
 
 
 def images_table(
@@ -54,7 +80,37 @@ def annotations_table(count: int, columns: Mapping[str, Any]) -> pa.Table:
     return _table(ANNOTATIONS, count, columns)
 
 
-def fixed_lists(values: Floats, missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+def annotations_on(
+    locations: Sequence[str], image: Ints, layer: str, columns: Mapping[str, Any], keys: Hashes | None = None
+) -> pa.Table:
+    """Annotations from a source without ids, where each is known by its image and what tells it apart there.
+
+    Args:
+        locations: Locations of the images.
+        image: Which of them each of n annotations is on, shape (n,).
+        layer: Where they go.
+        columns: The other columns, as for `annotations_table`.
+        keys: What tells the annotations of an image apart (a line's number), uint64, shape (n,); None for their order.
+    """
+    own = {
+        "annotation_id": annotation_ids(hash_texts(locations)[image], layer, "", keys=keys),
+        "image_id": image_ids(locations).take(pa.array(image)),
+        "layer": layer,
+    }
+    return annotations_table(len(image), own | dict(columns))
+
+
+def prediction_scores(scores: Floats, layer: str, place: object, losses: LossReport) -> pa.Array:
+    """Scores as a column, null where NaN. Ground truth has no place for them: there all are null, and reported."""
+    given = ~np.isnan(scores)
+    if not layer.startswith(PREDICTIONS):
+        reason = "confidences have no place in ground truth; import into predictions/NAME to keep them"
+        losses.dropped("scores", reason, place, int(given.sum()))
+        given = np.zeros_like(given)
+    return pa.array(scores, mask=~given)
+
+
+def fixed_lists(values: Floats, missing: Flags | None = None) -> pa.Array:
     """Rows of an array of shape (n, k) as lists of k numbers; null where `missing`."""
     flat = pa.array(np.ascontiguousarray(values, dtype=np.float64).ravel())
     return pa.FixedSizeListArray.from_arrays(
@@ -92,7 +148,7 @@ def offsets(lengths: Ints) -> pa.Array:
     return pa.array(np.r_[0, np.cumsum(lengths)].astype(np.int32))
 
 
-def box_values(column: pa.ChunkedArray) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def box_values(column: pa.ChunkedArray) -> tuple[Floats, Flags]:
     """A list column of fixed length k as an array of shape (n, k), NaN where null, and which rows are not null."""
     array = column.combine_chunks()
     present = np.asarray(array.is_valid())
@@ -101,20 +157,41 @@ def box_values(column: pa.ChunkedArray) -> tuple[Floats, npt.NDArray[np.bool_]]:
     return values, present
 
 
-def report_unsaid(table: pa.Table, unsaid: Mapping[str, str], format_name: str, losses: LossReport) -> None:
-    """Report, for an export, the columns that a format has no place for.
+def image_rows(annotations: pa.Table, images: pa.Table) -> Ints:
+    """Row in `images` of the image that each of n annotations is on; shape (n,)."""
+    return np.asarray(pc.index_in(annotations["image_id"], images["image_id"].combine_chunks()), dtype=np.int64)
+
+
+def broken_masks(annotations: pa.Table) -> Flags:
+    """Which of n annotations have a mask whose run lengths do not fill its size, so that nothing can draw it."""
+    broken = np.zeros(annotations.num_rows, dtype=np.bool_)
+    rows = np.flatnonzero(np.asarray(annotations["rle"].is_valid()))
+    counts = annotations["rle"].take(rows).to_pylist()
+    sizes = [size or [0, 0] for size in annotations["rle_size"].take(rows).to_pylist()]
+    broken[rows] = ~valid_rles(counts, np.array(sizes, dtype=np.int64).reshape(-1, 2))
+    return broken
+
+
+def report_unsaid(
+    images: pa.Table, annotations: pa.Table, format_name: str, losses: LossReport, *, holds: Container[str]
+) -> None:
+    """Report, for an export, the values that a format has no place for.
 
     Args:
-        table: Images or annotations.
-        unsaid: What to call the values of each such column, by column name.
+        images: What is written.
+        annotations: What is written.
         format_name: For the reason.
         losses: Where each value that is there is counted as dropped; of booleans only the true ones count.
+        holds: Names of the columns that the format does hold, beyond those that every format does.
     """
-    for name, what in unsaid.items():
-        column = table[name]
-        is_flag = pa.types.is_boolean(column.type)
-        count = (pc.sum(column).as_py() or 0) if is_flag else len(column) - column.null_count
-        losses.dropped(what, f"{format_name} has no place for them", name, count)
+    for table, values in ((images, _VALUES_OF_IMAGES), (annotations, _VALUES_OF_ANNOTATIONS)):
+        for name, what in values.items():
+            if name in holds:
+                continue
+            column = table[name]
+            is_flag = pa.types.is_boolean(column.type)
+            count = (pc.sum(column).as_py() or 0) if is_flag else len(column) - column.null_count
+            losses.dropped(what, f"{format_name} has no place for them", name, count)
 
 
 def _table(schema: pa.Schema, count: int, columns: Mapping[str, Any]) -> pa.Table:

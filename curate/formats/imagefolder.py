@@ -14,49 +14,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.dataset.ids import annotation_ids, hash_texts, image_ids
 from curate.errors import FormatError, UsageError
 from curate.formats.base import ClassInfo, Detection, Export, Format, ReadOptions, Records, WriteOptions
-from curate.formats.columns import annotations_table, images_table, report_unsaid
-from curate.formats.files import (
-    NO_SPLIT,
-    file_name,
-    is_image,
-    list_files,
-    peek_files,
-    place_images,
-    probe,
-    split_folders,
-    split_name,
-    strip_layout,
-    unique_names,
-)
+from curate.formats.columns import annotations_on, image_rows, images_table, report_unsaid
+from curate.formats.files import is_image, list_files, peek_files, place_images
+from curate.formats.locations import NO_SPLIT, file_name, split_folders, split_name, strip_layout, unique_names
 from curate.formats.losses import LossReport
+from curate.formats.sizes import probe
 
 _WRAPPERS: Final = frozenset({"images", "imgs", "data", "dataset"})
 _NOT_CLASSES: Final = frozenset({"images", "imgs", "masks", "labels", "annotations", "Images", "JPEGImages"})
 _NOTES: Final = re.compile(r"(readme|licen[cs]e)", re.IGNORECASE)
 _LABEL_SUFFIXES: Final = (".txt", ".xml", ".json", ".csv", ".yaml")
-_IMAGE_LOSSES: Final = {
-    "tags": "tags",
-    "group": "image groups",
-    "frame": "frame numbers",
-    "timestamp": "timestamps",
-    "metadata": "image metadata",
-    "source_id": "image ids",
-}
-_ANNOTATION_LOSSES: Final = {
-    "attributes": "attributes",
-    "score": "scores",
-    "probabilities": "class probabilities",
-    "source_id": "annotation ids",
-}
 
 
 @dataclass(frozen=True)
@@ -143,21 +118,13 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     pairs = zip(images["path"].to_pylist(), (target / name for name in names), strict=True)
     place_images(pairs, options.images, losses)
     _report_classes(export.classes, list(folders), losses)
-    report_unsaid(images, _IMAGE_LOSSES, "ImageFolder", losses)
     is_label = pc.equal(export.annotations["type"], "label")
-    report_unsaid(export.annotations.filter(is_label), _ANNOTATION_LOSSES, "ImageFolder", losses)
+    report_unsaid(images, export.annotations.filter(is_label), "ImageFolder", losses, holds=())
     losses.carried("images", images.num_rows)
     losses.carried("annotations", sum(label is not None for label in labels))
 
 
-class _ImageFolder:
-    name = "imagefolder"
-    detect = staticmethod(detect)
-    read = staticmethod(read)
-    write = staticmethod(write)
-
-
-FORMAT: Format = _ImageFolder()
+FORMAT = Format("imagefolder", detect, read, write)
 
 
 # --------------------------------------------------------------------------------------------------- reading
@@ -188,15 +155,8 @@ def _split(location: str, levels: _Levels) -> str | None:
 
 def _annotations(locations: Sequence[str], labels: Sequence[str | None], layer: str) -> pa.Table:
     rows = np.array([row for row, label in enumerate(labels) if label is not None], dtype=np.int64)
-    hashes = hash_texts(locations)[rows]
-    columns: dict[str, Any] = {
-        "annotation_id": annotation_ids(hashes, layer, "", keys=np.zeros(len(rows), dtype=np.uint64)),
-        "image_id": image_ids(locations).take(pa.array(rows)),
-        "layer": layer,
-        "type": "label",
-        "label": [labels[row] for row in rows],
-    }
-    return annotations_table(len(rows), columns)
+    columns = {"type": "label", "label": [labels[row] for row in rows]}
+    return annotations_on(locations, rows, layer, columns, keys=np.zeros(len(rows), dtype=np.uint64))
 
 
 # --------------------------------------------------------------------------------------------------- writing
@@ -209,7 +169,7 @@ def _one_label_each(export: Export, losses: LossReport) -> list[str | None]:
     dropped = annotations.num_rows - (pc.sum(is_label).as_py() or 0)
     losses.dropped("annotations", "boxes and shapes have no place in ImageFolder", "annotations", dropped)
     chosen = annotations.filter(is_label)
-    rows = pc.index_in(chosen["image_id"], export.images["image_id"].combine_chunks()).to_pylist()
+    rows = image_rows(chosen, export.images).tolist()
     labels: list[str | None] = [None] * export.images.num_rows
     for row, label in zip(rows, chosen["label"].to_pylist(), strict=True):
         if labels[row] is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from curate.dataset.home import dataset_path
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
-from curate.dataset.rows import compare
+from curate.dataset.rows import RowIndex, compare, rows_at
 from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH
 from curate.dataset.store import Dataset, Transaction, begin, open_dataset
 from curate.errors import FormatError, InputError, UsageError
@@ -125,36 +126,41 @@ def _check(records: Records, format: str, source: Path, base: Dataset) -> None:
 
 def _store_images(transaction: Transaction, images: pa.Table, losses: LossReport) -> None:
     losses.carried("images", images.num_rows)
-    known = transaction.base.table("images")
-    if known.num_rows == 0:
+    base = transaction.base
+    if base.count("images") == 0:
         transaction.append("images", [images])
         transaction.count("images added", images.num_rows)
         return
-    difference = compare(known, images, "image_id", ignore=["content_hash", "tags"])
-    _refuse_other_files(known, images.take(difference.changed))
-    if len(difference.added):
-        transaction.append("images", [images.take(difference.added)])
-    if len(difference.changed):
-        transaction.upsert("images", _keep_tags(known, images.take(difference.changed)), "image_id")
-    transaction.count("images added", len(difference.added))
-    transaction.count("images changed", len(difference.changed))
+    found = compare(base.scan("images"), [images], "image_id", ignore=["content_hash", "tags"])
+    if len(found.added):
+        transaction.append("images", [images.take(pa.array(found.added))])
+    if len(found.changed):
+        order = np.argsort(found.before)
+        changed = images.take(pa.array(found.changed[order]))
+        columns = ["image_id", "path", "tags"]
+        known = pa.concat_tables(rows_at(base.scan("images", columns=columns), found.before[order]))
+        _refuse_other_files(known, changed)
+        transaction.upsert("images", _keep_tags(known, changed), "image_id")
+    transaction.count("images added", len(found.added))
+    transaction.count("images changed", len(found.changed))
 
 
 def _keep_tags(known: pa.Table, changed: pa.Table) -> pa.Table:
-    """Tags are the user's, not the source's: an update keeps those an image has."""
-    rows = pc.index_in(changed["image_id"], known["image_id"].combine_chunks())
-    tags = pc.coalesce(changed["tags"], known["tags"].take(rows)) if changed.num_rows else changed["tags"]
+    """Tags are the user's, not the source's: an update keeps those an image has. The tables match row by row."""
+    tags = pc.coalesce(changed["tags"], known["tags"])
     return changed.set_column(changed.column_names.index("tags"), "tags", tags)
 
 
 def _refuse_other_files(known: pa.Table, changed: pa.Table) -> None:
-    """A location stands for one image: a second file with other pixels under it is a mistake, not an update."""
-    old_paths = dict(zip(known["image_id"].to_pylist(), known["path"].to_pylist(), strict=True))
-    for row in changed.select(["image_id", "location", "path"]).to_pylist():
-        old, new = old_paths[row["image_id"]], row["path"]
-        if old is None or new is None or old == new or not Path(old).is_file():
-            continue
-        if not filecmp.cmp(old, new, shallow=False):
+    """A location stands for one image: a second file with other pixels under it is a mistake, not an update.
+
+    The tables match row by row.
+    """
+    moved = pc.fill_null(pc.not_equal(known["path"], changed["path"]), False)
+    old_paths = known["path"].filter(moved).to_pylist()
+    for old, row in zip(old_paths, changed.select(["location", "path"]).filter(moved).to_pylist(), strict=True):
+        new = row["path"]
+        if Path(old).is_file() and not filecmp.cmp(old, new, shallow=False):
             raise InputError(
                 f"the dataset already has another image at '{row['location']}': {old}",
                 where=new,
@@ -175,39 +181,81 @@ def _store_classes(transaction: Transaction, records: Records, losses: LossRepor
 
 
 def _store_annotations(transaction: Transaction, records: Records, layer: str, losses: LossReport) -> None:
-    counter = _Counter(records.annotations)
+    pieces = _Counter(records.annotations)
     if transaction.base.count("annotations", where=in_layer(layer)) == 0:
-        first = next(iter(counter), None)
-        if first is not None:
-            transaction.append("annotations", _chain(first, counter))
-        transaction.count("annotations added", counter.rows)
+        _append_if_any(transaction, pieces)
+        transaction.count("annotations added", pieces.rows)
     else:
-        _update_annotations(transaction, records, counter, in_layer(layer))
-    losses.carried("annotations", counter.rows)
+        _update_annotations(transaction, records.images, pieces, in_layer(layer))
+    losses.carried("annotations", pieces.rows)
 
 
-def _update_annotations(transaction: Transaction, records: Records, pieces: Iterator[pa.Table], where: str) -> None:
-    new = pa.concat_tables([ANNOTATIONS.empty_table(), *pieces])
-    known = transaction.base.table("annotations", where=where)
-    sources = pc.unique(pa.chunked_array([*records.images["source"].chunks, *new["source"].chunks], pa.string()))
-    same = pc.and_(pc.is_in(known["source"], sources), pc.is_in(known["image_id"], _image_ids(records, new)))
-    known = known.filter(same)
-    difference = compare(known, new, "annotation_id")
-    transaction.delete("annotations", "annotation_id", known["annotation_id"].take(difference.removed).combine_chunks())
-    if len(difference.changed):
-        transaction.upsert("annotations", new.take(difference.changed), "annotation_id")
-    if len(difference.added):
-        transaction.append("annotations", [new.take(difference.added)])
-    transaction.count("annotations added", len(difference.added))
-    transaction.count("annotations changed", len(difference.changed))
-    transaction.count("annotations removed", len(difference.removed))
+def _update_annotations(transaction: Transaction, images: pa.Table, pieces: Iterator[pa.Table], where: str) -> None:
+    update = _Update(RowIndex(transaction.base.scan("annotations", where=where), "annotation_id"))
+    added = _Counter(update.added(pieces))
+    _append_if_any(transaction, added)
+    removed = _no_longer_said(transaction.base, update, images, where)
+    transaction.delete("annotations", "annotation_id", removed)
+    changed = pa.concat_tables(update.changed) if update.changed else ANNOTATIONS.empty_table()
+    if changed.num_rows:
+        transaction.upsert("annotations", changed, "annotation_id")
+    transaction.count("annotations added", added.rows)
+    transaction.count("annotations changed", changed.num_rows)
+    transaction.count("annotations removed", len(removed))
 
 
-def _image_ids(records: Records, annotations: pa.Table) -> pa.Array:
-    """Images the import speaks of: a predictions file lists none, and speaks of those it has annotations on."""
-    if records.images.num_rows:
-        return records.images["image_id"].combine_chunks()
-    return pc.unique(annotations["image_id"])
+@dataclass
+class _Update:
+    """What an import says of annotations, against those its layer has; complete once `added` has passed all pieces on.
+
+    Attributes:
+        known: The layer's annotations.
+        changed: Annotations that are known with other values.
+        images: Images that have annotations in the import, with repetitions.
+        sources: Source files of the annotations in the import.
+    """
+
+    known: RowIndex
+    changed: list[pa.Table] = field(default_factory=list)
+    images: list[pa.Array] = field(default_factory=list)
+    sources: set[str | None] = field(default_factory=set)
+
+    def added(self, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Pass the annotations on that are not known, and remember the rest of what is told above."""
+        for piece in pieces:
+            match = self.known.match(piece)
+            self.images.append(pc.unique(piece["image_id"]))
+            self.sources.update(pc.unique(piece["source"]).to_pylist())
+            if len(match.changed):
+                self.changed.append(piece.take(pa.array(match.changed)))
+            if len(match.added):
+                yield piece.take(pa.array(match.added))
+
+
+def _no_longer_said(base: Dataset, update: _Update, images: pa.Table, where: str) -> pa.Array:
+    """Ids of the annotations that the import's files once had on the images it speaks of, and have no longer.
+
+    It speaks of the images it lists; a predictions file lists none, and speaks of those it has annotations on.
+    """
+    unmatched = update.known.unmatched()
+    if not len(unmatched):
+        return pa.array([], pa.string())
+    spoken_of = images["image_id"].chunks if images.num_rows else update.images
+    image_ids = pa.chunked_array(spoken_of, pa.string()).combine_chunks()
+    sources = pa.array([*update.sources.union(pc.unique(images["source"]).to_pylist())], pa.string())
+    removed = []
+    scan = base.scan("annotations", columns=["annotation_id", "image_id", "source"], where=where)
+    for rows in rows_at(scan, unmatched):
+        ours = pc.and_(pc.is_in(rows["source"], sources), pc.is_in(rows["image_id"], image_ids))
+        removed += rows["annotation_id"].filter(ours).chunks
+    return pa.chunked_array(removed, pa.string()).combine_chunks()
+
+
+def _append_if_any(transaction: Transaction, pieces: Iterator[pa.Table]) -> None:
+    """Append pieces as they come. No piece at all leaves the table's version as it is."""
+    first = next(pieces, None)
+    if first is not None:
+        transaction.append("annotations", chain([first], pieces))
 
 
 class _Counter:
@@ -224,8 +272,3 @@ class _Counter:
         piece = next(self._pieces)
         self.rows += piece.num_rows
         return piece
-
-
-def _chain(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    yield first
-    yield from rest

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from curate.formats.base import Format
 from curate.registry import Registry
-
-from .base import Format
 
 FORMATS: Registry[Format] = Registry(
     "format",

@@ -5,22 +5,19 @@ Everything is in pixels; a rotated box is [centre x, centre y, width, height, de
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from curate.geometry import rotated_box_corners
-
-Floats = npt.NDArray[np.float64]
+from curate.formats.columns import Flags, Floats
+from curate.geometry import decode_rle, rle_boxes, rotated_box_corners
 
 _PIXELS: Final = 1.0
 _PART_OF_DIAGONAL: Final = 0.01
 
 
-def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, Flags]:
     """The inverse of `curate.geometry.rotated_box_corners`, for corners that run either way round.
 
     Args:
@@ -75,21 +72,16 @@ def outline_mask(rle: str, size: Sequence[int]) -> tuple[list[list[float]], bool
     """Outer outlines of a mask (Suzuki and Abe 1985), in pixel coordinates.
 
     Args:
-        rle: COCO compressed run lengths.
+        rle: COCO compressed run lengths that fill the size (`curate.formats.columns.broken_masks`).
         size: Height and width of the mask.
 
     Returns:
         [x0, y0, x1, y1, ...] of each part, and whether the mask has holes, which the outlines leave out.
     """
     import cv2
-    from pycocotools import mask as coco_mask
 
-    encoded = {"size": list(size), "counts": rle.encode()}
-    left, top, width, height = (int(side) for side in coco_mask.toBbox(encoded))
-    with warnings.catch_warnings():
-        # pycocotools 2.0 does not know NumPy 2's copy keyword yet.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mask = coco_mask.decode(encoded)[top : top + height, left : left + width]
+    left, top, width, height = rle_boxes([rle], [size]).astype(int)[0].tolist()
+    mask = decode_rle(rle, size)[top : top + height, left : left + width]
     if mask.size == 0:
         return [], False
     # Outlines run through the centres of border pixels: drawn four times as large, what that cuts off is an eighth of a

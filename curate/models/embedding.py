@@ -32,7 +32,7 @@ from curate.files import write_atomic
 from curate.imaging import Pixels
 from curate.models.encoders.base import Encoder
 
-CONTEXT_MARGIN: Final = 0.15
+CONTEXT_MARGIN: Final = 0.05
 """Context around a crop, as a part of the box's longer side."""
 
 ITEMS: Final = pa.schema(

@@ -534,7 +534,7 @@ def test_strict_stops_and_one_bad_file_does_not_stop_the_others(tmp_path: Path) 
 
 def test_no_duplicate_ids_over_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that start again, or are missing, in a file read in many pieces; the pieces hold what cuts must not fall on."""
-    monkeypatch.setattr("curate.formats.coco.index", _index_in_small_pieces)
+    monkeypatch.setattr("curate.formats.coco.files.index", _index_in_small_pieces)
     annotations = [box(number % 40, note='}, {"]\\', more=[{"a": 1}, {"b": []}]) for number in range(100)]
     annotations += [{**box(), "id": None} for _ in range(50)]
     read = Read(save(tmp_path / "x.json", coco(annotations)))
@@ -546,7 +546,7 @@ def test_no_duplicate_ids_over_many_pieces(tmp_path: Path, monkeypatch: pytest.M
 
 
 def _index_in_small_pieces(path: Path) -> Any:
-    from curate.formats.coco_json import index
+    from curate.formats.coco.pieces import index
 
     return index(path, block_bytes=700)
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from curate.errors import FormatError
 from curate.formats.base import Export, ReadOptions, WriteOptions
-from curate.formats.files import strip_layout
+from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
 from curate.formats.voc import FORMAT
 

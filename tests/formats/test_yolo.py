@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from curate.errors import FormatError, UsageError
 from curate.formats.base import ReadOptions, WriteOptions
-from curate.formats.files import strip_layout
+from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
 from curate.formats.yolo import FORMAT
 from curate.geometry import rotated_box_corners

@@ -15,33 +15,27 @@ import yaml
 
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
-from curate.formats.columns import box_values, offsets, ragged_indices, report_unsaid
-from curate.formats.files import NO_SPLIT, Ints, export_names, place_images, split_folders, stem
+from curate.formats.columns import (
+    BROKEN_MASK,
+    Floats,
+    Ints,
+    box_values,
+    broken_masks,
+    image_rows,
+    offsets,
+    ragged_indices,
+    report_unsaid,
+)
+from curate.formats.files import place_images
+from curate.formats.locations import NO_SPLIT, export_names, split_folders, stem
 from curate.formats.losses import LossReport
 from curate.formats.shapes import join_parts, outline_mask
-from curate.formats.yolo_labels import format_lines
+from curate.formats.yolo.labels import format_lines
 from curate.geometry import rotated_box_corners
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 VARIANTS: Final = ("detect", "segment", "obb", "pose")
 
-_IMAGE_LOSSES: Final = {
-    "tags": "tags",
-    "group": "image groups",
-    "frame": "frame numbers",
-    "timestamp": "timestamps",
-    "metadata": "image metadata",
-    "source_id": "image ids",
-}
-_ANNOTATION_LOSSES: Final = {
-    "attributes": "attributes",
-    "score": "scores",
-    "probabilities": "class probabilities",
-    "iscrowd": "crowd flags",
-    "source_id": "annotation ids",
-}
+_HELD: Final = ("rotated_box", "polygons", "rle", "keypoints")
 
 
 @dataclass(frozen=True)
@@ -83,8 +77,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     )
     keypoints = int(shapes.lengths[0] - 4) // 3 if variant == "pose" and len(shapes.lengths) else 0
     (target / "data.yaml").write_text(_data_yaml(names, splits, variant, keypoints, losses), encoding="utf-8")
-    report_unsaid(images, _IMAGE_LOSSES, "YOLO", losses)
-    report_unsaid(annotations, _ANNOTATION_LOSSES, "YOLO", losses)
+    report_unsaid(images, annotations, "YOLO", losses, holds=_HELD)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", annotations.num_rows)
     losses.carried("classes", len(names))
@@ -96,7 +89,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 def _writable(export: Export, losses: LossReport) -> tuple[pa.Table, Ints, Ints]:
     """The annotations with a place on an image of known size, their images' rows, and the sizes of all images."""
     annotations, images = export.annotations, export.images
-    image = _rows(annotations["image_id"], images["image_id"])
+    image = image_rows(annotations, images)
     sizes = np.stack([_filled(images["width"]), _filled(images["height"])], axis=1)
     boxless = np.asarray(annotations["bbox"].is_null())
     unlabelled = ~boxless & np.asarray(annotations["label"].is_null())
@@ -111,10 +104,6 @@ def _writable(export: Export, losses: LossReport) -> tuple[pa.Table, Ints, Ints]
             losses.dropped("annotations", reason, first, int(rows.sum()))
     kept = ~(boxless | unlabelled | unsized)
     return annotations.filter(pa.array(kept)), image[kept], sizes
-
-
-def _rows(values: pa.ChunkedArray, known: pa.ChunkedArray) -> Ints:
-    return np.asarray(pc.index_in(values, known.combine_chunks()), dtype=np.int64)
 
 
 def _filled(column: pa.ChunkedArray) -> Ints:
@@ -164,7 +153,7 @@ def _shapes(annotations: pa.Table, variant: str, losses: LossReport) -> _Shapes:
         outlined = np.isin(types, ["polygon", "mask", "keypoints", "polyline"])
         losses.dropped("outlines", "YOLO OBB keeps only the box", "polygons and masks", int(outlined.sum()))
         return _Shapes(corners.ravel(), np.full(len(corners), 8))
-    return _outlines(annotations, corners, losses)
+    return _outlines(_without_broken_masks(annotations, losses), corners, losses)
 
 
 def _centred(boxes: Floats) -> Floats:
@@ -179,6 +168,16 @@ def _poses(annotations: pa.Table, boxes: Floats, types: npt.NDArray[np.object_])
     points = np.zeros((len(types), most))
     points[np.arange(most) < lengths[:, None]] = np.asarray(column.flatten(), dtype=np.float64)
     return _Shapes(np.concatenate([_centred(boxes), points], axis=1).ravel(), np.full(len(types), 4 + most))
+
+
+def _without_broken_masks(annotations: pa.Table, losses: LossReport) -> pa.Table:
+    """The annotations with only those masks that can be drawn; of the others the box is written."""
+    broken = broken_masks(annotations)
+    if not broken.any():
+        return annotations
+    losses.dropped("masks", BROKEN_MASK, annotations["annotation_id"][int(broken.argmax())].as_py(), int(broken.sum()))
+    drawn = pc.if_else(pa.array(broken), pa.scalar(None, pa.string()), annotations["rle"])
+    return annotations.set_column(annotations.column_names.index("rle"), "rle", drawn)
 
 
 def _outlines(annotations: pa.Table, corners: Floats, losses: LossReport) -> _Shapes:

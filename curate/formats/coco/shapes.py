@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from msgspec.structs import astuple
 
 from curate.dataset.schema import ANNOTATIONS
-from curate.formats.coco_json import NOTHING
-from curate.formats.coco_objects import AnnotationObject, Box
-from curate.formats.columns import fixed_lists
+from curate.formats.coco.decoder import NOTHING
+from curate.formats.coco.objects import AnnotationObject, Box
+from curate.formats.columns import BROKEN_MASK, Flags, Floats, Ints, fixed_lists, offsets
 from curate.formats.losses import LossReport
 from curate.geometry import (
     boxes_around,
@@ -27,10 +25,6 @@ from curate.geometry import (
     rle_from_counts,
     valid_rles,
 )
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _NO_BOX = Box()
 
@@ -52,17 +46,17 @@ class Shapes:
     """
 
     boxes: Floats
-    parts: Integers
-    lengths: Integers
+    parts: Ints
+    lengths: Ints
     values: Floats
-    mask_rows: Integers
+    mask_rows: Ints
     counts: list[str]
-    sizes: Integers
+    sizes: Ints
     keypoints: list[list[float] | None]
-    broken: Mask
+    broken: Flags
 
-    def type_codes(self) -> Integers:
-        """The most specific geometry of each annotation, as a place in `coco_annotations.TYPES`; shape (n,)."""
+    def type_codes(self) -> Ints:
+        """The most specific geometry of each annotation, as a place in `curate.formats.coco.annotations.TYPES`; shape (n,)."""
         codes = (~np.isnan(self.boxes[:, 0])).astype(np.int64)
         codes[self.parts > 0] = 2
         codes[self.mask_rows] = 3
@@ -76,9 +70,8 @@ class Shapes:
         missing = np.isnan(self.boxes[:, 0])
         columns = {"bbox": fixed_lists(self.boxes, missing)}
         if self.parts.any():
-            inner = pa.ListArray.from_arrays(pa.array(_offsets(self.lengths), pa.int32()), pa.array(self.values))
-            offsets = pa.array(_offsets(self.parts), pa.int32())
-            columns["polygons"] = pa.ListArray.from_arrays(offsets, inner, mask=pa.array(self.parts == 0))
+            inner = pa.ListArray.from_arrays(offsets(self.lengths), pa.array(self.values))
+            columns["polygons"] = pa.ListArray.from_arrays(offsets(self.parts), inner, mask=pa.array(self.parts == 0))
         if self.counts:
             place = np.full(count, -1, dtype=np.int64)
             place[self.mask_rows] = np.arange(len(self.counts))
@@ -128,7 +121,7 @@ def read_shapes(items: list[AnnotationObject], place: Callable[[AnnotationObject
     return Shapes(boxes, parts, lengths, values, mask_rows, counts, sizes, keypoints, broken)
 
 
-def orient_shapes(shapes: Shapes, rows: Integers, stored: Mapping[int, tuple[int, int, int]]) -> Shapes:
+def orient_shapes(shapes: Shapes, rows: Ints, stored: Mapping[int, tuple[int, int, int]]) -> Shapes:
     """Turn what was labelled on images as they are stored to the images' EXIF orientation.
 
     Args:
@@ -171,8 +164,8 @@ def with_boxes(shapes: Shapes) -> Shapes:
             triples = np.array(points).reshape(-1, 3)
             boxes[row] = boxes_around(triples[triples[:, 2] > 0, :2], [0])[0]
     with_polygons = np.flatnonzero(missing & (shapes.parts > 0))
-    first_part = _offsets(shapes.parts)
-    first_point = _offsets(shapes.lengths) // 2
+    first_part = np.cumsum(shapes.parts) - shapes.parts
+    first_point = (np.cumsum(shapes.lengths) - shapes.lengths) // 2
     if len(with_polygons):
         every = np.flatnonzero(shapes.parts > 0)
         around = np.full_like(boxes, np.nan)
@@ -190,9 +183,7 @@ class _RunLengths(msgspec.Struct, gc=False):
     size: tuple[int, int]
 
 
-def _read_polygons(
-    texts: dict[int, bytes], count: int, lose: Callable[[int, str], None]
-) -> tuple[Integers, Integers, Floats]:
+def _read_polygons(texts: dict[int, bytes], count: int, lose: Callable[[int, str], None]) -> tuple[Ints, Ints, Floats]:
     """Number of parts of each of `count` annotations, length of each part, and all coordinates."""
     parsed: dict[int, list[list[float]]] = {}
     try:
@@ -216,7 +207,7 @@ def _read_polygons(
     return number, lengths, np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
 
 
-def _read_masks(texts: dict[int, bytes], lose: Callable[[int, str], None]) -> tuple[Integers, list[str], Integers]:
+def _read_masks(texts: dict[int, bytes], lose: Callable[[int, str], None]) -> tuple[Ints, list[str], Ints]:
     """Rows of the masks that can be read, their compressed run lengths, and their sizes."""
     parsed: dict[int, tuple[str, tuple[int, int]]] = {}
     for row, text in texts.items():
@@ -227,22 +218,17 @@ def _read_masks(texts: dict[int, bytes], lose: Callable[[int, str], None]) -> tu
             continue
         runs, (height, width) = mask.counts, mask.size
         if not 0 < height * width < 2**32 or min(height, width) < 1:
-            lose(row, "run lengths do not fill the mask's size")
+            lose(row, BROKEN_MASK)
         elif isinstance(runs, str):
             parsed[row] = (runs, mask.size)
         elif sum(runs) == height * width and min(runs) >= 0:
             parsed[row] = (rle_from_counts(runs, mask.size), mask.size)
         else:
-            lose(row, "run lengths do not fill the mask's size")
+            lose(row, BROKEN_MASK)
     counts = [runs for runs, _ in parsed.values()]
     sizes = np.array([size for _, size in parsed.values()], dtype=np.int64).reshape(-1, 2)
     rows = np.array(list(parsed), dtype=np.int64)
     valid = valid_rles(counts, sizes)
     for row in rows[~valid].tolist():
-        lose(row, "run lengths do not fill the mask's size")
+        lose(row, BROKEN_MASK)
     return rows[valid], [runs for runs, use in zip(counts, valid.tolist(), strict=True) if use], sizes[valid]
-
-
-def _offsets(lengths: Integers) -> npt.NDArray[Any]:
-    """Where groups of these lengths start in one long array, and where the last one ends; shape (n + 1,)."""
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

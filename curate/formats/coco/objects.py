@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 import pyarrow as pa
 
-from curate.formats.coco_json import NOTHING, ObjectDecoder, elements, has_lone_surrogate, loads
+from curate.formats.coco.decoder import NOTHING, ObjectDecoder
+from curate.formats.coco.pieces import elements, has_lone_surrogate, loads
 from curate.formats.losses import LossReport
 
 Id = int | str

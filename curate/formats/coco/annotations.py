@@ -8,22 +8,19 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
-from curate.formats.coco_json import NOTHING, JsonFile, ObjectDecoder, collector_paused
-from curate.formats.coco_objects import AnnotationObject, Id, decode_annotations, id_texts, same_id, to_json
-from curate.formats.coco_shapes import Shapes, orient_shapes, read_shapes, with_boxes
-from curate.formats.columns import annotations_table
+from curate.formats.coco.decoder import NOTHING, ObjectDecoder, collector_paused
+from curate.formats.coco.objects import AnnotationObject, Id, decode_annotations, id_texts, same_id, to_json
+from curate.formats.coco.pieces import JsonFile
+from curate.formats.coco.shapes import Shapes, orient_shapes, read_shapes, with_boxes
+from curate.formats.columns import Flags, Ints, annotations_table
 from curate.formats.losses import LossReport
 from curate.names import PREDICTIONS
 
 TYPES: Final = ("label", "box", "polygon", "mask", "keypoints")
 """From the least to the most specific."""
-
-Mask = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
 
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 
@@ -34,7 +31,7 @@ class Seen:
     def __init__(self) -> None:
         self._runs: list[Hashes] = []
 
-    def contains(self, values: Hashes) -> Mask:
+    def contains(self, values: Hashes) -> Flags:
         """Which of n values are in the set; shape (n,)."""
         found = np.zeros(len(values), dtype=np.bool_)
         for run in self._runs:
@@ -42,7 +39,7 @@ class Seen:
             found |= run[np.minimum(place, len(run) - 1)] == values
         return found
 
-    def add(self, values: Hashes) -> Mask:
+    def add(self, values: Hashes) -> Flags:
         """Put n values into the set; which of them were in it already, or stand in `values` before; shape (n,)."""
         known = self.contains(values)
         order = np.argsort(values, kind="stable")
@@ -145,13 +142,13 @@ class Reader:
         """Where an annotation is, for the loss report."""
         return f"{self.source}: annotation {item.id} of image {item.image_id}"
 
-    def _report(self, outcome: str, reason: str, items: list[AnnotationObject], affected: Mask) -> None:
+    def _report(self, outcome: str, reason: str, items: list[AnnotationObject], affected: Flags) -> None:
         count = int(affected.sum())
         if count:
             report = self.losses.dropped if outcome == "dropped" else self.losses.converted
             report("annotations", reason, self.place(items[int(affected.argmax())]), count)
 
-    def _on_known_images(self, items: list[AnnotationObject]) -> tuple[list[AnnotationObject], Integers]:
+    def _on_known_images(self, items: list[AnnotationObject]) -> tuple[list[AnnotationObject], Ints]:
         get = self.rows.get
         rows = np.fromiter((get(item.image_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
         for number in np.flatnonzero(rows < 0).tolist():
@@ -162,7 +159,7 @@ class Reader:
         self._report("dropped", "image_id is not among the images", items, lost)
         return [item for item, gone in zip(items, lost.tolist(), strict=True) if not gone], rows[~lost]
 
-    def _category_codes(self, items: list[AnnotationObject]) -> Integers:
+    def _category_codes(self, items: list[AnnotationObject]) -> Ints:
         get = self._codes.get
         codes = np.fromiter((get(item.category_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
         for number in np.flatnonzero(codes < 0).tolist():
@@ -170,7 +167,7 @@ class Reader:
         return codes
 
     def _attributes(
-        self, items: list[AnnotationObject], codes: Integers, extras: Mapping[str, list[bytes]]
+        self, items: list[AnnotationObject], codes: Ints, extras: Mapping[str, list[bytes]]
     ) -> list[str | None]:
         """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in."""
         texts: list[str | None] = [None] * len(items)
@@ -194,11 +191,11 @@ class Reader:
     def _meaningful(
         self,
         items: list[AnnotationObject],
-        codes: Integers,
+        codes: Ints,
         shapes: Shapes,
         attributes: list[str | None],
         extras: Mapping[str, list[bytes]],
-    ) -> Mask:
+    ) -> Flags:
         """Which annotations say something: those with a geometry, or a class or attributes for the whole image."""
         panoptic = _filled(extras.get("segments_info"), len(items))
         captions = _filled(extras.get("caption"), len(items))
@@ -210,19 +207,19 @@ class Reader:
         self._report("dropped", "panoptic segments are not read", items, panoptic)
         self._report("dropped", "no usable geometry", items, broken)
         self._report("dropped", "neither a known category nor a geometry", items, empty)
-        kept: Mask = ~(panoptic | broken | empty)
+        kept: Flags = ~(panoptic | broken | empty)
         unlabelled = (codes < 0) & kept & ~captions
         self._report("converted", "category_id is not among the categories; no label", items, unlabelled & given)
         self._report("converted", "no category_id; no label", items, unlabelled & ~given)
         return kept
 
-    def _contents(self, rows: Integers, codes: Integers, items: list[AnnotationObject], shapes: Shapes) -> Hashes:
+    def _contents(self, rows: Ints, codes: Ints, items: list[AnnotationObject], shapes: Shapes) -> Hashes:
         """Hashes that are equal for the same annotation in two files (instances and person_keypoints share many)."""
         ids = _numbers_of([item.id for item in items])
         names = np.array([0, *map(hash_text, self.names.values())], dtype=np.uint64)[codes + 1]
         return mix(self.hashes[rows], ids, names, *shapes.boxes.view(np.uint64).T)
 
-    def _keys(self, items: list[AnnotationObject], rows: Integers, keep: Mask) -> Hashes:
+    def _keys(self, items: list[AnnotationObject], rows: Ints, keep: Flags) -> Hashes:
         """What tells the annotations of an image apart: their id, else their place among those without one."""
         ids = [item.id for item in items]
         keys = _numbers_of(ids)
@@ -243,7 +240,7 @@ class Reader:
         return keys
 
 
-def _filled(column: list[bytes] | None, count: int) -> Mask:
+def _filled(column: list[bytes] | None, count: int) -> Flags:
     return np.fromiter(map(bool, column or [b""] * count), np.bool_, count)
 
 

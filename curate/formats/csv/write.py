@@ -12,31 +12,14 @@ import pyarrow.csv as arrow_csv
 
 from curate.errors import UsageError
 from curate.formats.base import Export, WriteOptions
-from curate.formats.columns import box_values, report_unsaid
-from curate.formats.files import place_images, safe_location, unique_names
+from curate.formats.columns import box_values, image_rows, report_unsaid
+from curate.formats.files import place_images
+from curate.formats.locations import safe_location, unique_names
 from curate.formats.losses import LossReport
 
 VARIANTS: Final = ("classification", "detection")
 
 _DECIMALS: Final = 6
-_IMAGE_LOSSES: Final = {
-    "tags": "tags",
-    "group": "image groups",
-    "frame": "frame numbers",
-    "timestamp": "timestamps",
-    "metadata": "image metadata",
-    "source_id": "image ids",
-}
-_ANNOTATION_LOSSES: Final = {
-    "rotated_box": "rotated boxes",
-    "polygons": "polygons",
-    "rle": "masks",
-    "keypoints": "keypoints",
-    "attributes": "attributes",
-    "probabilities": "class probabilities",
-    "iscrowd": "crowd flags",
-    "source_id": "annotation ids",
-}
 
 
 def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
@@ -67,8 +50,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     arrow_csv.write_csv(table, target / "labels.csv", arrow_csv.WriteOptions(quoting_style="needed"))
     pairs = zip(images["path"].to_pylist(), (target / "images" / name for name in names), strict=True)
     place_images(pairs, options.images, losses)
-    report_unsaid(images, _IMAGE_LOSSES, "CSV", losses)
-    report_unsaid(annotations, _ANNOTATION_LOSSES, "CSV", losses)
+    report_unsaid(images, annotations, "CSV", losses, holds=("score",))
     used = set(pc.unique(annotations["label"]).to_pylist())
     for info in export.classes:
         if info.name not in used:
@@ -81,7 +63,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 
 def _table(images: pa.Table, annotations: pa.Table, names: list[str], variant: str) -> pa.Table:
     """One row for each annotation and each image without one, in the order of the images."""
-    image = np.asarray(pc.index_in(annotations["image_id"], images["image_id"].combine_chunks()), dtype=np.int64)
+    image = image_rows(annotations, images)
     empty = np.setdiff1d(np.arange(images.num_rows), image)
     row = np.r_[np.arange(annotations.num_rows), np.full(len(empty), -1)]
     image = np.r_[image, empty]

@@ -1,66 +1,25 @@
-"""Which files make up a YOLO dataset: images, their label files, splits and class names.
+"""Which files make up a YOLO dataset: images, their label files and splits.
 
-The layouts follow Ultralytics' dataset documentation (data.yaml), Darknet (obj.data, obj.names, lists of images), and what
-CVAT (YOLO 1.1), Roboflow and Label Studio (classes.txt, notes.json) export.
+The layouts are those of Ultralytics' dataset documentation, of Darknet, and what CVAT (YOLO 1.1), Roboflow and Label Studio
+export.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
-from curate.errors import FormatError
 from curate.formats.base import ReadOptions
-from curate.formats.files import (
-    decode_text,
-    is_image,
-    list_files,
-    match_location,
-    read_text,
-    safe_location,
-    split_name,
-    split_of,
-    stem,
-)
+from curate.formats.files import decode_text, is_image, list_files
+from curate.formats.locations import match_location, safe_location, split_of, stem
 from curate.formats.losses import LossReport
+from curate.formats.yolo.config import Config, list_lines, read_config
 
-CLASS_FILES: Final = ("classes.txt", "obj.names", "_darknet.labels", "notes.json")
 LABEL_FOLDERS: Final = ("labels", "labelTxt", "Annotations", "annotations")
-
-_NOT_SPLITS: Final = frozenset(
-    {"path", "names", "nc", "download", "kpt_shape", "flip_idx", "kpt_names", "roboflow", "task", "channels"}
-)
-_YAML_FIRST: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-
-
-@dataclass(frozen=True)
-class Config:
-    """What a dataset's own files say of it.
-
-    Attributes:
-        folder: Where they lie.
-        base: What the paths in them are relative to.
-        names: Class names by index; empty if there are none.
-        splits: Folders and lists of images by split, as written.
-        keypoints: Number of keypoints and of numbers for each (2 or 3), or None.
-        task: 'detect', 'segment', 'obb' or 'pose' where a file or folder says so, else None.
-        files: The files read, so that none is taken for a label file.
-    """
-
-    folder: Path
-    base: Path
-    names: dict[int, str] = field(default_factory=dict)
-    splits: dict[str, list[str]] = field(default_factory=dict)
-    keypoints: tuple[int, int] | None = None
-    task: str | None = None
-    files: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,154 +82,6 @@ def find_layout(source: Path, options: ReadOptions, losses: LossReport) -> Layou
         splits=[options.split or splits[place] for place in places],
         orphans=list(_orphans(config, root, files, used, lists)),
     )
-
-
-def read_config(source: Path) -> Config:
-    """Read data.yaml, obj.data and obj.names, classes.txt or notes.json; whichever is there.
-
-    Raises:
-        FormatError: The file is not what its name says.
-    """
-    source = source.absolute()
-    if source.is_file():
-        if source.suffix.lower() in {".yaml", ".yml"}:
-            return _read_yaml(source)
-        if source.suffix.lower() in {".data", ".names"}:
-            return _read_darknet(source.parent)
-        raise FormatError(
-            "a YOLO dataset is a folder, a data.yaml or an obj.data", where=source, remedy="give the folder"
-        )
-    yaml_file = find_yaml(source)
-    if yaml_file is not None:
-        return _read_yaml(yaml_file)
-    return _read_darknet(source)
-
-
-def find_yaml(folder: Path) -> Path | None:
-    """The file in a folder that lists class names as Ultralytics' data.yaml does, or None."""
-    candidates = sorted(path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending) if path.is_file())
-    candidates.sort(key=lambda path: path.name.lower() not in _YAML_FIRST)
-    for path in candidates:
-        if re.search(r"^\s*[\"']?names[\"']?\s*:", read_text(path), re.MULTILINE):
-            return path
-    return None
-
-
-# --------------------------------------------------------------------------------------------------- configuration
-
-
-def _read_yaml(path: Path) -> Config:
-    try:
-        # Every scalar stays text: a class named 'no' or '07' must not become False or 7.
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = path if mark is None else f"{path}:{mark.line + 1}"
-        raise FormatError("this is not valid YAML", where=where, remedy="mend the file") from error
-    if not isinstance(content, dict):
-        raise FormatError("there are no keys in it", where=path, remedy="it must have 'names' and 'train'")
-    folder = path.parent
-    return Config(
-        folder=folder,
-        base=_base_folder(folder, content.get("path")),
-        names=_names(content.get("names"), path),
-        splits=_split_entries(content),
-        keypoints=_keypoint_shape(content.get("kpt_shape"), path),
-        task=_task(content.get("task"), path),
-        files=frozenset({path}),
-    )
-
-
-def _read_darknet(folder: Path) -> Config:
-    """Darknet's obj.data with obj.names, or only a list of names, or nothing at all."""
-    splits: dict[str, list[str]] = {}
-    names: dict[int, str] = {}
-    files = {path for name in CLASS_FILES for path in folder.glob(name)}
-    files |= {path for ending in ("*.data", "*.names") for path in folder.glob(ending)}
-    for path in sorted(path for path in files if path.suffix == ".data"):
-        for line in read_text(path).splitlines():
-            key, equals, value = (part.strip() for part in line.partition("="))
-            if equals and value.lower().endswith(".txt") and (split := split_name(key)):
-                splits.setdefault(split, []).append(value)
-    for path in sorted(files, key=lambda path: (path.suffix != ".names", path.name)):
-        if not names and path.suffix != ".data":
-            names = _note_names(path) if path.suffix == ".json" else dict(enumerate(_lines(path)))
-    return Config(
-        folder=folder, base=folder, names=names, splits=splits, task=_task(None, folder), files=frozenset(files)
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    return read_text(path).rstrip().splitlines()
-
-
-def _note_names(path: Path) -> dict[int, str]:
-    """Class names from the notes.json that Label Studio writes."""
-    try:
-        return {int(entry["id"]): str(entry["name"]) for entry in json.loads(read_text(path))["categories"]}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-
-
-def _names(value: Any, path: Path) -> dict[int, str]:
-    if value is None or value == "":
-        return {}
-    try:
-        if isinstance(value, list):
-            return {index: _plain(name) for index, name in enumerate(value)}
-        return {int(index): _plain(name) for index, name in sorted(value.items(), key=lambda item: int(item[0]))}
-    except (AttributeError, ValueError, TypeError) as error:
-        raise FormatError(
-            "'names' is neither a list of names nor names by number",
-            where=path,
-            remedy="write names: [cat, dog] or names: {0: cat, 1: dog}",
-        ) from error
-
-
-def _plain(name: Any) -> str:
-    if not isinstance(name, str):
-        raise TypeError
-    return name
-
-
-def _keypoint_shape(value: Any, path: Path) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    try:
-        count, numbers = (int(part) for part in value)
-        if count > 0 and numbers in {2, 3}:
-            return count, numbers
-    except (ValueError, TypeError):
-        pass
-    raise FormatError("'kpt_shape' is not [number of keypoints, 2 or 3]", where=path, remedy="mend it or leave it out")
-
-
-def _task(value: Any, place: Path) -> str | None:
-    if value in {"detect", "segment", "obb", "pose"}:
-        return str(value)
-    words = re.split(r"[^a-z0-9]+", f"{place.parent.name} {place.name}".lower())
-    return "obb" if any(word == "obb" or word.endswith("obb") for word in words) else None
-
-
-def _split_entries(content: Mapping[str, Any]) -> dict[str, list[str]]:
-    splits: dict[str, list[str]] = {}
-    for key, value in content.items():
-        entries = [value] if isinstance(value, str) else value
-        if key in _NOT_SPLITS or not isinstance(entries, list) or not all(isinstance(e, str) and e for e in entries):
-            continue
-        split = split_name(key)
-        if split or any(re.search(r"[\\/]|\.txt$", entry) for entry in entries):
-            splits.setdefault(split or key, []).extend(entries)
-    return splits
-
-
-def _base_folder(folder: Path, path: Any) -> Path:
-    if not isinstance(path, str) or not path:
-        return folder
-    for candidate in (folder / path, folder.parent / path):
-        if candidate.is_dir():
-            return Path(os.path.normpath(candidate))
-    return folder
 
 
 # --------------------------------------------------------------------------------------------------- splits and images
@@ -337,7 +148,7 @@ def _listed_outside(config: Config, lists: Mapping[str, list[Path]], inside: fro
     """Images that lists name and that lie outside the dataset's folder."""
     found: dict[Path, None] = {}
     for path in (path for group in lists.values() for path in group):
-        for line in filter(None, map(str.strip, _lines(path))):
+        for line in filter(None, map(str.strip, list_lines(path))):
             if match_location(line, inside) is None:
                 places = (Path(os.path.normpath(base / line)) for base in (path.parent, config.base))
                 found.update((place, None) for place in places if is_image(line) and place.is_file())
@@ -373,7 +184,7 @@ def _splits_from_lists(
     known = frozenset(images)
     listed: dict[str, str] = {}
     for split, path in ((split, path) for split, group in lists.items() for path in group):
-        for number, line in enumerate(map(str.strip, _lines(path)), 1):
+        for number, line in enumerate(map(str.strip, list_lines(path)), 1):
             if not line:
                 continue
             location = _listed_location(line, path.parent, root, known)

@@ -23,10 +23,12 @@ import pyarrow as pa
 
 from curate.dataset.ids import Hashes, hash_texts, to_ids
 from curate.dataset.schema import IMAGES
-from curate.formats.coco_json import JsonFile, ObjectDecoder
-from curate.formats.coco_objects import Id, ImageObject, decode_images, id_texts, same_id
-from curate.formats.files import probe, reconcile_sizes, safe_location, split_name
+from curate.formats.coco.decoder import ObjectDecoder
+from curate.formats.coco.objects import Id, ImageObject, decode_images, id_texts, same_id
+from curate.formats.coco.pieces import JsonFile
+from curate.formats.locations import safe_location, split_name
 from curate.formats.losses import LossReport
+from curate.formats.sizes import probe, reconcile_sizes
 
 ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels"})
 """Folders that hold annotation files and no images: the dataset's root is the folder above."""

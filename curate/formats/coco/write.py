@@ -14,17 +14,17 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
-from curate.formats.coco_images import clean_location
-from curate.formats.columns import box_values
-from curate.formats.files import file_name, place_images
+from curate.formats.coco.images import clean_location
+from curate.formats.columns import BROKEN_MASK, Flags, Ints, box_values, broken_masks, image_rows
+from curate.formats.files import place_images
+from curate.formats.locations import file_name
 from curate.formats.losses import LossReport
-from curate.geometry import polygon_area, rle_areas, rotated_box_corners, valid_rles
+from curate.geometry import polygon_area, rle_areas, rotated_box_corners
 
 PIECE_ROWS: Final = 20_000
 
@@ -32,8 +32,6 @@ _TOP_LEVEL_ATTRIBUTES = ("caption", "ignore")
 _OWN_IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "tags", "group", "frame", "timestamp"})
 _WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
 _ENCODER = msgspec.json.Encoder()
-
-Integers = npt.NDArray[np.int64]
 
 
 def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
@@ -122,9 +120,9 @@ def _expressible(table: pa.Table, losses: LossReport) -> pa.Table:
     for is_lost, reason in (
         (_is_polyline, "COCO has no open lines"),
         (_not_finite, "bbox is not finite"),
-        (_broken_masks, "run lengths do not fill the mask's size"),
+        (broken_masks, BROKEN_MASK),
     ):
-        lost = is_lost(table)
+        lost = pa.array(is_lost(table))
         _report(table, lost, "annotations", reason, "dropped", losses)
         table = table.filter(pc.invert(lost))
     _report(table, pc.and_(pc.is_valid(table["rle"]), pc.is_valid(table["polygons"])), "polygons",
@@ -143,22 +141,13 @@ def _report(table: pa.Table, which: pa.ChunkedArray, what: str, reason: str, out
         report(what, reason, rows["annotation_id"][0].as_py(), rows.num_rows)
 
 
-def _is_polyline(table: pa.Table) -> pa.Array:
-    return pc.equal(table["type"], "polyline")
+def _is_polyline(table: pa.Table) -> Flags:
+    return np.asarray(pc.equal(table["type"], "polyline"), dtype=np.bool_)
 
 
-def _not_finite(table: pa.Table) -> pa.Array:
+def _not_finite(table: pa.Table) -> Flags:
     boxes, present = box_values(table["bbox"])
-    return pa.array(present & ~np.isfinite(boxes).all(axis=1))
-
-
-def _broken_masks(table: pa.Table) -> pa.Array:
-    broken = np.zeros(table.num_rows, dtype=np.bool_)
-    rows = np.flatnonzero(table["rle"].is_valid().to_numpy(zero_copy_only=False))
-    counts = table["rle"].take(rows).to_pylist()
-    sizes = [size or [0, 0] for size in table["rle_size"].take(rows).to_pylist()]
-    broken[rows] = ~valid_rles(counts, np.array(sizes, dtype=np.int64).reshape(-1, 2))
-    return pa.array(broken)
+    return present & ~np.isfinite(boxes).all(axis=1)
 
 
 def _with_corners(table: pa.Table, losses: LossReport) -> pa.Table:
@@ -181,7 +170,7 @@ def _with_corners(table: pa.Table, losses: LossReport) -> pa.Table:
     return table.set_column(table.column_names.index("polygons"), "polygons", polygons)
 
 
-def _whole_ids(source_ids: pa.ChunkedArray, what: str, losses: LossReport) -> Integers:
+def _whole_ids(source_ids: pa.ChunkedArray, what: str, losses: LossReport) -> Ints:
     """Ids of n rows: their own where it is a whole number that no row before has, else the next free ones."""
     given = source_ids.combine_chunks()
     whole = pc.fill_null(pc.match_substring_regex(given, _WHOLE_NUMBER), False).to_numpy(zero_copy_only=False)
@@ -213,7 +202,7 @@ class _File:
 
     images: pa.Table
     annotations: pa.Table
-    image_ids: Integers
+    image_ids: Ints
     categories: dict[str, int]
     losses: LossReport
 
@@ -235,8 +224,7 @@ class _File:
 
     def _contents(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Each annotation as a row of the table, and as COCO writes it but for id and attributes."""
-        number = pc.index_in(self.annotations["image_id"], self.images["image_id"].combine_chunks())
-        images = iter(self.image_ids[number.to_numpy()].tolist())
+        images = iter(self.image_ids[image_rows(self.annotations, self.images)].tolist())
         for piece in _slices(self.annotations):
             areas = _areas(piece)
             for row, area in zip(piece.to_pylist(), areas, strict=True):

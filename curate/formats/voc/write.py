@@ -10,11 +10,11 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
-import pyarrow.compute as pc
 
 from curate.formats.base import Export, WriteOptions
-from curate.formats.columns import report_unsaid
-from curate.formats.files import file_name, place_images, stem, strip_layout, unique_names
+from curate.formats.columns import image_rows, report_unsaid
+from curate.formats.files import place_images
+from curate.formats.locations import file_name, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
 
 PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
@@ -23,20 +23,7 @@ PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
 _DECIMALS: Final = 6
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHALLENGE: Final = re.compile(r"\bVOC ?20\d\d\b|visual object classes", re.IGNORECASE)
-_IMAGE_LOSSES: Final = {
-    "tags": "tags",
-    "group": "image groups",
-    "frame": "frame numbers",
-    "timestamp": "timestamps",
-    "source_id": "image ids",
-}
-_ANNOTATION_LOSSES: Final = {
-    "rle": "masks",
-    "keypoints": "keypoints",
-    "probabilities": "class probabilities",
-    "iscrowd": "crowd flags",
-    "source_id": "annotation ids",
-}
+_HELD: Final = ("metadata", "rotated_box", "polygons", "score", "attributes")
 
 
 def counts_from_one(database: str) -> bool:
@@ -64,8 +51,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     _write_sets(target / "ImageSets" / "Main", places, splits)
     pairs = zip(images["path"].to_pylist(), (target / "JPEGImages" / place for place in places), strict=True)
     place_images(pairs, options.images, losses)
-    report_unsaid(images, _IMAGE_LOSSES, "VOC", losses)
-    report_unsaid(export.annotations, _ANNOTATION_LOSSES, "VOC", losses)
+    report_unsaid(images, export.annotations, "VOC", losses, holds=_HELD)
     for info in export.classes:
         if info.source_id is not None:
             losses.dropped("category ids", "VOC has no place for them", info.name)
@@ -76,10 +62,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 def _by_image(export: Export, losses: LossReport) -> list[list[dict[str, Any]]]:
     """The annotations that VOC can hold, as dictionaries, for each image."""
     columns = ["type", "label", "bbox", "rotated_box", "polygons", "score", "attributes"]
-    rows = np.asarray(pc.index_in(export.annotations["image_id"], export.images["image_id"].combine_chunks()))
     grouped: list[list[dict[str, Any]]] = [[] for _ in range(export.images.num_rows)]
+    rows = image_rows(export.annotations, export.images).tolist()
     for image, annotation in zip(rows, export.annotations.select(columns).to_pylist(), strict=True):
-        place = export.images["location"][int(image)].as_py()
+        place = export.images["location"][image].as_py()
         if annotation["bbox"] is None:
             losses.dropped("annotations", "labels of the whole image have no place in VOC", place)
         elif annotation["label"] is None:

@@ -20,15 +20,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.formats.columns import offsets
-from curate.formats.files import Ints, decode_text
+from curate.formats.columns import Flags, Floats, Ints, offsets
+from curate.formats.files import decode_text
 from curate.formats.losses import LossReport
-
-Floats = npt.NDArray[np.float64]
 
 _FILES_AT_ONCE: Final = 4096
 _NUMBER: Final = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
@@ -58,6 +55,27 @@ class Lines:
     length: Ints
     values: Floats
 
+    def select(self, rows: Flags) -> Lines:
+        """Some of the lines."""
+        return Lines(
+            self.image[rows], self.number[rows], self.classes[rows], self.start[rows], self.length[rows], self.values
+        )
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """The label files of n images.
+
+    Attributes:
+        paths: Where each is; None for an image without one.
+        places: What to call each in the report.
+        sizes: Width and height of each image, shape (n, 2); DOTA's pixels are divided by it.
+    """
+
+    paths: Sequence[Path | None]
+    places: Sequence[str]
+    sizes: Ints
+
 
 @dataclass
 class ClassNumbers:
@@ -76,26 +94,18 @@ class ClassNumbers:
         return self._numbers[name]
 
 
-def read_lines(
-    paths: Sequence[Path | None],
-    places: Sequence[str],
-    sizes: npt.NDArray[np.int64],
-    classes: ClassNumbers,
-    losses: LossReport,
-) -> Lines:
+def read_lines(files: LabelFiles, classes: ClassNumbers, losses: LossReport) -> Lines:
     """Read label files.
 
     Args:
-        paths: The label file of each image; None for an image without one.
-        places: What to call each file in the report.
-        sizes: Width and height of each image, shape (n, 2); DOTA's pixels are divided by it.
+        files: Of every image.
         classes: Gets the class names that DOTA lines bring.
         losses: Malformed lines are dropped.
     """
     pieces = []
-    present = [row for row, path in enumerate(paths) if path is not None]
+    present = [row for row, path in enumerate(files.paths) if path is not None]
     for first in range(0, len(present), _FILES_AT_ONCE):
-        pieces.append(_read_files(present[first : first + _FILES_AT_ONCE], paths, places, sizes, classes, losses))
+        pieces.append(_read_files(present[first : first + _FILES_AT_ONCE], files, classes, losses))
     return _concatenate(pieces)
 
 
@@ -114,18 +124,11 @@ def format_lines(classes: Ints, values: Floats, lengths: Ints) -> pa.Array:
     return pc.binary_join_element_wise(pa.array(classes).cast(pa.string()), joined, " ")
 
 
-def _read_files(
-    rows: Sequence[int],
-    paths: Sequence[Path | None],
-    places: Sequence[str],
-    sizes: npt.NDArray[np.int64],
-    classes: ClassNumbers,
-    losses: LossReport,
-) -> Lines:
+def _read_files(rows: Sequence[int], files: LabelFiles, classes: ClassNumbers, losses: LossReport) -> Lines:
     texts: list[str] = []
     counts = np.zeros(len(rows), dtype=np.int64)
     for at, row in enumerate(rows):
-        found = _split_lines(paths[row], places[row], losses)
+        found = _split_lines(files.paths[row], files.places[row], losses)
         counts[at] = len(found)
         texts.extend(found)
     image = np.repeat(np.asarray(rows, dtype=np.int64), counts)
@@ -144,7 +147,7 @@ def _read_files(
     bad = np.flatnonzero(~good)
     if len(bad) == 0:
         return lines
-    dota = _dota_lines(trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], places, sizes, classes, losses)
+    dota = _dota_lines(trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], files, classes, losses)
     return _concatenate([lines, dota])
 
 
@@ -166,14 +169,12 @@ def _numbers(words: pa.Array) -> Floats:
     return values
 
 
-def _good_lines(values: Floats, starts: Ints, lengths: Ints) -> npt.NDArray[np.bool_]:
+def _good_lines(values: Floats, starts: Ints, lengths: Ints) -> Flags:
     if len(starts) == 0:
         return np.zeros(0, dtype=np.bool_)
     finite = np.logical_and.reduceat(np.isfinite(values), starts)
     first = np.nan_to_num(values[starts], nan=-1.0, posinf=-1.0)
-    good: npt.NDArray[np.bool_] = (
-        finite & (lengths >= 5) & (first >= 0) & (first <= _MAX_CLASS) & (first == np.floor(first))
-    )
+    good: Flags = finite & (lengths >= 5) & (first >= 0) & (first <= _MAX_CLASS) & (first == np.floor(first))
     return good
 
 
@@ -181,8 +182,7 @@ def _dota_lines(
     texts: list[str],
     image: Ints,
     number: Ints,
-    places: Sequence[str],
-    sizes: npt.NDArray[np.int64],
+    files: LabelFiles,
     classes: ClassNumbers,
     losses: LossReport,
 ) -> Lines:
@@ -191,9 +191,9 @@ def _dota_lines(
     labels: list[int] = []
     corners: list[Floats] = []
     for row, text in enumerate(texts):
-        place = f"{places[image[row]]}:{number[row]}"
+        place = f"{files.places[image[row]]}:{number[row]}"
         match = _DOTA.match(text)
-        size = sizes[image[row]]
+        size = files.sizes[image[row]]
         values = None if match is None else _try_floats(match[1].split())
         if values is None or match is None or re.match(_NUMBER, match[2]):
             if not text.lower().startswith(_DOTA_HEADERS):

@@ -1,0 +1,142 @@
+"""Locations: names of images inside a dataset, relative to its root, with forward slashes and never leaving it.
+
+How names from outside become locations, which split they speak of, and what exported files are called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from curate.formats.losses import LossReport
+
+NO_SPLIT: Final = "unsplit"
+"""Folder of exported images that have no split, where others have one."""
+
+_SPLITS: Final = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_LAYOUT_FOLDERS: Final = frozenset({"images", "imgs", "jpegimages", "obj_train_data", "obj_valid_data"})
+
+
+def split_name(text: str) -> str | None:
+    """The split that a folder or file is named after ('valid' and 'validation' are 'val'), or None if it is not one."""
+    name = text.strip().lower()
+    return _SPLITS.get(name) or _SPLITS.get(re.sub(r"(?<=[a-z])[_-]?\d{4}$", "", name))
+
+
+def split_of(location: str) -> str | None:
+    """The split told by the first two folders of a location: 'train/images/a.jpg', 'images/val/a.jpg'."""
+    for folder in location.split("/")[:-1][:2]:
+        name = split_name(folder)
+        if name is not None:
+            return name
+        if folder.lower() not in _LAYOUT_FOLDERS:
+            return None
+    return None
+
+
+def safe_location(text: str) -> str:
+    """A file name from outside as a location: forward slashes, relative, no '..' and no drive; may be empty."""
+    parts = re.split(r"[\\/]+", text.strip())
+    if parts and re.fullmatch(r"[A-Za-z]:", parts[0]):
+        parts = parts[1:]
+    return "/".join(part for part in parts if part not in {"", ".", ".."})
+
+
+def match_location(text: str, known: frozenset[str] | set[str]) -> str | None:
+    """The known location that a file name from outside ends with: '/home/me/set/images/a.jpg' -> 'images/a.jpg'."""
+    location = safe_location(text)
+    while location not in known:
+        _, slash, location = location.partition("/")
+        if not slash:
+            return None
+    return location
+
+
+def stem(location: str) -> str:
+    """A location without its file ending."""
+    return str(PurePosixPath(location).with_suffix("")) if location else location
+
+
+def export_names(
+    locations: Sequence[str], splits: Sequence[str | None], losses: LossReport, *, by_stem: bool = False
+) -> list[str]:
+    """Names of exported images inside their split's folder: the location without the source's own layout, made unique.
+
+    Args:
+        locations: n locations ('train/images/a/b.jpg').
+        splits: Their splits.
+        losses: A name that had to change is reported.
+        by_stem: Names must differ without their endings too, since each has a label file beside it.
+
+    Returns:
+        n names ('a/b.jpg'), unique within a split, also where upper and lower case are the same.
+    """
+    names = [strip_layout(location, split) for location, split in zip(locations, splits, strict=True)]
+    folders = split_folders(splits)
+    placed = unique_names([folder + name for folder, name in zip(folders, names, strict=True)], losses, by_stem=by_stem)
+    return [name.removeprefix(folder) for folder, name in zip(folders, placed, strict=True)]
+
+
+def strip_layout(location: str, split: str | None) -> str:
+    """A location without the leading folders that only say what an export says anew: 'images', the split's name."""
+    *folders, name = safe_location(location).split("/")
+    return "/".join([*_inner_folders(folders, split), name])
+
+
+def unique_names(names: Sequence[str], losses: LossReport, *, by_stem: bool = False) -> list[str]:
+    """Make n file names differ, also where upper and lower case are the same, by a number at the end.
+
+    Args:
+        names: With forward slashes.
+        losses: A name that had to change is reported.
+        by_stem: They must differ without their endings too.
+    """
+    taken: set[str] = set()
+    unique = []
+    for name in names:
+        path = PurePosixPath(name)
+        candidate, number = path, 1
+        while (key := str(candidate.with_suffix("") if by_stem else candidate).lower()) in taken:
+            number += 1
+            candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+        taken.add(key)
+        if number > 1:
+            losses.converted("images", "renamed: another image has the same name", f"{name} -> {candidate}")
+        unique.append(str(candidate))
+    return unique
+
+
+def split_folders(splits: Sequence[str | None]) -> list[str]:
+    """The folder of each image's split, as a prefix: 'train/', or '' if no image has a split."""
+    if not any(splits):
+        return [""] * len(splits)
+    return [f"{file_name(split) if split else NO_SPLIT}/" for split in splits]
+
+
+def file_name(text: str) -> str:
+    """A text as the name of one file or folder, on any system."""
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", text).rstrip(". ") or "_"
+    return f"{name}_" if name in {".", ".."} else name
+
+
+def _inner_folders(folders: list[str], split: str | None) -> Iterator[str]:
+    leading, split_seen = True, False
+    for folder in folders:
+        is_split = folder in {split, NO_SPLIT} or (split is not None and split_name(folder) == split)
+        if leading and is_split and not split_seen:
+            split_seen = True
+        elif leading and folder.lower() in _LAYOUT_FOLDERS:
+            continue
+        else:
+            leading = False
+            yield folder

@@ -1,0 +1,127 @@
+"""The images of a VOC dataset: which there are, which one an annotation file describes, and their splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from curate.formats.base import ReadOptions
+from curate.formats.files import is_image, list_files, read_text
+from curate.formats.locations import split_name, split_of, stem
+from curate.formats.losses import LossReport
+
+_IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "jpegimages", "imgs")
+_MASK_FOLDERS: Final = frozenset({"SegmentationClass", "SegmentationObject"})
+_CLASS_LIST: Final = re.compile(r".+_(train|val|trainval|test)$")
+
+
+@dataclass
+class Images:
+    """What is known of each image, in parallel lists."""
+
+    location: list[str] = field(default_factory=list)
+    path: list[Path | None] = field(default_factory=list)
+    source: list[str | None] = field(default_factory=list)
+    size: list[tuple[int, int]] = field(default_factory=list)
+    metadata: list[str | None] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+
+class KnownImages:
+    """The images there are, and how an annotation finds its own.
+
+    Args:
+        root: The dataset's folder.
+        files: Every file in it.
+        options: `images` is a folder of images that lie elsewhere.
+    """
+
+    def __init__(self, root: Path, files: Sequence[str], options: ReadOptions) -> None:
+        elsewhere = options.images is not None and not options.images.absolute().is_relative_to(root)
+        self.root = options.images.absolute() if elsewhere and options.images else root
+        self.files = files
+        self.folder = root
+        found = list_files(self.root) if elsewhere else files
+        self.images = [name for name in found if is_image(name) and not _MASK_FOLDERS & set(name.split("/")[:-1])]
+        self._names = frozenset(self.images)
+        self._by_stem: dict[str, str] = {}
+        self._by_place: dict[str, list[str]] = {}
+        for name in self.images:
+            self._by_stem.setdefault(stem(name), name)
+            for key in {PurePosixPath(name).stem, PurePosixPath(name).name}:
+                self._by_place.setdefault(key, []).append(name)
+
+    def find(self, annotation: str, filename: str) -> str | None:
+        """The image of an annotation file: its own name first, then the file name inside (often stale)."""
+        own = stem(annotation)
+        folders, _, name = own.rpartition("/")
+        inner = folders.partition("/")[2]
+        outer = folders.rpartition("/")[0]
+        places = [folders, *(join(folder, inner) for folder in _IMAGE_FOLDERS)]
+        places += [join(outer, folder) for folder in _IMAGE_FOLDERS] + [""]
+        for place in places:
+            found = self._by_stem.get(join(place, name))
+            if found is not None:
+                return found
+        for place in places:
+            if filename and join(place, filename) in self._names:
+                return join(place, filename)
+        for key in (name, PurePosixPath(filename).name):
+            candidates = self._by_place.get(key, [])
+            if len(candidates) == 1:
+                return candidates[0]
+        return None
+
+
+def add_images_without_annotations(known: KnownImages, images: Images) -> None:
+    """Add the images that no annotation file describes."""
+    for name in known.images:
+        if name not in images.taken:
+            images.location.append(name)
+            images.path.append(known.root / name)
+            images.source.append(None)
+            images.size.append((0, 0))
+            images.metadata.append(None)
+
+
+def splits_of(known: KnownImages, locations: Sequence[str], losses: LossReport) -> list[str | None]:
+    """From ImageSets/Main (else another set), or the folders' names."""
+    lists = [name for name in known.files if name.endswith(".txt") and "ImageSets/" in name]
+    chosen = next(
+        (
+            group
+            for folder in ("Main", "Segmentation", "Layout", "Action", "")
+            if (group := [name for name in lists if f"ImageSets/{folder}/".replace("//", "/") in name])
+        ),
+        [],
+    )
+    split_by_name: dict[str, str] = {}
+    # An image in train and in trainval is in train.
+    for name in sorted(chosen, key=lambda name: name.endswith("/trainval.txt")):
+        file = PurePosixPath(name).stem
+        if _CLASS_LIST.match(file) or file == "default":  # CVAT's name for no subset
+            continue
+        split = split_name(file) or file
+        for number, line in enumerate(read_text(known.folder / name).splitlines(), 1):
+            image = re.sub(r"\s+-?[01]$", "", line.strip()).strip('"')
+            if image and split_by_name.setdefault(image, split) != split and split != "trainval":
+                losses.converted("images", "in several splits; the first is kept", f"{name}:{number}")
+    return [_listed_split(location, split_by_name) or split_of(location) for location in locations]
+
+
+def _listed_split(location: str, split_by_name: Mapping[str, str]) -> str | None:
+    """An image's split in a list that may name it with or without its folder and ending."""
+    place = stem(location)
+    inner = place.partition("/")[2]
+    for name in (inner, place, PurePosixPath(place).name, PurePosixPath(location).name):
+        if name and name in split_by_name:
+            return split_by_name[name]
+    return None
+
+
+def join(folder: str, name: str) -> str:
+    """A name in a folder; either may be empty."""
+    return f"{folder}/{name}" if folder and name else folder or name

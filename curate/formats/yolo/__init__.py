@@ -1,0 +1,31 @@
+"""YOLO datasets: boxes, polygons, oriented boxes and keypoints in one text file for each image.
+
+The specification is Ultralytics' dataset documentation.
+
+- A missing or empty label file is a background image: kept, with no annotations.
+- Coordinates are parts of the image's size after EXIF orientation, as Ultralytics takes them.
+- Nine columns may be an oriented box or a four-point polygon. The whole set decides: a line with another number of points
+  makes all of them polygons; 'obb' in data.yaml's task, a file or folder name makes them oriented boxes; without either,
+  rectangles are oriented boxes (reported), and anything else is an error that asks.
+- YOLO has no ids: an annotation is known by its image and line.
+
+From the folder to the tables, and back:
+
+- `detect`: whether something looks like a YOLO dataset.
+- `config`: what its own files (data.yaml, obj.data, classes.txt) say of it.
+- `layout`: which images, label files and splits there are.
+- `labels`: lines of label files as arrays, and arrays as lines.
+- `kinds`: which lines are boxes, polygons, oriented boxes, boxes with keypoints.
+- `shapes`: the coordinates of lines in pixels.
+- `read`: all of it put together.
+- `write`: the tables as a dataset that Ultralytics trains on.
+"""
+
+from __future__ import annotations
+
+from curate.formats.base import Format
+from curate.formats.yolo.detect import detect
+from curate.formats.yolo.read import read
+from curate.formats.yolo.write import write
+
+FORMAT = Format("yolo", detect, read, write)

@@ -1,0 +1,127 @@
+"""Reading YOLO: the images, and the lines of their label files as annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curate.errors import FormatError
+from curate.formats.base import ClassInfo, ReadOptions, Records
+from curate.formats.columns import Ints, annotations_on, fixed_lists, images_table, number_lists, polygon_lists
+from curate.formats.files import read_head
+from curate.formats.losses import LossReport
+from curate.formats.shapes import corners_to_rotated_boxes
+from curate.formats.sizes import probe
+from curate.formats.yolo.config import Config
+from curate.formats.yolo.kinds import Kinds, place_of, tell_kinds
+from curate.formats.yolo.labels import ClassNumbers, LabelFiles, Lines, read_lines
+from curate.formats.yolo.layout import Layout, find_layout
+from curate.formats.yolo.shapes import centred_boxes, corners, keypoints, outlines
+from curate.geometry import boxes_around
+
+
+def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
+    """Read a dataset's folder, or its data.yaml or obj.data.
+
+    Raises:
+        FormatError: There are no images, a configuration file is broken, or nine columns may mean two things.
+    """
+    layout = find_layout(source, options, losses)
+    if not layout.locations:
+        raise FormatError(
+            "there are no images",
+            where=source,
+            remedy="give the folder that has both images and labels, or say --images",
+        )
+    headers = probe(layout.paths, losses)
+    sizes = np.stack([headers.width, headers.height], axis=1)
+    numbers = ClassNumbers(dict(layout.config.names))
+    lines = read_lines(LabelFiles(layout.label_paths, layout.labels, sizes), numbers, losses)
+    lines = _with_known_size(lines, layout, sizes, losses)
+    kinds = tell_kinds(lines, layout, sizes, options, losses)
+    lines, kinds = lines.select(kinds.known), kinds.select(kinds.known)
+    classes = _classes(numbers.names, lines.classes, layout.config, losses)
+    _report_orphans(layout.orphans, losses)
+    images = images_table(
+        layout.locations,
+        layout.paths,
+        headers.width,
+        headers.height,
+        {"split": layout.splits, "source": layout.labels},
+    )
+    annotations = _annotations(lines, kinds, classes, layout, sizes, options.layer)
+    return Records(images, [annotations], classes, {"yolo": {"task": kinds.task, "reason": kinds.reason}})
+
+
+def _with_known_size(lines: Lines, layout: Layout, sizes: Ints, losses: LossReport) -> Lines:
+    known = sizes[lines.image].min(axis=1) > 0
+    for row in np.flatnonzero(~known).tolist():
+        losses.dropped("annotations", "the image's size is not known", place_of(lines, row, layout))
+    return lines.select(known)
+
+
+def _report_orphans(orphans: Sequence[Path], losses: LossReport) -> None:
+    for path in orphans:
+        count = sum(bool(line.strip()) for line in read_head(path, 1 << 20).splitlines())
+        losses.dropped("annotations", "the label file has no image", path.name, max(count, 1))
+
+
+def _classes(names: dict[int, str], used: Ints, config: Config, losses: LossReport) -> list[ClassInfo]:
+    """Every class that is named or used, by number; names made unique."""
+    numbers = sorted({*names, *np.unique(used).tolist()})
+    if not names and numbers:
+        reason = "no class names were found; each is named by its number"
+        losses.converted("classes", reason, f"{config.folder.name}/", len(numbers))
+    taken: set[str] = set()
+    classes = []
+    for number in numbers:
+        name = names.get(number)
+        if name is None:
+            name = str(number)
+            if names:
+                losses.converted("classes", "a number that no name belongs to; named by its number", number)
+        if name in taken:
+            losses.converted("classes", "the name is another class's too; the number is added", f"{number}: {name}")
+            name = f"{name}_{number}"
+        taken.add(name)
+        classes.append(ClassInfo(name, source_id=number))
+    return classes
+
+
+def _annotations(
+    lines: Lines, kinds: Kinds, classes: Sequence[ClassInfo], layout: Layout, sizes: Ints, layer: str
+) -> pa.Table:
+    """The lines as annotations, in pixels."""
+    count = len(lines.image)
+    # Coordinates without the confidence.
+    lines = replace(lines, length=lines.length - kinds.scored)
+    bbox = np.zeros((count, 4))
+    centred = np.flatnonzero(kinds.box | kinds.pose)
+    bbox[centred] = centred_boxes(lines, centred, sizes)
+    outlined = np.flatnonzero(kinds.polygon)
+    bbox[outlined], polygons = outlines(lines, outlined, sizes)
+    rotated = np.zeros((count, 5))
+    turned = np.flatnonzero(kinds.oriented)
+    if len(turned):
+        four = corners(lines, turned, sizes)
+        rotated[turned], _ = corners_to_rotated_boxes(four)
+        bbox[turned] = boxes_around(four.reshape(-1, 2), np.arange(len(turned)) * 4)
+    points = keypoints(lines, np.flatnonzero(kinds.pose), sizes, kinds.keypoints)
+    score_at = np.where(kinds.scored, lines.start + lines.length, 0)
+    scores = lines.values[score_at] if len(lines.values) else np.zeros(count)
+    positions = np.searchsorted([info.source_id or 0 for info in classes], lines.classes)
+    columns = {
+        "type": np.select([kinds.pose, kinds.polygon, kinds.oriented], ["keypoints", "polygon", "rotated_box"], "box"),
+        "label": pa.array([info.name for info in classes], pa.string()).take(pa.array(positions)),
+        "bbox": fixed_lists(bbox),
+        "rotated_box": fixed_lists(rotated, ~kinds.oriented),
+        "polygons": polygon_lists(polygons, np.where(kinds.polygon, lines.length, 0)),
+        "keypoints": number_lists(points.ravel(), np.where(kinds.pose, points[:1].size, 0)),
+        "score": pa.array(scores, mask=~kinds.scored),
+        "source": pa.array(layout.labels, pa.string()).take(pa.array(lines.image)),
+    }
+    return annotations_on(layout.locations, lines.image, layer, columns, keys=lines.number.astype(np.uint64))
