@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -146,4 +145,4 @@ def test_a_killed_writer_does_not_block_the_next(source: Path) -> None:
     assert result.returncode == -9
     assert dataset_names() == []
     assert run("import", str(source), "-d", "squares").returncode == 0
-    assert os.listdir(home() / "datasets") == ["squares"]
+    assert [path.name for path in (home() / "datasets").iterdir()] == ["squares"]

@@ -57,8 +57,8 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
 
 
 def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
-    flagged = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
-    below = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
+    flagged: Counter[str] = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
+    below: Counter[str] = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
     highest: dict[str, float] = {}
     for finding in findings:
         highest.setdefault(finding.kind, finding.score)

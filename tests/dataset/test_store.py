@@ -19,8 +19,8 @@ from curate.errors import DatasetCorrupt, DatasetLocked, DatasetNotFound, UsageE
 
 def images(*locations: str, split: str = "train") -> pa.Table:
     rows = [
-        {"image_id": id, "location": location, "split": split, "tags": ["night"] if location.startswith("n") else []}
-        for id, location in zip(image_ids(locations).to_pylist(), locations, strict=True)
+        {"image_id": each, "location": location, "split": split, "tags": ["night"] if location.startswith("n") else []}
+        for each, location in zip(image_ids(locations).to_pylist(), locations, strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=IMAGES)
 
@@ -65,20 +65,24 @@ def test_where_reads_sql_and_explains_itself() -> None:
     assert "location" in str(error.value.remedy)
 
 
-def test_a_block_that_fails_commits_nothing() -> None:
-    write("parts", "a.png")
-    with pytest.raises(RuntimeError, match="halfway"), begin("parts", command="x") as transaction:
+def write_half(name: str, *, create: bool) -> None:
+    with begin(name, command="x", create=create) as transaction:
         transaction.append("images", [images("b.png")])
         raise RuntimeError("halfway")
+
+
+def test_a_block_that_fails_commits_nothing() -> None:
+    write("parts", "a.png")
+    with pytest.raises(RuntimeError, match="halfway"):
+        write_half("parts", create=False)
     assert locations("parts") == ["a.png"]
     write("parts", "c.png")
     assert locations("parts") == ["a.png", "c.png"]
 
 
 def test_a_first_write_that_fails_leaves_no_dataset() -> None:
-    with pytest.raises(RuntimeError), begin("parts", command="x", create=True) as transaction:
-        transaction.append("images", [images("b.png")])
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half("parts", create=True)
     assert dataset_names() == []
     assert not dataset_path("parts").exists()
 

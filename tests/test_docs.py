@@ -1,0 +1,67 @@
+"""Every command and every example in the documentation runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from curate.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^(?:    )?\$ (curate .*)$", re.MULTILINE)
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def parts() -> None:
+    """The demo's dataset, small."""
+    assert CliRunner().invoke(app, ["demo", "--images", "40"]).exit_code == 0
+
+
+def commands(page: Path) -> list[str]:
+    """What follows a prompt in the page's examples."""
+    return [match.group(1) for match in COMMAND.finditer(page.read_text())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_commands_run(page: Path, parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_data = tmp_path / "my_parts"
+    own_data.symlink_to(tmp_path / "curate-home" / "demo" / "parts_v3")
+    for command in commands(page):
+        text = command.partition("#")[0].partition("|")[0].partition(">")[0]
+        result = CliRunner().invoke(app, shlex.split(text)[1:])
+        allowed = {0, 1} if "--fail-on" in text else {0}
+        assert result.exit_code in allowed, f"{command}\n{result.stdout}\n{result.stderr}\n{result.exception!r}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=lambda page: page.name
+)
+def test_python_examples_run(page: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(100) % 10
+    names = {
+        "vectors": np.eye(10)[labels] + random.normal(0, 0.1, (100, 10)),
+        "labels": labels,
+        "image_numbers": np.arange(100) // 2,
+    }
+    for example in PYTHON.findall(page.read_text()):
+        exec(compile(example, str(page), "exec"), dict(names))
+
+
+@pytest.mark.slow
+def test_the_example_draws_a_picture(parts: None, tmp_path: Path) -> None:
+    target = tmp_path / "mistakes.png"
+    script = ROOT / "examples" / "show_mistakes.py"
+    subprocess.run([sys.executable, str(script), "parts_v3", str(target)], check=True)
+    assert target.stat().st_size > 10_000
