@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.dataset.rows import compare
+from curate.dataset.rows import Numbers, compare, rows_at
 from curate.dataset.store import Dataset
 
 _KEYS: Final = {"images": "image_id", "annotations": "annotation_id", "findings": "id"}
@@ -34,9 +34,9 @@ def difference(old: Dataset, new: Dataset, *, examples: int = 5) -> dict[str, An
         split, findings by kind), and the first rows; a changed row as {'before': ..., 'after': ...}.
     """
     result: dict[str, Any] = {"from": old.commit.number, "to": new.commit.number}
-    for table, key in _KEYS.items():
+    for table in _KEYS:
         if old.commit.tables.get(table) != new.commit.tables.get(table):
-            result[table] = _table_difference(old.table(table), new.table(table), table, key, examples)
+            result[table] = _table_difference(old, new, table, examples)
     before, after = ([info["name"] for info in dataset.commit.classes] for dataset in (old, new))
     if before != after:
         result["classes"] = {
@@ -46,28 +46,36 @@ def difference(old: Dataset, new: Dataset, *, examples: int = 5) -> dict[str, An
     return result
 
 
-def _table_difference(old: pa.Table, new: pa.Table, table: str, key: str, examples: int) -> dict[str, Any]:
-    rows = compare(old, new, key, ignore=["commit"])
-    group = _GROUPED[table]
-    changed = new.take(rows.changed[:examples])
-    before = old.take(pc.index_in(changed[key], old[key].combine_chunks()))
-    shown = _SHOWN[table]
+def _table_difference(old: Dataset, new: Dataset, table: str, examples: int) -> dict[str, Any]:
+    rows = compare(old.scan(table), new.scan(table), _KEYS[table], ignore=["commit"])
+    before = _shown(old, table, rows.before[:examples])
+    after = _shown(new, table, rows.changed[:examples])
+    changed = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
     return {
-        "added": _part(new, rows.added, group, new.take(rows.added[:examples]).select(shown).to_pylist()),
-        "changed": _part(
-            new,
-            rows.changed,
-            group,
-            [
-                {"before": a, "after": b}
-                for a, b in zip(before.select(shown).to_pylist(), changed.select(shown).to_pylist(), strict=True)
-            ],
-        ),
-        "removed": _part(old, rows.removed, group, old.take(rows.removed[:examples]).select(shown).to_pylist()),
+        "added": _part(new, table, rows.added, _shown(new, table, rows.added[:examples])),
+        "changed": _part(new, table, rows.changed, changed),
+        "removed": _part(old, table, rows.removed, _shown(old, table, rows.removed[:examples])),
     }
 
 
-def _part(table: pa.Table, rows: npt.NDArray[np.int64], group: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
-    counts = pc.value_counts(table[group].take(rows)).to_pylist()
+def _part(dataset: Dataset, table: str, numbers: Numbers, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    group = _GROUPED[table]
+    counts = pc.value_counts(_rows(dataset, table, [group], numbers)[group]).to_pylist()
     by = {str(entry["values"]): entry["counts"] for entry in counts}
-    return {"count": len(rows), f"by_{group}": by, "first": examples}
+    return {"count": len(numbers), f"by_{group}": by, "first": examples}
+
+
+def _shown(dataset: Dataset, table: str, numbers: Numbers) -> list[dict[str, Any]]:
+    """The rows of those numbers, in that order, JSON-ready."""
+    order = np.argsort(numbers)
+    rows = _rows(dataset, table, _SHOWN[table], numbers[order]).to_pylist()
+    return [rows[place] for place in np.argsort(order)]
+
+
+def _rows(dataset: Dataset, table: str, columns: Sequence[str], numbers: Numbers) -> pa.Table:
+    """The rows of those numbers, ascending."""
+    schema = dataset.schema(table)
+    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    if not len(numbers):
+        return empty
+    return pa.concat_tables([empty, *rows_at(dataset.scan(table, columns=columns), numbers)])

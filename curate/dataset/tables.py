@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import lance
 import pyarrow as pa
@@ -16,6 +15,8 @@ import pyarrow as pa
 from curate.errors import DatasetCorrupt, UsageError
 
 BATCH_ROWS = 65536
+SCAN_ROWS = 16384
+"""Rows read at a time: Lance reads several batches ahead, and 65536 of them would take twice the memory."""
 WRITE_BUFFER = 8 << 20
 """Bytes buffered over all columns of a table while it is written; Lance's own default is 8 MiB for each."""
 
@@ -40,7 +41,7 @@ def scan(
         scanner = dataset.scanner(
             columns=list(columns) if columns is not None else None,
             filter=where,
-            batch_size=BATCH_ROWS,
+            batch_size=SCAN_ROWS,
             scan_in_order=True,
         )
         yield from scanner.to_batches()
@@ -75,15 +76,13 @@ def append(path: Path, version: int | None, pieces: Iterable[pa.Table], schema: 
     if version is None:
         return overwrite(path, pieces, schema)
     _restore(path, version)
-    return int(lance.write_dataset(_reader(pieces, schema), str(path), mode="append", data_cache_bytes=WRITE_BUFFER).version)
+    return _write(path, pieces, schema, "append")
 
 
 def overwrite(path: Path, pieces: Iterable[pa.Table], schema: pa.Schema) -> int:
     """Replace the whole table by these rows. Returns the new version."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = "overwrite" if path.exists() else "create"
-    reader = _reader(pieces, schema)
-    return int(lance.write_dataset(reader, str(path), schema=schema, mode=mode, data_cache_bytes=WRITE_BUFFER).version)
+    return _write(path, pieces, schema, "overwrite" if path.exists() else "create")
 
 
 def upsert(path: Path, version: int, rows: pa.Table, key: str) -> int:
@@ -119,12 +118,25 @@ def _restore(path: Path, version: int) -> lance.LanceDataset:
     return dataset
 
 
-def _reader(pieces: Iterable[pa.Table], schema: pa.Schema) -> pa.RecordBatchReader:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for piece in pieces:
-            yield from piece.cast(schema).to_batches(max_chunksize=BATCH_ROWS)
+def _write(path: Path, pieces: Iterable[pa.Table], schema: pa.Schema, mode: str) -> int:
+    failures: list[BaseException] = []
 
-    return cast(pa.RecordBatchReader, pa.RecordBatchReader.from_batches(schema, batches()))
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for piece in pieces:
+                yield from piece.cast(schema).to_batches(max_chunksize=BATCH_ROWS)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    reader = pa.RecordBatchReader.from_batches(schema, batches())
+    try:
+        written = lance.write_dataset(reader, str(path), schema=schema, mode=mode, data_cache_bytes=WRITE_BUFFER)
+    except Exception:
+        if failures:  # what the pieces' maker raised; Lance turns it into an OSError with its traceback as text
+            raise failures[0] from None
+        raise
+    return int(written.version)
 
 
 def _explain(error: Exception, path: Path, where: str | None, schema: pa.Schema) -> UsageError | DatasetCorrupt:

@@ -1,0 +1,98 @@
+"""The benchmarks start, take their options, and write the JSON that `python -m benchmarks` makes its page from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, machine, page
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_CLEANLAB = """
+import runpy, sys
+sys.modules["cleanlab"] = None
+sys.argv = sys.argv[1:]
+runpy.run_module({!r}, run_name="__main__")
+"""
+
+
+def call(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"benchmarks.{name}" if name else "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def measured(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
+    file = tmp_path / "result.json"
+    done = call(name, *arguments, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(file.read_text())
+    assert set(report) == {"settings", "results", "table", "notes"}
+    assert report["table"] == done.stdout.strip()
+    return report
+
+
+@pytest.mark.parametrize("name", ["", *BENCHMARKS])
+def test_help_names_the_shared_options(name: str) -> None:
+    done = call(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert ("--out" if not name else "--json") in done.stdout
+    assert ("--data" in done.stdout) == (not name or BENCHMARKS[name].data)
+
+
+def test_every_script_is_in_the_list() -> None:
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "--json FILE" in path.read_text()}
+    assert scripts == set(BENCHMARKS)
+
+
+def test_label_errors_scale(tmp_path: Path) -> None:
+    report = measured(
+        tmp_path, "label_errors_scale", "--rows", "20000", "--classes", "10", "--repeats", "1", "--only", "curate"
+    )
+    assert report["settings"] == {"rows": 20_000, "classes": 10, "repeats": 1}
+    (ours,) = report["results"]
+    assert ours["method"] == "curate"
+    assert 900 < ours["flagged"] < 1100  # 5% of the labels are wrong, and the probabilities are good
+    assert ours["f1"] > 0.97
+    assert ours["cpu_s"] > 0
+
+
+@pytest.mark.skipif(find_spec("cleanlab") is None, reason="cleanlab is in the extra 'bench'")
+def test_label_errors_scale_against_cleanlab(tmp_path: Path) -> None:
+    report = measured(tmp_path, "label_errors_scale", "--rows", "20000", "--classes", "10", "--repeats", "1")
+    f1 = {row["method"]: row["f1"] for row in report["results"]}
+    assert list(f1) == ["curate", "cleanlab", "cleanlab batched"]
+    assert f1["curate"] >= max(f1["cleanlab"], f1["cleanlab batched"])
+
+
+def test_import_coco(tmp_path: Path) -> None:
+    report = measured(tmp_path, "import_coco", "--images", "500", "--only", "curate import", "pycocotools load")
+    ours, theirs = report["results"]
+    assert (ours["tool"], theirs["tool"]) == ("curate import", "pycocotools load")
+    boxes = report["settings"]["boxes"]
+    assert theirs["output"] == str(boxes)
+    assert json.loads(ours["output"])["changes"]["annotations added"] == boxes
+    assert ours["cpu_s"] > 0
+    assert ours["peak_mb"] > 0
+
+
+@pytest.mark.parametrize("name", ["label_errors_scale", "mistakes_boxes"])
+def test_without_cleanlab_it_says_what_to_install(name: str) -> None:
+    code = WITHOUT_CLEANLAB.format(f"benchmarks.{name}")
+    done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr == "error: cleanlab is not installed (pip install 'curate-vision[bench]')\n"
+
+
+def test_page_has_every_table_and_no_names_of_machines() -> None:
+    report = {"table": "| a |\n| --- |\n| 1 |", "notes": ["b is left out"], "date": "2026-01-02", "machine": machine()}
+    text = page({name: report | {"command": f"python -m benchmarks.{name}"} for name in ("encoders", "import_coco")})
+    assert text.count("| --- |") == 2
+    assert text.count("Note: b is left out.") == 2
+    assert "- encoders, import_coco: cores " in text  # one machine, said once
+    assert str(Path.home()) not in text
