@@ -1,8 +1,10 @@
-"""How well the built-in encoder tells things apart, next to raw pixels and plain HOG: ``python benchmarks/encoders.py DATA``.
+"""How well the built-in encoder tells things apart, next to raw pixels and plain HOG.
 
-DATA is the folder of public test data (``detection/bccd``, ``detection/raccoon``); without it only the sets that come with
-scikit-learn or are rendered run. Prints a Markdown table: accuracy in per cent of a linear probe, an RBF probe and 10 nearest
-neighbours, over five folds that keep an image's crops together, and milliseconds of CPU per image.
+    python -m benchmarks.encoders [--data FOLDER] [--encoder SPEC ...] [--only SET ...] [--json FILE]
+
+Sets: scikit-learn's digits, views of its two photographs, crops of rendered parts and, where the data folder is given, of BCCD
+and raccoon. Accuracy in per cent of a linear probe, an RBF probe and 10 nearest neighbours, over five folds that keep an
+image's crops together, and milliseconds of CPU per image.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.report import Report, markdown, options, real_set, run
+from benchmarks.sets import read_voc
 from curate.demo.render import plan_shots, render
 from curate.imaging import Pixels, crop, load_pixels, resize
 from curate.models.encoders.builtin import describe_color, describe_edges, to_canonical
@@ -46,39 +49,50 @@ class Task:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", type=Path, nargs="?")
+    """Run every set and encoder."""
+    parser = options(__doc__, data=True)
     parser.add_argument("--encoder", action="append", default=[], help="an encoder's spec, to be compared as well")
-    options = parser.parse_args()
-    tasks = [digits(), scenes(), parts()]
-    if options.data is not None:
-        tasks += [boxes(options.data, "bccd"), boxes(options.data, "raccoon", backgrounds=2)]
+    parser.add_argument("--only", nargs="+", choices=SETS, default=SETS, help="run these sets only")
+    run(measure, parser)
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Every set by every method."""
+    notes: list[str] = []
+    tasks: list[Task] = [make() for name, make in RENDERED.items() if name in arguments.only]
+    for name, backgrounds in REAL.items():
+        source = real_set(arguments.data, name, notes) if name in arguments.only else None
+        if source is not None:
+            tasks.append(boxes(source, name, backgrounds=backgrounds))
     methods: dict[str, Callable[[Sequence[Pixels]], Vectors]] = {"raw 16 x 16": raw, "HOG + colour": plain}
-    methods |= {spec: encode_with(spec) for spec in ["builtin", *options.encoder]}
-    print("| set | images | classes | vectors | linear | RBF | 10-NN | ms |\n|---|---|---|---|---|---|---|---|")
-    for task in tasks:
-        for name, method in methods.items():
-            print(measure(task, name, method), flush=True)
+    methods |= {spec: encode_with(spec) for spec in ["builtin", *arguments.encoder]}
+    results = [score(task, name, method) for task in tasks for name, method in methods.items()]
+    columns = ["set", "images", "classes", "vectors", "linear", "RBF", "10-NN", "ms"]
+    return Report(
+        {"sets": list(arguments.only)}, results, markdown(columns, [list(r.values()) for r in results]), notes
+    )
 
 
-def measure(task: Task, name: str, method: Callable[[Sequence[Pixels]], Vectors]) -> str:
-    """One row of the table."""
+def score(task: Task, name: str, method: Callable[[Sequence[Pixels]], Vectors]) -> dict[str, Any]:
+    """Accuracies and time of one method on one set."""
     began = time.process_time()
     X = method(task.images)
     milliseconds = 1000 * (time.process_time() - began) / len(X)
     y, groups = np.array(task.labels), np.array(task.groups)
     alphas = np.logspace(-3, 1, 5)
     width = 1 / np.median(np.square(X[::7, None] - X[None, ::11]).sum(axis=2))
-    probes = (
-        RidgeClassifierCV(alphas),
-        make_pipeline(
-            Nystroem(gamma=width, n_components=min(1000, len(X) // 2), random_state=0), RidgeClassifierCV(alphas)
-        ),
-        KNeighborsClassifier(10),
-    )
-    scores = [100 * cross_val_score(probe, X, y, groups=groups, cv=GroupKFold(5)).mean() for probe in probes]
-    counts = f"| {task.name} | {len(X)} | {len(set(task.labels))} | {name} |"
-    return counts + "".join(f" {score:.1f} |" for score in scores) + f" {milliseconds:.1f} |"
+    landmarks = Nystroem(gamma=width, n_components=min(1000, len(X) // 2), random_state=0)
+    probes = {
+        "linear": RidgeClassifierCV(alphas),
+        "rbf": make_pipeline(landmarks, RidgeClassifierCV(alphas)),
+        "neighbors": KNeighborsClassifier(10),
+    }
+    accuracies = {
+        probe: round(100 * float(cross_val_score(estimator, X, y, groups=groups, cv=GroupKFold(5)).mean()), 1)
+        for probe, estimator in probes.items()
+    }
+    counts = {"set": task.name, "images": len(X), "classes": len(set(task.labels)), "vectors": name}
+    return counts | accuracies | {"ms": round(milliseconds, 1)}
 
 
 def encode_with(spec: str) -> Callable[[Sequence[Pixels]], Vectors]:
@@ -141,29 +155,21 @@ def parts(count: int = 120) -> Task:
     return task
 
 
-def boxes(data: Path, name: str, *, backgrounds: int = 0, limit: int = 2000) -> Task:
+def boxes(source: Path, name: str, *, backgrounds: int = 0, limit: int = 2000) -> Task:
     """Crops of a Pascal VOC set, and of squares per image that touch no box if asked for."""
     rng = np.random.default_rng(0)
-    folder = data / "detection" / name
-    images = {path.stem: path for path in folder.rglob("*.jp*g")}
+    labels = read_voc(source)
+    usable = labels.boxes().usable
     task = Task(name, [], [], [])
-    for number, path in enumerate(sorted((folder).rglob("*.xml"))):
-        if path.stem not in images or len(task.images) > limit:
-            continue
-        pixels = load_pixels(images[path.stem])
-        given = []
-        for thing in ElementTree.parse(path).iter("object"):
-            left, top, right, bottom = (
-                float(thing.findtext(f"bndbox/{k}", "")) for k in ("xmin", "ymin", "xmax", "ymax")
-            )
-            if right > left and bottom > top:
-                given.append(((left, top, right - left, bottom - top), thing.findtext("name")))
-        found = given + [
-            (box, "background") for box in _squares_outside(pixels, [b for b, _ in given], backgrounds, rng)
-        ]
-        task.images += [crop(pixels, box, margin=MARGIN) for box, _ in found]
-        task.labels += [label for _, label in found]
-        task.groups += [number] * len(found)
+    for number, path in enumerate(labels.images["path"].to_pylist()):
+        rows = np.flatnonzero((labels.image == number) & usable)
+        if len(rows) and len(task.images) <= limit:
+            pixels = load_pixels(path)
+            given = labels.bbox[rows].tolist()
+            squares = _squares_outside(pixels, given, backgrounds, rng)
+            task.images += [crop(pixels, box, margin=MARGIN) for box in [*given, *squares]]
+            task.labels += [labels.classes[k] for k in labels.label[rows]] + ["background"] * len(squares)
+            task.groups += [number] * (len(rows) + len(squares))
     return task
 
 
@@ -178,6 +184,13 @@ def _squares_outside(
         if all(left + side < x or x + w < left or top + side < y or y + h < top for x, y, w, h in given):
             squares.append((left, top, side, side))
     return squares[:count]
+
+
+RENDERED: Final[dict[str, Callable[[], Task]]] = {"digits": digits, "places": scenes, "parts": parts}
+REAL: Final = {"bccd": 0, "raccoon": 2}
+"""Names, and how many background squares each image gives."""
+
+SETS: Final = (*RENDERED, *REAL)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the weights of the built-in encoder, from rendered pictures only: ``python benchmarks/fit_builtin.py``.
+"""Make the weights of the built-in encoder, from rendered pictures only: ``python -m benchmarks.fit_builtin``.
 
 The pictures are dead leaves: opaque shapes of all sizes that cover one another (Lee, Mumford & Huang, IJCV 2001), with the
 colours, shading, blur and 1/f texture that photographs have on average. From them come the patch filters (spherical k-means

@@ -3,7 +3,7 @@
 Each tool runs in a process of its own on the same generated file; CPU time (user and system, with child processes) and the
 largest resident memory are the operating system's own figures. Tools that are not installed are left out, with a note.
 
-    python benchmarks/import_coco.py --images 100000 --boxes 8.5 --json import_coco.json
+    python -m benchmarks.import_coco [--images 100000] [--boxes 8.5] [--only TOOL ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-CLASSES = 80
-CURATE_IMPORT = "import sys; from curate.cli import main; sys.argv = ['curate', 'import', FILE, '-d', 'bench', '-f', 'coco', '--json']; main()"
-RUNNERS = {
+from benchmarks.report import Report, markdown, options, run
+
+CLASSES: Final = 80
+CURATE_IMPORT = (
+    "import sys; from curate.cli import main; "
+    "sys.argv = ['curate', 'import', FILE, '-d', 'bench', '-f', 'coco', '--json']; main()"
+)
+RUNNERS: Final = {
     "import lance": ("lance", "import lance"),
     "curate import": ("curate", CURATE_IMPORT),
     "curate import again": ("curate", CURATE_IMPORT),
@@ -49,7 +55,7 @@ RUNNERS = {
         "data_path=os.path.dirname(FILE), labels_path=FILE)))",
     ),
 }
-PEERS_OF_PYCOCOTOOLS = "pycocotools load"
+BASE: Final = "pycocotools load"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,45 @@ class Measurement:
     wall_s: float
     peak_mb: float
     output: str
+
+
+def main() -> None:
+    """Run every tool that is installed."""
+    parser = options(__doc__)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--boxes", type=float, default=8.5, help="mean number of boxes on an image (default 8.5)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=list(RUNNERS), default=list(RUNNERS), help="run these only")
+    run(measure, parser)
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Generate the file and run the tools on it, one after another."""
+    measurements, notes = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "annotations" / "instances_train.json"
+        file.parent.mkdir()
+        boxes = generate(file, arguments.images, arguments.boxes, arguments.seed)
+        for tool in arguments.only:
+            package, code = RUNNERS[tool]
+            if find_spec(package) is None:
+                notes.append(f"'{tool}' is left out: {package} is not installed")
+                continue
+            measurements.append(run_tool(tool, code, file, Path(folder) / "home"))
+            print(measurements[-1], file=sys.stderr)
+        size = file.stat().st_size
+    settings = {"images": arguments.images, "boxes": boxes, "file_bytes": size, "seed": arguments.seed}
+    return Report(settings, [asdict(each) for each in measurements], table(measurements), notes)
+
+
+def table(measurements: list[Measurement]) -> str:
+    """The figures, with ratios to pycocotools."""
+    base = next((each for each in measurements if each.tool == BASE), None)
+    rows = []
+    for each in measurements:
+        ratios = [f"{each.cpu_s / base.cpu_s:.2f}", f"{each.peak_mb / base.peak_mb:.2f}"] if base else ["-", "-"]
+        rows.append([each.tool, each.cpu_s, each.wall_s, each.peak_mb, *ratios])
+    return markdown(["tool", "CPU s", "wall s", "peak MB", "CPU, of pycocotools", "memory, of pycocotools"], rows)
 
 
 def generate(path: Path, images: int, boxes_per_image: float, seed: int) -> int:
@@ -108,7 +153,7 @@ def generate(path: Path, images: int, boxes_per_image: float, seed: int) -> int:
     return number
 
 
-def measure(tool: str, code: str, file: Path, home: Path) -> Measurement:
+def run_tool(tool: str, code: str, file: Path, home: Path) -> Measurement:
     """Run some Python in a process of its own and ask the system what it took."""
     environment = os.environ | {"CURATE_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", f"FILE = {str(file)!r}\n{code}"]
@@ -126,57 +171,6 @@ def measure(tool: str, code: str, file: Path, home: Path) -> Measurement:
     peak = usage.ru_maxrss * scale / 2**20
     cpu = usage.ru_utime + usage.ru_stime
     return Measurement(tool, round(cpu, 2), round(wall, 2), round(peak, 1), lines[-1] if lines else "")
-
-
-def table(measurements: list[Measurement]) -> str:
-    """The figures as a Markdown table, with ratios to pycocotools."""
-    base = next((each for each in measurements if each.tool == PEERS_OF_PYCOCOTOOLS), None)
-    rows = [
-        "| | CPU s | wall s | peak MB | CPU, of pycocotools | memory, of pycocotools |",
-        "|---|---|---|---|---|---|",
-    ]
-    for each in measurements:
-        ratios = f"{each.cpu_s / base.cpu_s:.2f} | {each.peak_mb / base.peak_mb:.2f}" if base else "- | -"
-        rows.append(f"| {each.tool} | {each.cpu_s} | {each.wall_s} | {each.peak_mb} | {ratios} |")
-    return "\n".join(rows)
-
-
-def main() -> None:
-    """Generate the file, run every tool that is installed, print the table and the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--boxes", type=float, default=8.5, help="mean number of boxes on an image")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=list(RUNNERS), help="run these only")
-    parser.add_argument("--json", type=Path, help="also write the JSON to this file")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "annotations" / "instances_train.json"
-        file.parent.mkdir()
-        boxes = generate(file, arguments.images, arguments.boxes, arguments.seed)
-        measurements, skipped = [], []
-        for tool, (package, code) in RUNNERS.items():
-            if arguments.only is not None and tool not in arguments.only:
-                continue
-            if find_spec(package) is None:
-                skipped.append(tool)
-                print(f"{tool}: {package} is not installed, left out", file=sys.stderr)
-                continue
-            measurements.append(measure(tool, code, file, Path(folder) / "home"))
-            print(measurements[-1], file=sys.stderr)
-        size = file.stat().st_size
-    result = {
-        "images": arguments.images,
-        "boxes": boxes,
-        "file_bytes": size,
-        "seed": arguments.seed,
-        "skipped": skipped,
-        "measurements": [asdict(each) for each in measurements],
-    }
-    print(table(measurements), file=sys.stderr)
-    print(json.dumps(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

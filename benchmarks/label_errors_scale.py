@@ -1,9 +1,10 @@
 """Time and memory to find label errors among 1,000,000 labels of 100 classes, against cleanlab, on the same probabilities.
 
-    python benchmarks/label_errors_scale.py [--rows 1000000] [--classes 100] [--json scale.json]
+    python -m benchmarks.label_errors_scale [--rows 1000000] [--classes 100] [--repeats 5] [--only curate] [--json FILE]
 
-Each method runs in a process of its own, one thread, that loads the same float32 probabilities (5% of the labels wrong) and
-reports CPU seconds, peak resident memory beyond what it had with its input loaded, and the F1 of what it flags.
+Each run is a process of its own with one thread, which loads the same float32 probabilities (5% of the labels wrong) and
+reports CPU seconds, peak resident memory beyond what it had with its input loaded, and the F1 of what it flags. Methods take
+turns, so that a busy machine is busy for all of them; the table has medians.
 """
 
 from __future__ import annotations
@@ -17,40 +18,62 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-METHODS = ("curate", "cleanlab", "cleanlab batched")
+from benchmarks.report import Report, markdown, options, require_cleanlab, run
+
+METHODS: Final = ("curate", "cleanlab", "cleanlab batched")
 
 
 def main() -> None:
-    """Run every method and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Run every method."""
+    parser = options(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=METHODS, help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each method (default 5)")
+    parser.add_argument("--only", choices=METHODS, nargs="+", default=METHODS, help="run these methods only")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # a folder: measure one method on what is in it
     arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(_measure(arguments.only, arguments.data)))
-        return
+    if arguments.worker:
+        print(json.dumps(_measure(arguments.only[0], arguments.worker)))
+    else:
+        run(measure, parser)
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Every method in turn, several times."""
+    if any(method.startswith("cleanlab") for method in arguments.only):
+        require_cleanlab()
     with tempfile.TemporaryDirectory() as folder:
         _simulate(arguments.rows, arguments.classes, Path(folder))
-        results = [_run(method, Path(folder)) for method in METHODS]
-    print("| method | CPU s | extra memory MB | flagged | F1 |\n|---|---:|---:|---:|---:|")
-    for r in results:
-        print(f"| {r['method']} | {r['cpu_s']:.2f} | {r['extra_mb']:.0f} | {r['flagged']:,} | {r['f1']:.3f} |")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+        results = [_run(method, Path(folder)) for _ in range(arguments.repeats) for method in arguments.only]
+    settings = {name: getattr(arguments, name) for name in ("rows", "classes", "repeats")}
+    return Report(settings, results, _table(results))
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    """Medians, and how many times what curate takes."""
+    rows = []
+    middle = {
+        method: {key: median(r[key] for r in results if r["method"] == method) for key in results[0] if key != "method"}
+        for method in dict.fromkeys(r["method"] for r in results)
+    }
+    for method, each in middle.items():
+        base = middle.get("curate", each)
+        times = f"{each['cpu_s'] / base['cpu_s']:.1f}", f"{each['extra_mb'] / max(base['extra_mb'], 1):.1f}"
+        figures = f"{each['cpu_s']:.2f}", times[0], f"{each['extra_mb']:.0f}", times[1]
+        rows.append([method, *figures, f"{each['flagged']:,.0f}", f"{each['f1']:.3f}"])
+    return markdown(["method", "CPU s", "of curate", "extra memory MB", "of curate", "flagged", "F1"], rows)
 
 
 def _run(method: str, folder: Path) -> dict[str, Any]:
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    command = [sys.executable, __file__, "--only", method, "--data", str(folder)]
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "benchmarks.label_errors_scale", "--only", method, "--worker", str(folder)]
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
 

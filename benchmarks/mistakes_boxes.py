@@ -1,33 +1,36 @@
 """Box label errors: planted in real ground truth, found with a simulated detector, against a plain matcher and ObjectLab.
 
-    python benchmarks/mistakes_boxes.py DATA [--seeds 3] [--json results.json]
-    python benchmarks/mistakes_boxes.py --speed
+    python -m benchmarks.mistakes_boxes [--data FOLDER] [--seeds 3] [--images 200] [--json FILE]
+    python -m benchmarks.mistakes_boxes --speed
 
-DATA holds ``bccd/Annotations`` and ``raccoon/annotations`` (Pascal VOC). The detector is made from the clean boxes: every object
-has a difficulty, which small objects have more of, and which drives whether it is found, how confidently, how well the box fits
-and whether its class is taken for another; false positives come on top. 5% of the boxes each are then swapped to another class,
-deleted, added at random and shifted to an IoU of 0.2-0.6.
+Sets: BCCD, raccoon (where the data folder is given) and a `parts_v3` without faults. The detector is made from the clean boxes:
+every object has a difficulty, which small objects have more of, and which drives whether it is found, how confidently, how well
+the box fits and whether its class is taken for another; false positives come on top. 5% of the boxes each are then swapped to
+another class, deleted, added at random and shifted to an IoU of 0.2-0.6.
 
 Average precision counts every planted error, also those that the detector gives no chance to find; a missing box is found by a
-suggested box with IoU 0.5 or more, one each.
+suggested box with IoU 0.5 or more, one each. With --speed: a million boxes, time and memory instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
+import sys
+import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.random import Generator
 
+from benchmarks.report import Report, markdown, options, real_set, require_cleanlab, run
+from benchmarks.sets import read_voc, render_parts
 from curate.checks.mistakes.detection import detection_errors
+from curate.checks.mistakes.load import Labels
 from curate.checks.mistakes.matching import largest, overlapping_pairs
 from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects
 
@@ -72,22 +75,83 @@ class Ranking:
     boxes: Boxes | None = None
 
 
-def read_voc(folder: Path) -> tuple[Boxes, FloatArray]:
-    """Boxes and image sizes of a folder of Pascal VOC files."""
-    rows: list[tuple[int, float, float, float, float, str]] = []
-    sizes = []
-    for i, path in enumerate(sorted(folder.glob("*.xml"))):
-        root = ElementTree.parse(path).getroot()
-        sizes.append([float(root.findtext(f"size/{side}", "0")) for side in ("width", "height")])
-        for item in root.iter("object"):
-            x0, y0, x1, y1 = (
-                float(item.findtext(f"bndbox/{side}", "nan")) for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-            if x1 > x0 and y1 > y0:
-                rows.append((i, x0, y0, x1 - x0, y1 - y0, item.findtext("name", "")))
-    image, *bbox, names = zip(*rows, strict=True)
-    label = np.unique(np.array(names), return_inverse=True)[1]
-    return Boxes(np.array(image), np.array(bbox, dtype=np.float64).T.copy(), label), np.array(sizes)
+def main() -> None:
+    """Run every set, or the speed test."""
+    parser = options(__doc__, data=True, seeds=3)
+    parser.add_argument("--images", type=int, default=200, help="size of parts_v3 (default 200)")
+    parser.add_argument("--speed", action="store_true", help="a million boxes: time and memory")
+    run(lambda arguments: speed() if arguments.speed else measure(arguments), parser)
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Every set, quality of the detector, seed, kind and method."""
+    require_cleanlab()
+    notes: list[str] = []
+    results: list[dict[str, Any]] = []
+    for name, labels in clean_sets(arguments.data, arguments.images, notes):
+        boxes = labels.boxes()
+        clean, sizes = boxes.take(boxes.usable & (boxes.label >= 0)), labels.sizes
+        for quality, seed in ((q, s) for q in QUALITIES for s in range(arguments.seeds)):
+            key = {"data": name, "quality": quality, "seed": seed}
+            results += [key | row for row in compare(clean, sizes, QUALITIES[quality], seed)]
+    settings = {"seeds": arguments.seeds, "images of parts_v3": arguments.images, "planted": SHARE}
+    settings["detectors"] = {name: asdict(quality) for name, quality in QUALITIES.items()}
+    return Report(settings, results, table(results), notes)
+
+
+def clean_sets(data: Path | None, images: int, notes: list[str]) -> Iterator[tuple[str, Labels]]:
+    """Names and labels."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield "parts_v3", render_parts(Path(folder), images=images, seed=0)
+    for name in ("bccd", "raccoon"):
+        source = real_set(data, name, notes)
+        if source is not None:
+            yield name, read_voc(source)
+
+
+def compare(clean: Boxes, sizes: FloatArray, quality: Quality, seed: int) -> Iterator[dict[str, Any]]:
+    """Plant errors, simulate a detector, and rank the suspects by every method."""
+    rng = np.random.default_rng(seed)
+    predictions = simulate(clean, sizes, quality, rng)
+    planted = plant(clean, sizes, rng)
+    methods = {
+        "curate": ours(detection_errors(planted.truth, [predictions], sizes=sizes, min_score=0.001)),
+        "plain": plain_matcher(planted.truth, predictions),
+        "objectlab": objectlab(planted.truth, predictions, len(sizes), int(clean.label.max()) + 1),
+    }
+    for method, rankings in methods.items():
+        for kind, ranking in rankings.items():
+            right, score, total = hits(ranking, planted, kind)
+            if total:
+                yield {"kind": kind, "method": method} | measures(right, score, total)
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Means over the seeds."""
+    columns = [
+        "set",
+        "detector",
+        "kind",
+        "AP curate / plain / ObjectLab",
+        "recall@50",
+        "ECE curate",
+        "expected / right",
+    ]
+    rows = []
+    for key in dict.fromkeys((r["data"], r["quality"], r["kind"]) for r in results):
+        chosen = [r for r in results if (r["data"], r["quality"], r["kind"]) == key]
+
+        def mean(method: str, measure: str, chosen: list[dict[str, Any]] = chosen) -> float:
+            values = [r[measure] for r in chosen if r["method"] == method]
+            return float(np.mean(values)) if values else float("nan")
+
+        compared = [
+            " / ".join(f"{mean(method, name):.3f}" for method in ("curate", "plain", "objectlab")).replace("nan", "-")
+            for name in ("ap", "recall@50")
+        ]
+        counts = f"{mean('curate', 'expected'):.0f} / {mean('curate', 'right'):.0f}"
+        rows.append([*key, *compared, f"{mean('curate', 'ece'):.3f}", counts])
+    return markdown(columns, rows)
 
 
 def simulate(clean: Boxes, sizes: FloatArray, quality: Quality, rng: Generator) -> Boxes:
@@ -245,54 +309,8 @@ def measures(right: BoolArray, score: FloatArray, total: int) -> dict[str, float
     }
 
 
-def run(data: Path, seeds: int) -> list[dict[str, object]]:
-    """Every data set, quality, seed, kind and method."""
-    results: list[dict[str, object]] = []
-    for name, folder in (("bccd", "bccd/Annotations"), ("raccoon", "raccoon/annotations")):
-        clean, sizes = read_voc(data / folder)
-        for quality, seed in ((q, s) for q in QUALITIES for s in range(seeds)):
-            rng = np.random.default_rng(seed)
-            predictions = simulate(clean, sizes, QUALITIES[quality], rng)
-            planted = plant(clean, sizes, rng)
-            n_classes = int(clean.label.max()) + 1
-            methods = {
-                "ours": ours(detection_errors(planted.truth, [predictions], sizes=sizes, min_score=0.001)),
-                "plain": plain_matcher(planted.truth, predictions),
-                "objectlab": objectlab(planted.truth, predictions, len(sizes), n_classes),
-            }
-            for method, rankings in methods.items():
-                for kind, ranking in rankings.items():
-                    right, score, total = hits(ranking, planted, kind)
-                    if total:
-                        row = {"data": name, "quality": quality, "seed": seed, "kind": kind, "method": method}
-                        results.append(row | measures(right, score, total))
-    return results
-
-
-def table(results: list[dict[str, object]]) -> str:
-    """Means over the seeds as Markdown."""
-    lines = [
-        "| data | detector | kind | AP ours / plain / ObjectLab | recall@50 | ECE ours | expected / right |",
-        "|" + "---|" * 7,
-    ]
-    for key in dict.fromkeys((r["data"], r["quality"], r["kind"]) for r in results):
-        rows = [r for r in results if (r["data"], r["quality"], r["kind"]) == key]
-
-        def mean(method: str, measure: str, rows: list[dict[str, object]] = rows) -> float:
-            values = [float(str(r[measure])) for r in rows if r["method"] == method]
-            return float(np.mean(values)) if values else float("nan")
-
-        ap, recall = (
-            " / ".join(f"{mean(m, measure):.3f}" for m in ("ours", "plain", "objectlab"))
-            for measure in ("ap", "recall@50")
-        )
-        counts = f"{mean('ours', 'expected'):.0f} / {mean('ours', 'right'):.0f}"
-        lines.append(f"| {' | '.join(map(str, key))} | {ap} | {recall} | {mean('ours', 'ece'):.3f} | {counts} |")
-    return "\n".join(lines)
-
-
-def speed(n_images: int = 100_000) -> dict[str, float]:
-    """Seconds and peak memory for ten boxes and fifteen predictions an image."""
+def speed(n_images: int = 100_000) -> Report:
+    """Ten boxes and fifteen predictions an image."""
     rng = np.random.default_rng(0)
     n = 10 * n_images
     sizes = np.tile([640.0, 480.0], (n_images, 1))
@@ -301,18 +319,23 @@ def speed(n_images: int = 100_000) -> dict[str, float]:
     clean = Boxes(image, _place(extent, sizes[image], rng), rng.integers(0, 80, n))
     predictions = simulate(clean, sizes, replace(QUALITIES["mediocre"], false_positives=0.62), rng)
     planted = plant(clean, sizes, rng)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu = time.perf_counter(), time.process_time()
+    before, start, cpu = _peak_mb(), time.perf_counter(), time.process_time()
     found = detection_errors(planted.truth, [predictions], sizes=sizes, min_score=0.05)
-    return {
+    result = {
         "truth": len(planted.truth),
         "predictions": len(predictions),
         "found": len(found),
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_before_mb": before / 1024,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "wall_s": round(time.perf_counter() - start, 2),
+        "cpu_s": round(time.process_time() - cpu, 2),
+        "peak_mb_before": round(before),
+        "peak_mb": round(_peak_mb()),
     }
+    return Report({"images": n_images}, [result], markdown(list(result), [list(result.values())]))
+
+
+def _peak_mb() -> float:
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
 
 
 def _expit(x: FloatArray) -> FloatArray:
@@ -356,25 +379,6 @@ def _shift(bbox: FloatArray, rng: Generator) -> FloatArray:
         result[left[good]] = moved[good]
         left = np.delete(left, good)
     return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", help="folder with bccd and raccoon")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--speed", action="store_true", help="a million boxes instead")
-    parser.add_argument("--json", type=Path, help="write every result here")
-    arguments = parser.parse_args()
-    if arguments.speed:
-        print(json.dumps(speed(), indent=2))
-        return
-    if arguments.data is None:
-        parser.error("DATA is needed, or --speed")
-    results = run(arguments.data, arguments.seeds)
-    print(table(results))
-    if arguments.json:
-        settings = {name: asdict(quality) for name, quality in QUALITIES.items()}
-        arguments.json.write_text(json.dumps({"qualities": settings, "results": results}, indent=1))
 
 
 if __name__ == "__main__":

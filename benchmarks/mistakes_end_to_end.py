@@ -1,8 +1,8 @@
 """`curate mistakes` through the command line, on sets with known wrong labels: are the targets met?
 
-    python benchmarks/mistakes_end_to_end.py [--bccd PATH] [--seeds 3] [--json FILE]
+    python -m benchmarks.mistakes_end_to_end [--data FOLDER] [--seeds 3] [--images 400] [--json FILE]
 
-Sets: BCCD (Pascal VOC) with 5% of its boxes' classes swapped, where its folder is given; scikit-learn's digits as an
+Sets: BCCD (Pascal VOC) with 5% of its boxes' classes swapped, where the data folder is given; scikit-learn's digits as an
 ImageFolder with 5% uniformly wrong labels; `parts_v3` as it is rendered, every kind of label fault. Each is imported and checked
 by the installed command, and its JSON is all that is looked at. AP counts a wrong label that is not listed as never found; F1
 is of what scores at least 0.5; ECE (15 bins) takes a label that is not listed as certainly right.
@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from benchmarks.report import Report, markdown, options, real_set, run
 from curate.checks.findings import Finding
 from curate.demo import make_parts
 from curate.demo.score import average_precision
@@ -62,29 +63,34 @@ class Result:
 
 
 def main() -> None:
-    """Run all and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bccd", type=Path, help="folder of the BCCD dataset (Annotations, JPEGImages)")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=400, help="size of parts_v3")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    arguments = parser.parse_args()
-    results = []
+    """Run every set."""
+    parser = options(__doc__, data=True, seeds=3)
+    parser.add_argument("--images", type=int, default=400, help="size of parts_v3 (default 400)")
+    run(measure, parser)
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Every set with every seed."""
+    notes: list[str] = []
+    cells = real_set(arguments.data, "bccd", notes)
+    results: list[Result] = []
     for seed in range(arguments.seeds):
-        if arguments.bccd is not None:
-            results.append(bccd(arguments.bccd, seed))
-        results.append(digits(seed))
-        results += parts(seed, arguments.images)
-        for result in results:
+        new = [] if cells is None else [bccd(cells, seed)]
+        new += [digits(seed), *parts(seed, arguments.images)]
+        results += new
+        for result in new:
             print(f"# {result}", file=sys.stderr)
-    print("| set | kind | labels | wrong | flagged | AP | F1 | ECE | CPU s |\n|---|---|---|---|---|---|---|---|---|")
+    settings = {"seeds": arguments.seeds, "images of parts_v3": arguments.images, "planted": PLANTED}
+    return Report(settings, [asdict(result) for result in results], table(results), notes)
+
+
+def table(results: list[Result]) -> str:
+    """One row per result."""
+    rows = []
     for r in results:
-        ece = "" if r.ece is None else f"{r.ece:.3f}"
-        print(
-            f"| {r.set} | {r.kind} | {r.labels} | {r.wrong} | {r.flagged} | {r.ap:.3f} | {r.f1:.3f} | {ece} | {r.cpu_s:.0f} |"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(result) for result in results], indent=1))
+        figures = f"{r.ap:.3f}", f"{r.f1:.3f}", "" if r.ece is None else f"{r.ece:.3f}", f"{r.cpu_s:.0f}"
+        rows.append([r.set, r.kind, r.labels, r.wrong, r.flagged, *figures])
+    return markdown(["set", "kind", "labels", "wrong", "flagged", "AP", "F1", "ECE", "CPU s"], rows)
 
 
 def bccd(root: Path, seed: int) -> Result:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS, machine, page
+from benchmarks.__main__ import BENCHMARKS, page
+from benchmarks.report import machine
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_CLEANLAB = """
@@ -32,7 +33,7 @@ def measured(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
     done = call(name, *arguments, "--json", str(file))
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(file.read_text())
-    assert set(report) == {"settings", "results", "table", "notes"}
+    assert set(report) == {"date", "command", "machine", "settings", "results", "table", "notes"}
     assert report["table"] == done.stdout.strip()
     return report
 
@@ -53,6 +54,9 @@ def test_every_script_is_in_the_list() -> None:
 def test_label_errors_scale(tmp_path: Path) -> None:
     report = measured(
         tmp_path, "label_errors_scale", "--rows", "20000", "--classes", "10", "--repeats", "1", "--only", "curate"
+    )
+    assert report["command"] == (
+        "python -m benchmarks.label_errors_scale --rows 20000 --classes 10 --repeats 1 --only curate"
     )
     assert report["settings"] == {"rows": 20_000, "classes": 10, "repeats": 1}
     (ours,) = report["results"]

@@ -18,22 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.checks.mistakes.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
-from curate.checks.mistakes.noise import fit_noise_model, judge
-from curate.checks.mistakes.probe import Scores, assign_folds, fit_probe, neighbor_scores
+from curate.checks.mistakes.noise import Judge, fit_noise_model
+from curate.checks.mistakes.probe import Probe, Scores, assign_folds, fit_probe, neighbor_scores
 from curate.errors import InputError
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 
 _FOLDS: Final = 10
-_NEIGHBORS: Final = 10
+NEIGHBORS: Final = 10
+"""How many nearest rows have a vote."""
+
 _SMALLEST_PREDICTION: Final = 1e-4  # what a model rules out is only unlikely: it has not seen everything
 _NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
 _FIT_PROBABILITIES: Final = 1_000_000  # rows x classes to fit the noise model on, within these numbers of rows
 _FIT_ROWS: Final = (10_000, 50_000)
-_BLOCK_PROBABILITIES: Final = (
-    1 << 16
-)  # rows x classes at a time: a quarter of a megabyte stays in the processor's cache
+_BLOCK_PROBABILITIES: Final = 1 << 18  # rows x classes at a time: three such arrays about fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,10 @@ def find_label_errors(
     if len(present) < 2 or len(labels) < 2:
         return _nothing_to_compare(labels, classes, neighbors)
 
-    together = near_duplicate_groups(neighbors, groups, largest=max(2, len(labels) // (2 * _FOLDS)))
-    if not together.any():  # everything is one group: nothing could be predicted from outside it
-        together = np.arange(len(labels))
-    folds = assign_folds(compact, together, folds=_FOLDS, seed=seed)
-    votes = neighbor_scores(neighbors.indices, compact, together, len(present))
-    experts = [votes, *(_expert(each, present, classes, len(labels)) for each in predictions)]
-    probe = fit_probe(vectors, compact, len(present), folds, extra=extra, others=experts, seed=seed)
+    experts = [_expert(each, present, classes, len(labels)) for each in predictions]
+    probe = out_of_fold_probe(
+        vectors, compact, len(present), neighbors, groups=groups, extra=extra, experts=experts, seed=seed
+    )
     found = _judge_all(probe.probabilities, compact, len(present), seed)
     matrix = np.eye(classes, dtype=np.float32)
     matrix[np.ix_(present, present)] = found.noise_matrix
@@ -118,6 +115,37 @@ def find_label_errors(
         matrix,
         neighbors,
     )
+
+
+def out_of_fold_probe(
+    vectors: npt.NDArray[np.float32],
+    labels: Integers,
+    classes: int,
+    neighbors: Neighbors,
+    *,
+    groups: Integers | None = None,
+    extra: npt.NDArray[np.float32] | None = None,
+    experts: Sequence[Scores] = (),
+    seed: int = 0,
+) -> Probe:
+    """Out-of-fold class probabilities as `find_label_errors` judges by: from probes and neighbours, near-duplicates together.
+
+    Args:
+        vectors: Embeddings, finite float32 array of shape (n, d), n >= 2.
+        labels: Integers in [0, classes), shape (n,); every class occurs.
+        classes: K, at least 2.
+        neighbors: Nearest rows of other groups.
+        groups: As for `find_label_errors`.
+        extra: The same.
+        experts: What else is pooled.
+        seed: Of the folds and samples.
+    """
+    together = near_duplicate_groups(neighbors, groups, largest=max(2, len(labels) // (2 * _FOLDS)))
+    if not together.any():  # everything is one group: nothing could be predicted from outside it
+        together = np.arange(len(labels))
+    folds = assign_folds(labels, together, folds=_FOLDS, seed=seed)
+    votes = neighbor_scores(neighbors.indices, labels, together, classes)
+    return fit_probe(vectors, labels, classes, folds, extra=extra, others=[votes, *experts], seed=seed)
 
 
 def label_errors_from_probabilities(probabilities: Floats, labels: Integers, *, seed: int = 0) -> LabelErrors:
@@ -171,9 +199,10 @@ def _judge_all(
     suggested = np.empty(n, dtype=np.int32)
     p_given, p_suggested = np.empty_like(p_wrong), np.empty_like(p_wrong)
     step = max(1, _BLOCK_PROBABILITIES // classes)
+    judge = Judge.of(model, min(step, n))
     for start in range(0, n, step):
         rows = np.arange(start, min(start + step, n))
-        found = judge(model, source(rows), labels[rows])
+        found = judge(source(rows), labels[rows])
         p_wrong[rows], suggested[rows] = found.p_wrong, found.suggested
         p_given[rows], p_suggested[rows] = found.p_given, found.p_suggested
     return LabelErrors(p_wrong, suggested, p_given, p_suggested, model.transition)
@@ -183,7 +212,7 @@ def _neighbors(vectors: npt.NDArray[np.float32], groups: Integers | None, seed: 
     n = len(vectors)
     size = max(10_000, _NEIGHBOR_PAIRS // max(n, 1))
     pool = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else None
-    return nearest_neighbors(vectors, _NEIGHBORS, groups=groups, pool=pool)
+    return nearest_neighbors(vectors, NEIGHBORS, groups=groups, pool=pool)
 
 
 def _expert(probabilities: Floats, present: Integers, classes: int, rows: int) -> Scores:

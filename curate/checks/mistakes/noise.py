@@ -46,7 +46,7 @@ _CONFUSION_LABELS: Final = 20.0  # drawing where the errors of a class go to wha
 _EXPECTED_IMAGE_SHARE: Final = 0.7
 _IMAGE_SHARE_LABELS: Final = 100.0  # drawing the share of image-dependent errors to the expected one
 _BIAS_SD: Final = 0.5
-_CHANCE_GAIN: Final = 12.0  # nats by which probes fitted to coin tosses explained them (40 to 300 labels, 2 to 10 classes)
+_CHANCE_GAIN: Final = 12.0  # nats by which probes explained coin tosses (40 to 300 labels, 2 to 10 classes)
 _SHARPNESS_LABELS: Final = 5.0  # towards sharp classes and noisy labels, where the data leave it open
 _LOOKALIKE: Final = 0.5  # part of the confusions' prior that follows which classes the classifier confuses
 _SHARPNESS_BOUNDS: Final = (0.05, 5.0)
@@ -110,37 +110,59 @@ def fit_noise_model(probabilities: Floats, labels: Integers) -> NoiseModel:
 
 
 def judge(model: NoiseModel, probabilities: Floats, labels: Integers) -> Judgement:
-    """Apply Bayes' rule to each label; meant to be called with blocks of rows that fit the processor's cache.
+    """Apply Bayes' rule to each label.
 
     Args:
         model: Fitted on the same classes.
         probabilities: Float array of shape (n, K), as for `fit_noise_model`.
         labels: Given classes, shape (n,).
     """
-    n, classes = probabilities.shape
-    if classes == 1:
-        ones = np.ones(n, dtype=np.float32)
-        return Judgement(1 - ones, np.zeros(n, dtype=np.int32), ones, ones)
-    # Written for speed: operations in place, row sums as matrix products, `take` for rows of a table.
-    rows, ones = np.arange(n), np.ones(classes, dtype=np.float32)
-    look = probabilities + np.float32(SMALLEST_PROBABILITY)
-    np.log(look, out=look)
-    look *= np.float32(model.sharpness / 2)
-    look += model.bias / 2
-    np.exp(look, out=look)
-    look /= (look @ ones)[:, None]
-    likelihood, _ = _label_likelihoods(model, look, None, labels, labels)
-    q = np.multiply(look, look, out=look)
-    joint = np.multiply(likelihood, q, out=likelihood)
-    right = joint[rows, labels]
-    joint[rows, labels] = -1  # below the others even where all of them vanish
-    suggested = joint.argmax(axis=1)
-    joint[rows, labels] = 0
-    wrong = joint @ ones
-    total = q @ ones
-    return Judgement(
-        wrong / (wrong + right), suggested.astype(np.int32), q[rows, labels] / total, q[rows, suggested] / total
-    )
+    return Judge.of(model, len(labels))(probabilities, labels)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`judge` for many labels, in blocks of rows that fit the processor's cache.
+
+    What it needs of the model, and its memory, are made once: fetching fresh pages takes longer than the arithmetic.
+    """
+
+    model: NoiseModel
+    errors: _ErrorTables
+    memory: Floats
+
+    @classmethod
+    def of(cls, model: NoiseModel, rows: int) -> Judge:
+        """For blocks of up to so many rows."""
+        return cls(model, _ErrorTables.of(model), np.empty((3, rows, len(model.bias)), dtype=np.float32))
+
+    def __call__(self, probabilities: Floats, labels: Integers) -> Judgement:
+        """Judge a block; arguments as for `judge`."""
+        n, classes = probabilities.shape
+        if classes == 1:
+            ones = np.ones(n, dtype=np.float32)
+            return Judgement(1 - ones, np.zeros(n, dtype=np.int32), ones, ones)
+        # Written for speed: operations in place, row sums as matrix products, single numbers by their place in memory.
+        look, likelihood, class_part = self.memory[:, :n]
+        ones, given = np.ones(classes, dtype=np.float32), np.arange(0, n * classes, classes) + labels
+        np.add(probabilities, np.float32(SMALLEST_PROBABILITY), out=look)
+        np.log(look, out=look)
+        look *= np.float32(self.model.sharpness / 2)
+        look += self.model.bias / 2
+        np.exp(look, out=look)
+        look /= (look @ ones)[:, None]
+        _label_likelihoods(self.errors, look, None, labels, labels, out=(likelihood, class_part))
+        q = np.multiply(look, look, out=look)
+        joint = np.multiply(likelihood, q, out=likelihood)
+        right = joint.take(given)
+        joint.put(given, -1)  # below the others even where all of them vanish
+        suggested = joint.argmax(axis=1)
+        joint.put(given, 0)
+        wrong, total = joint @ ones, q @ ones
+        other = given - labels + suggested
+        return Judgement(
+            wrong / (wrong + right), suggested.astype(np.int32), q.take(given) / total, q.take(other) / total
+        )
 
 
 @dataclass(frozen=True)
@@ -224,23 +246,52 @@ def _sharpened(logs: Floats, sharpness: float, bias: Floats) -> Floats:
     return q
 
 
+@dataclass(frozen=True)
+class _ErrorTables:
+    """The error part of a noise model, as likelihoods of the given label.
+
+    Attributes:
+        right: P(given = true | true), shape (K,).
+        by_class: P(given by a slip of the class | true), shape (K, K), rows [given].
+        by_image: P(error because of the image | true), shape (K,).
+    """
+
+    right: Floats
+    by_class: Floats
+    by_image: Floats
+
+    @classmethod
+    def of(cls, model: NoiseModel) -> _ErrorTables:
+        by_class = ((1 - model.image_share) * model.error_rate[:, None] * model.confusion).T
+        return cls(
+            1 - model.error_rate,
+            np.ascontiguousarray(by_class, dtype=np.float32),
+            (model.image_share * model.error_rate).astype(np.float32),
+        )
+
+
 def _label_likelihoods(
-    model: NoiseModel, look: Floats, ids: Integers | None, at: Integers, labels: Integers
+    errors: _ErrorTables,
+    look: Floats,
+    ids: Integers | None,
+    at: Integers,
+    labels: Integers,
+    out: tuple[Floats | None, Floats | None] = (None, None),
 ) -> tuple[Floats, Floats]:
     """P(given label | true class = column, image), shape (n, m), and the part of it due to the class alone.
 
-    `look` is s of the module's description, shape (n, m).
+    `look` is s of the module's description, shape (n, m). `out` is where the results go, if they are not to be made anew.
     """
-    rows = np.arange(len(look))
-    by_class = ((1 - model.image_share) * model.error_rate[:, None] * model.confusion).T
-    by_class = np.ascontiguousarray(by_class, dtype=np.float32)
-    class_part = by_class.take(labels, axis=0, mode="clip") if ids is None else by_class[labels[:, None], ids]
-    likelihood = np.float32(1 + _LEAST_DOUBT) - look
-    np.divide(look[rows, at][:, None], likelihood, out=likelihood)
-    image_rate = (model.image_share * model.error_rate).astype(np.float32)
-    likelihood *= image_rate if ids is None else image_rate[ids]
+    given = np.arange(0, look.size, look.shape[1]) + at
+    if ids is None:
+        class_part = errors.by_class.take(labels, axis=0, mode="clip", out=out[1])
+    else:
+        class_part = errors.by_class[labels[:, None], ids]
+    likelihood = np.subtract(np.float32(1 + _LEAST_DOUBT), look, out=out[0])
+    np.divide(look.take(given)[:, None], likelihood, out=likelihood)
+    likelihood *= errors.by_image if ids is None else errors.by_image[ids]
     likelihood += class_part
-    likelihood[rows, at] = 1 - model.error_rate[labels]
+    likelihood.put(given, errors.right[labels])
     return likelihood, class_part
 
 
@@ -248,7 +299,7 @@ def _fit_sharpness(sample: _Sample, model: NoiseModel) -> NoiseModel:
     """The sharpness and bias that make the given labels most likely, errors held as they are."""
     n, classes = len(sample.labels), len(model.bias)
     look = _sharpened(sample.logs, model.sharpness / 2, sample.bias_of(model.bias) * np.float32(0.5))
-    likelihood, _ = _label_likelihoods(model, look, sample.ids, sample.at, sample.labels)
+    likelihood, _ = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         bias = parameters[1:].astype(np.float32)
@@ -280,7 +331,7 @@ def _trust(sample: _Sample, model: NoiseModel) -> NoiseModel:
     bias = sample.bias_of(model.bias)
     q = _sharpened(sample.logs, model.sharpness, bias)
     look = _sharpened(sample.logs, model.sharpness / 2, bias * np.float32(0.5))
-    likelihood, _ = _label_likelihoods(model, look, sample.ids, sample.at, sample.labels)
+    likelihood, _ = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
     frequency = np.log((np.bincount(sample.labels, minlength=classes) + 0.5) / (n + 0.5 * classes))
     gain = float(np.log((q * likelihood).sum(axis=1)).sum() - frequency[sample.labels].sum())
     trust = max(0.0, 1.0 - _CHANCE_GAIN / max(gain, 1e-9))
@@ -295,7 +346,7 @@ def _fit_errors(sample: _Sample, model: NoiseModel) -> NoiseModel:
     rows = np.arange(n)
     q = _sharpened(sample.logs, model.sharpness, sample.bias_of(model.bias))
     look = _sharpened(sample.logs, model.sharpness / 2, sample.bias_of(model.bias) * np.float32(0.5))
-    likelihood, class_part = _label_likelihoods(model, look, sample.ids, sample.at, sample.labels)
+    likelihood, class_part = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
     posterior = q * likelihood
     posterior /= posterior.sum(axis=1, keepdims=True)
     of_class = sample.per_class(posterior, classes)

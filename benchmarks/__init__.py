@@ -1,0 +1,12 @@
+"""What curate is measured by: `python -m benchmarks` runs everything, `python -m benchmarks.NAME` one of them.
+
+label_errors          wrong labels found, against cleanlab on the same out-of-fold probabilities
+label_errors_scale    time and memory for a million labels, against cleanlab
+import_coco           time and memory to import a large COCO file, against other tools that load it
+mistakes_end_to_end   the installed command on sets with known wrong labels
+mistakes_boxes        wrong boxes found with a simulated detector, against a plain matcher and ObjectLab
+encoders              what the built-in encoder tells apart
+fit_builtin           not a benchmark: makes the built-in encoder's weights
+
+report.py and sets.py are what they share.
+"""

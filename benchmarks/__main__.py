@@ -1,0 +1,136 @@
+"""Every benchmark, each in a process of its own, and one page with their tables.
+
+    python -m benchmarks [--data FOLDER] [--quick] [--only NAME ...] [--out benchmarks/results]
+
+Writes OUT/NAME.json for each, and OUT/README.md from all the JSON files that are there, so that one benchmark can be run again
+by itself; with --quick into build/benchmarks, for its figures mean nothing. Exit status 1 if one of them failed; the others
+still run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One script.
+
+    Attributes:
+        title: What it measures.
+        about: How to read its table.
+        quick: Options that make it a smoke test.
+        data: Whether it takes --data.
+    """
+
+    title: str
+    about: str
+    quick: Sequence[str]
+    data: bool = False
+
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "label_errors": Benchmark(
+        "Wrong labels, on the same probabilities",
+        "curate / argmax / cleanlab, all on one matrix of out-of-fold probabilities; means over seeds. Of cleanlab's four "
+        "filters and two rankings the best in each column, chosen with the truth at hand.",
+        quick=["--seeds", "1", "--images", "40"],
+        data=True,
+    ),
+    "label_errors_scale": Benchmark(
+        "Wrong labels among a million",
+        "Medians of runs in turn, one thread; memory beyond the probabilities themselves.",
+        quick=["--rows", "100000", "--repeats", "1"],
+    ),
+    "import_coco": Benchmark(
+        "Importing a COCO file",
+        "`curate import` reads, checks and stores, `curate read` only reads; the others load the file into memory.",
+        quick=["--images", "2000"],
+    ),
+    "mistakes_end_to_end": Benchmark(
+        "The command line",
+        "`curate import` and `curate mistakes`, judged by their JSON; a wrong label that is not listed counts as not found.",
+        quick=["--seeds", "1", "--images", "40"],
+        data=True,
+    ),
+    "mistakes_boxes": Benchmark(
+        "Wrong boxes, by a simulated detector",
+        "Errors planted in 5% of the boxes for each kind; the detector misses, doubts and confuses more the worse it is.",
+        quick=["--seeds", "1", "--images", "40"],
+        data=True,
+    ),
+    "encoders": Benchmark(
+        "Encoders",
+        "Accuracy in per cent of three probes over five folds; milliseconds of CPU per image.",
+        quick=["--only", "places", "raccoon"],
+        data=True,
+    ),
+}
+PAGE: Final = "README.md"
+
+
+def main() -> int:
+    """Run what was asked for; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder of public data (detection/bccd ...)")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does everything run? about two minutes")
+    parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default benchmarks/results")
+    arguments = parser.parse_args()
+    root = Path(__file__).parents[1]
+    out: Path = arguments.out or root / ("build/benchmarks" if arguments.quick else "benchmarks/results")
+    out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in arguments.only:
+        print(f"== {name}", file=sys.stderr, flush=True)
+        if not run(name, out / f"{name}.json", arguments.data, quick=arguments.quick):
+            failed.append(name)
+    reports = {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name in BENCHMARKS
+        if (file := out / f"{name}.json").is_file()
+    }
+    (out / PAGE).write_text(page(reports), encoding="utf-8")
+    for name in failed:
+        print(f"error: {name} failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(name: str, file: Path, data: Path | None, *, quick: bool) -> bool:
+    """Run one benchmark into a JSON file; False if it failed."""
+    benchmark = BENCHMARKS[name]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(file)]
+    command += benchmark.quick if quick else []
+    command += ["--data", str(data)] if data is not None and benchmark.data else []
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    return subprocess.run(command, env=environment).returncode == 0
+
+
+def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """All reports as one Markdown page."""
+    lines = ["# Benchmarks", "", "Made by `make bench`; each table's figures in full are in the JSON file of its name."]
+    for name, report in reports.items():
+        title, about = BENCHMARKS[name].title, BENCHMARKS[name].about
+        lines += ["", f"## {title}", "", about, "", f"`{report['command']}`, {report['date']}", "", report["table"]]
+        lines += [text for note in report["notes"] for text in ("", f"Note: {note}.")]
+    lines += ["", "## Machine", ""]
+    machines: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+        machines.setdefault(described, []).append(name)
+    lines += [f"- {', '.join(names)}: {described}" for described, names in machines.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
