@@ -21,7 +21,7 @@ app = typer.Typer(
     name="curate",
     help="Find what is wrong with a computer-vision dataset, fix it where the labels live, prove that it helped.",
     epilog="Exit status: 0 done; 1 found problems where --fail-on asks; 2 wrong use or bad input; "
-    "3 a server or model could not be reached. --debug, anywhere, shows tracebacks.",
+    "3 a server or model could not be reached; 70 a fault in curate itself; 130 interrupted. --debug, anywhere, shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

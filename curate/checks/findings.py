@@ -53,7 +53,7 @@ class Finding:
         evidence: Why; JSON-ready, so plain numbers, texts, lists and dictionaries.
         check: Name of the check.
         status: One of `STATUSES`.
-        commit: Dataset commit that wrote it; 0 until it is stored.
+        commit: Dataset commit in which it first appeared; 0 until it is stored.
     """
 
     kind: Kind

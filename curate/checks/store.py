@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -44,39 +44,46 @@ def stored_findings(
     if min_score > 0:
         conditions.append(f"score >= {min_score}")
     found = from_table(dataset.table("findings", where=" AND ".join(conditions) or None))
-    return sorted(found, key=lambda finding: (-finding.score, finding.image, finding.id))
+    return _ranked(found)
 
 
-def replace_findings(transaction: Transaction, check: str, findings: Sequence[Finding]) -> list[Finding]:
+def replace_findings(
+    transaction: Transaction,
+    check: str,
+    findings: Sequence[Finding],
+    *,
+    judged: Callable[[Finding], bool] = lambda finding: True,
+) -> list[Finding]:
     """Write what a check found now in place of what it found before.
 
-    A person's verdict lasts: a finding that is found again keeps its status, and one that is not found any more stays
-    if somebody has decided on it or it is with the annotators.
+    A person's verdict lasts: a finding that is found again keeps its status and the commit in which it first appeared. One
+    that is not found any more goes if it was judged again, unless somebody has decided on it or it is with the annotators.
 
     Args:
-        transaction: The commit being made.
+        transaction: The commit being made; nothing is written if nothing is new.
         check: The check's name.
         findings: What it found now.
+        judged: Whether this run looked at what an earlier finding is about; the others stay as they are.
 
     Returns:
-        The findings as stored, highest score first.
+        The findings of this run as stored, highest score first.
     """
     before = {finding.id: finding for finding in stored_findings(transaction.base, where=f"check = {quote(check)}")}
-    now = [
-        replace(
-            finding, status=before[finding.id].status if finding.id in before else "open", commit=transaction.number
-        )
-        for finding in findings
-    ]
-    now = list({finding.id: finding for finding in sorted(now, key=lambda finding: finding.score)}.values())
-    again = {finding.id for finding in now}
-    kept = [finding for key, finding in before.items() if key not in again and finding.status != "open"]
-    others = transaction.base.table("findings", where=f"check <> {quote(check)}")
-    table = to_table([*now, *kept])
-    transaction.overwrite("findings", [others, table])
-    transaction.count("findings new", len(again - before.keys()))
-    transaction.count("findings gone", len(before.keys() - again) - len(kept))
-    return sorted(now, key=lambda finding: (-finding.score, finding.image, finding.id))
+    now = {}
+    for finding in sorted(findings, key=lambda finding: finding.score):
+        known = before.get(finding.id)
+        status, commit = ("open", transaction.number) if known is None else (known.status, known.commit)
+        now[finding.id] = replace(finding, status=cast(Status, status), commit=commit)
+    kept = [f for key, f in before.items() if key not in now and (f.status != "open" or not judged(f))]
+    rows = {finding.id: finding.to_json() for finding in [*now.values(), *kept]}
+    changed = [key for key in now if key in before and rows[key] != before[key].to_json()]
+    if changed or rows.keys() != before.keys():
+        others = transaction.base.table("findings", where=f"check <> {quote(check)}")
+        transaction.overwrite("findings", [others, to_table([*now.values(), *kept])])
+        transaction.count("findings new", len(now.keys() - before.keys()))
+        transaction.count("findings changed", len(changed))
+        transaction.count("findings gone", len(before.keys() - rows.keys()))
+    return _ranked(list(now.values()))
 
 
 def set_status(
@@ -108,6 +115,10 @@ def set_status(
         transaction.upsert("findings", to_table(changed), "id")
         transaction.count(f"findings {status}", len(changed))
     return len(changed), open_dataset(name).commit.number
+
+
+def _ranked(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (-finding.score, finding.image, finding.id))
 
 
 def _resolve(prefixes: Sequence[str], ids: Sequence[str]) -> list[str]:

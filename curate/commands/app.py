@@ -27,7 +27,13 @@ DatasetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
 WhereOption = Annotated[
-    str | None, typer.Option("--where", help="SQL condition, e.g. \"split = 'train'\".", metavar="SQL")
+    str | None, typer.Option("--where", help="SQL condition on images, e.g. \"split = 'train'\".", metavar="SQL")
+]
+FindingsWhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where", help="SQL condition on findings, e.g. \"kind = 'missing' AND score > 0.8\".", metavar="SQL"
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -68,7 +74,9 @@ class CurateGroup(TyperGroup):
         except Exception as error:
             if self.debug:
                 raise
-            print_error(CurateError(f"a fault in curate itself: {error!r}", remedy="please report it, with what --debug prints"))
+            print_error(
+                CurateError(f"a fault in curate itself: {error!r}", remedy="please report it, with what --debug prints")
+            )
             raise typer.Exit(INTERNAL) from None
 
 

@@ -63,7 +63,7 @@ def mistakes(
             predictions=predictions,
             encoder=encoder,
             where=where,
-            min_score=min_score,
+            min_score=min([min_score, *(gate.score for gate in gates)]),
             seed=seed,
             command=command_line(),
             progress=report,

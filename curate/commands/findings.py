@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import DatasetOption, FindingsWhereOption, JsonOption, command_line
 from curate.commands.output import note, print_json, print_json_lines
 
 KindOption = Annotated[
@@ -23,7 +23,7 @@ def findings(
     status: Annotated[
         str | None, typer.Option("--status", help="open, queued, confirmed, rejected or fixed.", metavar="STATUS")
     ] = None,
-    where: WhereOption = None,
+    where: FindingsWhereOption = None,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out scores below this.", metavar="P")] = 0.0,
     limit: Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")] = 20,
     json: JsonOption = False,
@@ -41,14 +41,14 @@ def findings(
 
 
 def accept(
-    dataset: DatasetOption, ids: IdsArgument = None, where: WhereOption = None, json: JsonOption = False
+    dataset: DatasetOption, ids: IdsArgument = None, where: FindingsWhereOption = None, json: JsonOption = False
 ) -> None:
     """Confirm findings: a person agrees that they are wrong."""
     _decide(dataset, "confirmed", ids, where, json)
 
 
 def reject(
-    dataset: DatasetOption, ids: IdsArgument = None, where: WhereOption = None, json: JsonOption = False
+    dataset: DatasetOption, ids: IdsArgument = None, where: FindingsWhereOption = None, json: JsonOption = False
 ) -> None:
     """Reject findings: a person says that they are right as they are. Later runs leave them rejected."""
     _decide(dataset, "rejected", ids, where, json)

@@ -103,7 +103,7 @@ FINDINGS: Final = pa.schema(
         pa.field("evidence", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("check", pa.string(), nullable=False),
-        # Number of the dataset commit that wrote it.
+        # Number of the dataset commit in which it first appeared.
         pa.field("commit", pa.int64(), nullable=False),
     ]
 )

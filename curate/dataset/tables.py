@@ -142,7 +142,7 @@ def _write(path: Path, pieces: Iterable[pa.Table], schema: pa.Schema, mode: str)
 def _explain(error: Exception, path: Path, where: str | None, schema: pa.Schema) -> UsageError | DatasetCorrupt:
     if where is None:
         return DatasetCorrupt(f"the table cannot be read: {error}", where=path)
-    reason = str(error).partition(", /")[0].removeprefix("Invalid user input: ")
+    reason = str(error).partition(", /")[0].partition(" Valid fields are")[0].removeprefix("Invalid user input: ")
     return UsageError(
         f"the condition cannot be understood: {reason}",
         where=f"--where {where!r}",

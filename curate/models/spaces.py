@@ -133,9 +133,9 @@ def update_space(
     existing = transaction.base.table(table, columns=["id", "fingerprint"]) if known else None
     spool = transaction.base.path / "spool" / space
     result = embed(items, existing, encoder, spool, progress=progress)
+    transaction.info = {**transaction.info, "encoder": encoder.name}
     if result.new.num_rows:
         transaction.upsert(table, result.new.cast(embeddings_schema(encoder.dimensions)), "id")
-        transaction.info = {**transaction.info, "encoder": encoder.name}
         transaction.count(f"{content} embedded", result.new.num_rows)
     transaction.after_commit(result.discard_spool)
     left_out = [*result.unreadable, *result.skipped]

@@ -12,24 +12,30 @@ from curate.report.terminal import console, print_table
 if TYPE_CHECKING:
     from curate.checks.mistakes.run import Mistakes
 
+DECIDED = frozenset({"rejected", "fixed"})
 FLAGGED = 0.5
 """From this probability on, a finding is more likely right than wrong."""
 
 
 def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
-    """Print how many findings there are of each kind, and the first of them.
+    """Print how many findings there are of each kind, and the first of each.
 
     Args:
         findings: Highest score first.
-        limit: How many rows to print.
+        limit: How many rows to print, shared among the kinds.
     """
     if not findings:
         console().print("no findings")
         return
-    print_table(_kind_rows(findings), right={"flagged", "below_0.5", "highest"})
-    console().print()
+    kinds = _kind_rows(findings)
+    print_table(kinds, right={"flagged", "below_0.5", "highest"})
     if limit > 0:
-        print_table([_row(finding) for finding in findings[:limit]], right={"score"})
+        console().print()
+        rows = [_row(finding) for finding in _first_of_each(findings, [str(row["kind"]) for row in kinds], limit)]
+        if all(finding.status == "open" for finding in findings):
+            for row in rows:
+                del row["status"]
+        print_table(rows, right={"score"})
     if len(findings) > limit:
         console().print(
             f"... and {len(findings) - limit:,} more: -n {min(len(findings), 10 * max(limit, 1))}, or --json for all"
@@ -41,7 +47,10 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
     out = console()
     out.print(mistakes.summary, soft_wrap=True)
     out.print()
-    print_findings(mistakes.findings, limit=limit)
+    undecided = [finding for finding in mistakes.findings if finding.status not in DECIDED]
+    print_findings(undecided, limit=limit)
+    if len(undecided) < len(mistakes.findings):
+        out.print(f"{len(mistakes.findings) - len(undecided):,} more were rejected or are fixed, and are not shown")
     if mistakes.confusions:
         out.print()
         rows = [
@@ -54,6 +63,19 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
             for pair in mistakes.confusions[:10]
         ]
         print_table(rows, right={"flagged", "expected_wrong"}, title="Classes confused")
+
+
+def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int) -> list[Finding]:
+    """The first findings of each kind, one kind after the other; what a short kind leaves free goes to the others."""
+    of_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in kinds}
+    shares = dict.fromkeys(kinds, 0)
+    free = min(limit, len(findings))
+    while free:
+        for kind in kinds:
+            if free and shares[kind] < len(of_kind[kind]):
+                shares[kind] += 1
+                free -= 1
+    return [finding for kind in kinds for finding in of_kind[kind][: shares[kind]]]
 
 
 def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
@@ -72,6 +94,7 @@ def _row(finding: Finding) -> dict[str, object]:
     box = "" if finding.bbox is None else " ".join(f"{value:.0f}" for value in finding.bbox)
     return {
         "score": f"{finding.score:.3f}",
+        "status": finding.status,
         "kind": finding.kind,
         "image": finding.image,
         "box": box,

@@ -156,6 +156,8 @@ def test_fail_on_is_for_ci(stripes: str) -> None:
     assert "failed: 2 mislabeled" in curate("mistakes", "-d", stripes, "--fail-on", "mislabeled", status=1).stderr
     curate("mistakes", "-d", stripes, "--fail-on", "missing")
     assert "no kind" in curate("mistakes", "-d", stripes, "--fail-on", "nonsense", status=2).stderr
+    # A gate looks at what --min-score would leave out.
+    curate("mistakes", "-d", stripes, "--min-score", "1", "--fail-on", "mislabeled:0.3", status=1)
 
 
 def test_a_rejected_finding_stays_rejected(stripes: str) -> None:
@@ -163,6 +165,9 @@ def test_a_rejected_finding_stays_rejected(stripes: str) -> None:
     curate("reject", first["id"], "-d", stripes)
     again = lines(curate("mistakes", "-d", stripes, "--json"))[0]
     assert (again["id"], again["status"]) == (first["id"], "rejected")
+    shown = curate("mistakes", "-d", stripes).stdout
+    assert first["id"][:8] not in shown
+    assert "1 more were rejected or are fixed" in shown
     curate("accept", "--where", "status = 'open'", "-d", stripes)
     assert not lines(curate("findings", "-d", stripes, "--status", "open", "--json"))
 

@@ -49,6 +49,7 @@ def mislabeled_findings(
             "disagreeing": [cards.card(other, similarity) for other, similarity in disagreeing[:_NEIGHBORS_SHOWN]],
             "neighbors": len(neighbors),
             "encoder": encoder,
+            "layer": labels.layer,
         }
         related = [cards.related(other, similarity) for other, similarity in neighbors[:_NEIGHBORS_SHOWN]]
         findings.append(
@@ -80,7 +81,7 @@ def suspect_findings(
         check: Name of the check.
     """
     cards = _Cards(labels, rows)
-    predicted = _predicted(models)
+    predicted = _Predicted(models)
     findings = []
     for row in range(len(found)):
         image, annotation, prediction = int(found.image[row]), int(found.annotation[row]), int(found.prediction[row])
@@ -91,11 +92,11 @@ def suspect_findings(
             "flagged": bool(found.score[row] >= FLAGGED),
             **numbers,
         }
-        evidence["image_score"] = float(per_image[image])
+        evidence |= {"image_score": float(per_image[image]), "layer": labels.layer}
         if suggested_box is not None:
             evidence["suggested_bbox"] = suggested_box
         if prediction >= 0:
-            evidence["prediction"] = predicted[prediction]
+            evidence["prediction"] = predicted.card(prediction)
         other = int(found.related[row])
         findings.append(
             Finding(
@@ -160,23 +161,26 @@ class _Cards:
         }
 
 
-def _predicted(models: Mapping[str, Labels]) -> list[dict[str, Any]]:
-    """The boxes of all predictions layers, one after the other, as evidence."""
-    rows = []
-    for name, model in models.items():
-        boxed = model.boxed
-        for bbox, label, score in zip(
-            model.bbox[boxed], model.label[boxed], model.annotations["score"].to_numpy()[boxed], strict=True
-        ):
-            rows.append(
-                {
-                    "layer": name,
-                    "bbox": bbox.tolist(),
-                    "label": model.classes[label] if label >= 0 else None,
-                    "score": float(score) if np.isfinite(score) else None,
-                }
-            )
-    return rows
+class _Predicted:
+    """The boxes of all predictions layers, numbered one layer after the other."""
+
+    def __init__(self, models: Mapping[str, Labels]) -> None:
+        self._models = list(models.values())
+        self._rows = [np.flatnonzero(model.boxed) for model in self._models]
+        self._ends = np.cumsum([len(rows) for rows in self._rows])
+
+    def card(self, number: int) -> dict[str, Any]:
+        """A prediction, as evidence."""
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        model = self._models[place]
+        row = int(self._rows[place][number - (self._ends[place - 1] if place else 0)])
+        label = int(model.label[row])
+        return {
+            "layer": model.layer,
+            "bbox": model.bbox[row].tolist(),
+            "label": model.classes[label] if label >= 0 else None,
+            "score": model.annotations["score"][row].as_py(),
+        }
 
 
 def _nearest(errors: LabelErrors, row: int) -> list[tuple[int, float]]:

@@ -41,7 +41,7 @@ class LabelErrors:
     """What was found out about n labels of K classes.
 
     Attributes:
-        p_wrong: Calibrated probability that the given label is wrong, float32 of shape (n,).
+        p_wrong: Calibrated probability that the given label is wrong, float64 of shape (n,).
         suggested: The most probable class other than the given one, int32 of shape (n,); the given one where there is no
             other class to compare with.
         p_given: Calibrated probability of the given class from the image alone (its own label had no vote), shape (n,).
@@ -50,7 +50,7 @@ class LabelErrors:
         neighbors: Nearest rows of other groups, or None when there were only probabilities.
     """
 
-    p_wrong: npt.NDArray[np.float32]
+    p_wrong: npt.NDArray[np.float64]
     suggested: npt.NDArray[np.int32]
     p_given: npt.NDArray[np.float32]
     p_suggested: npt.NDArray[np.float32]
@@ -195,9 +195,9 @@ def _judge_all(
     size = min(n, int(np.clip(_FIT_PROBABILITIES // classes, *_FIT_ROWS)))
     sample = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else np.arange(n)
     model = fit_noise_model(source(sample), labels[sample])
-    p_wrong = np.empty(n, dtype=np.float32)
+    p_wrong = np.empty(n)
     suggested = np.empty(n, dtype=np.int32)
-    p_given, p_suggested = np.empty_like(p_wrong), np.empty_like(p_wrong)
+    p_given, p_suggested = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
     step = max(1, _BLOCK_PROBABILITIES // classes)
     judge = Judge.of(model, min(step, n))
     for start in range(0, n, step):
@@ -233,8 +233,8 @@ def _expert(probabilities: Floats, present: Integers, classes: int, rows: int) -
 def _nothing_to_compare(labels: Integers, classes: int, neighbors: Neighbors | None) -> LabelErrors:
     """The answer where only one class occurs: nothing speaks against any label."""
     n = len(labels)
-    zeros, ones = np.zeros(n, dtype=np.float32), np.ones(n, dtype=np.float32)
-    return LabelErrors(zeros, labels.astype(np.int32), ones, ones, np.eye(classes, dtype=np.float32), neighbors)
+    ones = np.ones(n, dtype=np.float32)
+    return LabelErrors(np.zeros(n), labels.astype(np.int32), ones, ones, np.eye(classes, dtype=np.float32), neighbors)
 
 
 def _checked_vectors(values: Floats, name: str, rows: int | None = None) -> npt.NDArray[np.float32]:

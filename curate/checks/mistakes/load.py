@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from curate.checks.mistakes.tables import NOWHERE, BoolArray, Boxes, FloatArray,
 from curate.dataset import Dataset
 from curate.dataset.query import in_layer
 from curate.errors import UsageError
-from curate.names import PREDICTIONS
+from curate.names import GROUND_TRUTH, PREDICTIONS
 
 _MOST = 0.5
 _ANNOTATION_COLUMNS = [
@@ -35,6 +36,7 @@ class Labels:
     """The labels of one layer, and the images they are on.
 
     Attributes:
+        layer: Its name.
         images: m rows: image_id, location, path, width, height, group, split.
         annotations: n rows: annotation_id, image_id, type, label, bbox, iscrowd, score, probabilities, source_id.
         image: int64 array of shape (n,), row in `images` of each annotation.
@@ -42,30 +44,31 @@ class Labels:
         label: int64 array of shape (n,), index in `classes`; -1 for an annotation without a label.
     """
 
+    layer: str
     images: pa.Table
     annotations: pa.Table
     image: IntArray
     classes: list[str]
     label: IntArray
 
-    @property
+    @cached_property
     def boxed(self) -> BoolArray:
         """Which annotations have a box; bool array of shape (n,)."""
         return _bools(pc.is_valid(self.annotations["bbox"]))
 
-    @property
+    @cached_property
     def crowd(self) -> BoolArray:
         """Which annotations stand for many objects; bool array of shape (n,)."""
         return _bools(pc.fill_null(self.annotations["iscrowd"], False))
 
-    @property
+    @cached_property
     def whole_image(self) -> BoolArray:
         """Which annotations are the one label of their image; bool array of shape (n,)."""
         plain = (np.asarray(self.annotations["type"]) == "label") & (self.label != NOWHERE)
         per_image = np.bincount(self.image[plain], minlength=self.images.num_rows)
         return np.asarray(plain & (per_image[self.image] == 1), dtype=bool)
 
-    @property
+    @cached_property
     def bbox(self) -> FloatArray:
         """Boxes, NaN where there is none; float64 array of shape (n, 4)."""
         boxes = np.full((self.annotations.num_rows, 4), np.nan)
@@ -73,7 +76,7 @@ class Labels:
         boxes[self.boxed] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
         return boxes
 
-    @property
+    @cached_property
     def sizes(self) -> FloatArray:
         """Width and height of the images, NaN where unknown; float64 array of shape (m, 2)."""
         columns = [pc.cast(self.images[name], pa.float64()).to_numpy() for name in ("width", "height")]
@@ -153,7 +156,7 @@ def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
     """Read a layer and the images a condition chooses.
 
     Raises:
-        UsageError: The condition cannot be understood, or chooses no image; or the layer is empty.
+        UsageError: The condition cannot be understood, or chooses no image; or there is no such layer.
     """
     images = dataset.table(
         "images", columns=["image_id", "location", "path", "width", "height", "group", "split"], where=where
@@ -162,26 +165,34 @@ def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
         raise UsageError(
             "there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images"
         )
+    known = _layers(dataset)
+    if layer not in known and layer != GROUND_TRUTH:
+        raise UsageError(
+            f"there is no layer '{layer}'", where=dataset.name, remedy=f"layers: {', '.join(known) or 'none yet'}"
+        )
     classes = [info["name"] for info in dataset.commit.classes]
     return _labels(dataset, images, classes, layer)
 
 
-def load_predictions(dataset: Dataset, labels: Labels, layers: Sequence[str] | None) -> Mapping[str, Labels]:
+def load_predictions(
+    dataset: Dataset, labels: Labels, layers: Sequence[str] | None, notes: list[str]
+) -> Mapping[str, Labels]:
     """Read predictions layers on the same images, with the same numbering of images and classes.
 
     Args:
         dataset: The dataset.
         labels: What they are compared with.
-        layers: Which; None for all there are.
+        layers: Which; None for all there are, but for the layer of `labels`.
+        notes: What had to be left out is added here.
 
     Raises:
         UsageError: There is no such layer.
     """
-    names = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
-    known = sorted(name for name in names if name.startswith(PREDICTIONS))
+    known = [name for name in _layers(dataset) if name.startswith(PREDICTIONS) and name != labels.layer]
     chosen = (
         known if layers is None else [name if name.startswith(PREDICTIONS) else PREDICTIONS + name for name in layers]
     )
+    models = {}
     for name in chosen:
         if name not in known:
             raise UsageError(
@@ -189,7 +200,24 @@ def load_predictions(dataset: Dataset, labels: Labels, layers: Sequence[str] | N
                 where=dataset.name,
                 remedy=f"layers: {', '.join(known) or 'none; import one with --layer predictions/NAME'}",
             )
-    return {name: _labels(dataset, labels.images, labels.classes, name) for name in chosen}
+        models[name] = _with_scores(_labels(dataset, labels.images, labels.classes, name), notes)
+    return models
+
+
+def _with_scores(model: Labels, notes: list[str]) -> Labels:
+    """Leave out boxes whose confidence is not there, or is not one."""
+    score = pc.fill_null(model.annotations["score"], -1.0).to_numpy()
+    usable = ~model.boxed | ((score >= 0) & (score <= 1))
+    left_out = int((~usable).sum())
+    if left_out:
+        notes.append(f"{left_out:,} boxes of {model.layer} have no confidence in [0, 1] and are left out")
+    kept = model.annotations.filter(pa.array(usable))
+    return replace(model, annotations=kept, image=model.image[usable], label=model.label[usable])
+
+
+def _layers(dataset: Dataset) -> list[str]:
+    names = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
+    return sorted(names)
 
 
 def _labels(dataset: Dataset, images: pa.Table, classes: list[str], layer: str) -> Labels:
@@ -202,7 +230,7 @@ def _labels(dataset: Dataset, images: pa.Table, classes: list[str], layer: str) 
     names = [*classes, *extra]
     codes = pc.fill_null(pc.index_in(annotations["label"], pa.array(names, pa.string())), NOWHERE)
     label = codes.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
-    return Labels(images, annotations, image, names, label)
+    return Labels(layer, images, annotations, image, names, label)
 
 
 def _bools(column: pa.ChunkedArray) -> BoolArray:

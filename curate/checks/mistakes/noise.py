@@ -79,13 +79,13 @@ class Judgement:
     """What a noise model says of n labels.
 
     Attributes:
-        p_wrong: P(the given label is wrong | image, given label), shape (n,).
+        p_wrong: P(the given label is wrong | image, given label), float64 of shape (n,): the surest are told apart.
         suggested: Most probable true class other than the given one, int32 of shape (n,); the given one if K = 1.
         p_given: Calibrated probability of the given class from the image alone, shape (n,).
         p_suggested: The same of the suggested class, shape (n,).
     """
 
-    p_wrong: Floats
+    p_wrong: npt.NDArray[np.float64]
     suggested: npt.NDArray[np.int32]
     p_given: Floats
     p_suggested: Floats
@@ -141,7 +141,7 @@ class Judge:
         n, classes = probabilities.shape
         if classes == 1:
             ones = np.ones(n, dtype=np.float32)
-            return Judgement(1 - ones, np.zeros(n, dtype=np.int32), ones, ones)
+            return Judgement(np.zeros(n), np.zeros(n, dtype=np.int32), ones, ones)
         # Written for speed: operations in place, row sums as matrix products, single numbers by their place in memory.
         look, likelihood, class_part = self.memory[:, :n]
         ones, given = np.ones(classes, dtype=np.float32), np.arange(0, n * classes, classes) + labels
@@ -161,7 +161,7 @@ class Judge:
         wrong, total = joint @ ones, q @ ones
         other = given - labels + suggested
         return Judgement(
-            wrong / (wrong + right), suggested.astype(np.int32), q.take(given) / total, q.take(other) / total
+            wrong / (wrong + right.astype(np.float64)), suggested.astype(np.int32), q.take(given) / total, q.take(other) / total
         )
 
 

@@ -18,6 +18,7 @@ from curate.checks.mistakes.load import Labels, load_labels, load_predictions
 from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
 from curate.checks.store import replace_findings
 from curate.dataset import Transaction, begin
+from curate.errors import UsageError
 from curate.models.embedding import ITEMS, Progress
 from curate.models.encoders.base import Encoder
 from curate.models.spaces import Content, SpaceUpdate, choose_encoder, read_vectors, update_space
@@ -90,20 +91,31 @@ def find_mistakes(
 
     Raises:
         DatasetNotFound: There is no such dataset.
-        UsageError: No image is chosen, or there is no such layer.
+        UsageError: No image is chosen, there is no such layer, or `min_score` is not in [0, 1].
         UnavailableError: The encoder's weights cannot be had.
     """
+    if not 0 <= min_score <= 1:
+        raise UsageError(f"{min_score:g} is not a probability", where="--min-score", remedy="a number from 0 to 1")
     with begin(name, command=command) as transaction:
         labels = load_labels(transaction.base, layer, where)
-        models = load_predictions(transaction.base, labels, predictions)
-        run = _Run(transaction, choose_encoder(transaction.base, encoder), seed, min_score, progress, labels, [], [])
+        notes: list[str] = []
+        models = load_predictions(transaction.base, labels, predictions, notes)
+        run = _Run(transaction, choose_encoder(transaction.base, encoder), seed, min_score, progress, labels, [], notes)
         run.note_several_labels()
         findings = [
             *run.judge(labels.whole_image, "images", models),
             *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
             *run.judge_boxes(models),
         ]
-        stored = replace_findings(transaction, CHECK, _one_each(findings))
+        seen = set(labels.images["image_id"].to_pylist())
+        stored = replace_findings(
+            transaction,
+            CHECK,
+            _one_each(findings),
+            judged=lambda finding: (
+                finding.image_id in seen and finding.evidence.get("layer") == layer and finding.score >= min_score
+            ),
+        )
     return Mistakes(stored, run.confusions(stored), run.summary(models), run.notes)
 
 
@@ -123,6 +135,11 @@ class _Run:
     def judge(self, rows: BoolArray, content: Content, models: Mapping[str, Labels]) -> list[Finding]:
         """Label errors among the chosen annotations, by the vectors of their images or crops."""
         if not rows.any():
+            return []
+        if len(np.unique(self.labels.label[rows])) < 2:
+            self.notes.append(
+                f"all {int(rows.sum()):,} labels of {content} are of one class, and are not judged by their looks"
+            )
             return []
         annotations = self.labels.annotations.filter(pa.array(rows))
         image = self.labels.image[rows]
@@ -176,7 +193,13 @@ class _Run:
         flagged: dict[tuple[str, str], int] = {}
         expected: dict[tuple[str, str], float] = {}
         for finding in findings:
-            if finding.kind == "mislabeled" and finding.given is not None and finding.suggested is not None:
+            decided = finding.status in {"rejected", "fixed"}
+            if (
+                finding.kind == "mislabeled"
+                and not decided
+                and finding.given is not None
+                and finding.suggested is not None
+            ):
                 pair = (finding.given, finding.suggested)
                 flagged[pair] = flagged.get(pair, 0) + (finding.score >= FLAGGED)
                 expected[pair] = expected.get(pair, 0.0) + finding.score

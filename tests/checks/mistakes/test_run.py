@@ -12,6 +12,7 @@ from PIL import Image
 
 from curate.checks.findings import Finding
 from curate.checks.mistakes.run import Mistakes, find_mistakes
+from curate.checks.store import set_status, stored_findings
 from curate.dataset import begin, open_dataset
 from curate.dataset.ids import annotation_ids, hash_texts, image_ids
 from curate.dataset.schema import ANNOTATIONS, IMAGES
@@ -226,6 +227,50 @@ def test_predicted_image_labels_join_in(tmp_path: Path) -> None:
     assert flagged(run()) == []
     annotate([(n, kinds[n % 2], None, 0.97) for n in range(60)], kinds, "predictions/model")
     assert {finding.source_annotation_id for finding in flagged(run())} == {"4", "21"}
+
+
+def test_findings_that_were_not_looked_at_again_stay(tmp_path: Path) -> None:
+    make_images(tmp_path, reds_and_greens(80))
+    annotate(labels_of(80, {10, 33}), ["red", "green"])
+    annotate([(n, "red", [1.0, 1.0, 0.0, 5.0], 0.9) for n in range(3)], ["red", "green"], "predictions/model")
+    first = {finding.id for finding in flagged(run())}
+    assert len(first) == 2
+    for options in ({"where": "location = '000.png'"}, {"layer": "predictions/model"}, {"min_score": 1.0}):
+        run(**options)
+        assert first <= {finding.id for finding in stored_findings(open_dataset(NAME))}, options
+
+
+def test_running_again_makes_no_commit_and_keeps_when_a_finding_first_appeared(tmp_path: Path) -> None:
+    make_images(tmp_path, reds_and_greens(80))
+    annotate(labels_of(80, {10, 33}), ["red", "green"])
+    first = run().findings
+    number = open_dataset(NAME).commit.number
+    assert run().findings == first
+    assert open_dataset(NAME).commit.number == number
+    set_status(NAME, "rejected", ids=[first[0].id], command="reject")
+    again = run()
+    assert {finding.commit for finding in again.findings} == {number}
+    assert len(again.confusions) < 2 or again.confusions[0].flagged == 1
+
+
+def test_layers_and_probabilities_are_checked(tmp_path: Path) -> None:
+    make_images(tmp_path, reds_and_greens(4))
+    annotate(labels_of(4, set()), ["red", "green"])
+    with pytest.raises(UsageError, match="no layer 'foo'"):
+        run(layer="foo")
+    with pytest.raises(UsageError, match="7 is not a probability"):
+        run(min_score=7)
+
+
+def test_predictions_without_a_confidence_are_left_out_by_name(tmp_path: Path) -> None:
+    make_images(tmp_path, reds_and_greens(30))
+    box = [2.0, 2.0, 30.0, 30.0]
+    annotate([(n, "part", box, None) for n in range(30)], ["part"])
+    scores = [None, 1.7, *[0.9] * 28]
+    annotate([(n, "part", box, score) for n, score in enumerate(scores)], ["part"], "predictions/model")
+    mistakes = run()
+    assert "2 boxes of predictions/model have no confidence in [0, 1] and are left out" in mistakes.notes
+    assert any("of one class" in note for note in mistakes.notes)
 
 
 def test_where_must_choose_something(tmp_path: Path) -> None:
