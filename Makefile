@@ -2,6 +2,7 @@
 # make test    make the environment with everything the tests need, and run them all
 # make check   lint, format and types
 # make fast    only the tests that take seconds
+# make bench   run the benchmarks; DATA=folder adds the sets that are on disk
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,8 +29,8 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
@@ -42,8 +43,4 @@ $(VENV)/base: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/base
 	$(PIP) --editable '.[dev]'
-	touch $@
-
-$(VENV)/bench: $(VENV)/dev
-	$(PIP) --editable '.[bench]'
 	touch $@
