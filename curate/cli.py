@@ -9,6 +9,7 @@ import typer
 
 from curate import __version__
 from curate.commands.app import CurateGroup
+from curate.commands.arguments import CurateCommand
 from curate.commands.checks import mistakes
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
@@ -21,7 +22,8 @@ app = typer.Typer(
     name="curate",
     help="Find what is wrong with a computer-vision dataset, fix it where the labels live, prove that it helped.",
     epilog="Exit status: 0 done; 1 found problems where --fail-on asks; 2 wrong use or bad input; "
-    "3 a server or model could not be reached; 70 a fault in curate itself; 130 interrupted. --debug, anywhere, shows tracebacks.",
+    "3 a server or model could not be reached; 70 a fault in curate itself; 130 interrupted. "
+    "--debug, anywhere, shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -43,20 +45,20 @@ def _options(
 ) -> None: ...
 
 
-app.command("demo")(demo)
-app.command("import")(import_)
-app.command("export")(export)
-app.command("ls")(ls)
-app.command("info")(info)
-app.command("history")(history)
-app.command("diff")(diff)
-app.command("undo")(undo)
-app.command("rm")(rm)
-app.command("embed")(embed)
-app.command("mistakes")(mistakes)
-app.command("findings")(findings)
-app.command("accept")(accept)
-app.command("reject")(reject)
+app.command("demo", cls=CurateCommand)(demo)
+app.command("import", cls=CurateCommand)(import_)
+app.command("export", cls=CurateCommand)(export)
+app.command("ls", cls=CurateCommand)(ls)
+app.command("info", cls=CurateCommand)(info)
+app.command("history", cls=CurateCommand)(history)
+app.command("diff", cls=CurateCommand)(diff)
+app.command("undo", cls=CurateCommand)(undo)
+app.command("rm", cls=CurateCommand)(rm)
+app.command("embed", cls=CurateCommand)(embed)
+app.command("mistakes", cls=CurateCommand)(mistakes)
+app.command("findings", cls=CurateCommand)(findings)
+app.command("accept", cls=CurateCommand)(accept)
+app.command("reject", cls=CurateCommand)(reject)
 
 
 def main() -> None:

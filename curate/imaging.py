@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from curate.errors import ImageError
 
@@ -188,6 +188,8 @@ def _reason(error: BaseException) -> str:
         return "the image file is not there"
     if isinstance(error, MemoryError):
         return "the image does not fit into memory"
+    if isinstance(error, UnidentifiedImageError):
+        return "the image cannot be read: not of a known kind"
     return f"the image cannot be read: {error}"
 
 

@@ -9,3 +9,6 @@ GROUND_TRUTH: Final = "ground_truth"
 
 PREDICTIONS: Final = "predictions/"
 """Prefix of the layers that hold a model's output."""
+
+SETTINGS: Final = ("encoder",)
+"""Keys of a dataset's `info` that are curate's own: exports leave them out, and imports do not touch them."""

@@ -37,6 +37,7 @@ def import_(
     from curate.formats.base import ReadOptions
     from curate.formats.importing import import_source
     from curate.report.terminal import print_losses
+    from curate.wording import counted
 
     options = ReadOptions(layer=layer, images=images, split=split)
     result = import_source(dataset, source, format=format, options=options, strict=strict, command=command_line())
@@ -48,14 +49,19 @@ def import_(
                 "reason": result.detection.reason if result.detection else None,
                 "changes": result.counts,
                 "commit": result.commit,
+                "kept_from_other_files": result.kept,
                 **result.losses.to_json(),
             }
         )
         return
     why = f" ({result.detection.reason})" if result.detection else ""
     note(f"read as {result.format}{why}")
-    print_losses(result.losses)
-    changes = ", ".join(f"{count:,} {what}" for what, count in result.counts.items())
+    folder = source.expanduser().absolute()
+    print_losses(result.losses, folder=folder if folder.is_dir() else folder.parent)
+    if result.kept:
+        kept = ", ".join(f"{count:,} from {file}" for file, count in result.kept.items())
+        note(f"the same images keep annotations from other files: {kept}")
+    changes = ", ".join(counted(count, what) for what, count in result.counts.items())
     note(f"{dataset}: commit {result.commit}: {changes}" if changes else f"{dataset}: nothing new; no commit was made")
 
 

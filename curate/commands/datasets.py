@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from curate.commands.app import DatasetOption, JsonOption, YesOption, command_line
 from curate.commands.output import note, print_json, print_json_lines
+from curate.names import GROUND_TRUTH, PREDICTIONS
 
 NameArgument = Annotated[
     str | None, typer.Argument(help="The dataset; --dataset means the same.", metavar="[NAME]", show_default=False)
@@ -21,6 +23,8 @@ OptionalDataset = Annotated[
 def ls(json: JsonOption = False) -> None:
     """List the datasets."""
     from curate.dataset import dataset_names, open_dataset
+    from curate.dataset.home import datasets_folder
+    from curate.dataset.query import in_layer, quote
     from curate.report.terminal import print_table
 
     rows = []
@@ -30,7 +34,8 @@ def ls(json: JsonOption = False) -> None:
             {
                 "name": name,
                 "images": dataset.count("images"),
-                "annotations": dataset.count("annotations"),
+                "annotations": dataset.count("annotations", where=in_layer(GROUND_TRUTH)),
+                "predictions": dataset.count("annotations", where=f"layer LIKE {quote(PREDICTIONS + '%')}"),
                 "open_findings": dataset.count("findings", where="status = 'open'"),
                 "commit": dataset.commit.number,
                 "time": dataset.commit.time,
@@ -39,9 +44,12 @@ def ls(json: JsonOption = False) -> None:
     if json:
         print_json_lines(rows)
     elif rows:
-        print_table(rows, right={"images", "annotations", "open_findings", "commit"})
+        print_table(rows, right={"images", "annotations", "predictions", "open_findings", "commit"})
     else:
-        note("no datasets yet: 'curate import SOURCE --dataset NAME' makes one, 'curate demo' renders one")
+        note(
+            f"no datasets yet in {datasets_folder()}: "
+            "'curate import SOURCE --dataset NAME' makes one, 'curate demo' renders one"
+        )
 
 
 def info(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonOption = False) -> None:
@@ -61,6 +69,7 @@ def history(name: NameArgument = None, dataset: OptionalDataset = None, json: Js
     """List a dataset's commits, newest first."""
     from curate.dataset import open_dataset, read_history
     from curate.report.terminal import print_table
+    from curate.wording import counted
 
     commits = read_history(open_dataset(_name(name, dataset)).path)
     if json:
@@ -79,7 +88,7 @@ def history(name: NameArgument = None, dataset: OptionalDataset = None, json: Js
         {
             "commit": commit.number,
             "time": commit.time,
-            "changes": ", ".join(f"{count:,} {what}" for what, count in commit.counts.items())
+            "changes": ", ".join(counted(count, what) for what, count in commit.counts.items())
             if commit.restores is None
             else f"back to {commit.restores}",
             "command": commit.command,
@@ -128,16 +137,27 @@ def rm(
 ) -> None:
     """Delete a dataset with all its commits. Image files that were imported from elsewhere stay where they are."""
     from curate.dataset import open_dataset, remove
+    from curate.errors import UsageError
+    from curate.wording import counted
 
     chosen = _name(name, dataset)
     count = open_dataset(chosen).count("images")
-    if not yes:
-        typer.confirm(f"Delete the dataset '{chosen}' ({count:,} images, all commits)?", abort=True, err=True)
+    if not yes and not _agrees(f"Delete the dataset '{chosen}' ({counted(count, 'images')}, all commits)?"):
+        raise UsageError("not removed", where=chosen, remedy="answer y, or say --yes")
     remove(chosen)
     if json:
         print_json({"removed": chosen})
     else:
         note(f"removed {chosen}")
+
+
+def _agrees(question: str) -> bool:
+    """Ask on stderr; no answer, as where there is no terminal, means no."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not (sys.stdin.isatty() and answer):
+        print(file=sys.stderr)  # only a terminal shows the answer, with the end of its line
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def _name(argument: str | None, option: str | None) -> str:

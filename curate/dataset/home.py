@@ -16,6 +16,7 @@ HOME_VARIABLE: Final = "CURATE_HOME"
 HEAD: Final = "HEAD"
 
 _NAME = re.compile(r"\w[\w.\-]{0,99}")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows, with any ending
 _TRASH = ".removed-"
 
 
@@ -25,6 +26,11 @@ def home() -> Path:
     return (
         Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("curate", appauthor=False))
     )
+
+
+def datasets_folder() -> Path:
+    """The folder that has a folder for each dataset; not necessarily there yet."""
+    return home() / "datasets"
 
 
 def dataset_path(name: str) -> Path:
@@ -38,7 +44,11 @@ def dataset_path(name: str) -> Path:
             f"'{name}' cannot be a dataset's name",
             remedy="letters, digits, '_', '-' and '.', not beginning with '-' or '.', at most 100 characters",
         )
-    return home() / "datasets" / name
+    if _RESERVED.fullmatch(name):
+        raise UsageError(
+            f"'{name}' cannot be a dataset's name", remedy="another name: this one is a device's on Windows"
+        )
+    return datasets_folder() / name
 
 
 def exists(name: str) -> bool:
@@ -47,11 +57,22 @@ def exists(name: str) -> bool:
 
 
 def dataset_names() -> list[str]:
-    """Names of all datasets, sorted."""
-    folder = home() / "datasets"
-    if not folder.is_dir():
+    """Names of all datasets, sorted; none if their folder is not there.
+
+    Raises:
+        UsageError: The folder cannot be read, or is none.
+    """
+    try:
+        paths = list(datasets_folder().iterdir())
+    except FileNotFoundError:
         return []
-    return sorted(path.name for path in folder.iterdir() if (path / HEAD).is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise UsageError(
+            f"the datasets cannot be listed: {error.strerror}",
+            where=datasets_folder(),
+            remedy=f"set {HOME_VARIABLE} to a folder that may be read and written",
+        ) from error
+    return sorted(path.name for path in paths if (path / HEAD).is_file() and not path.name.startswith("."))
 
 
 def not_found(name: str) -> DatasetNotFound:
@@ -59,14 +80,14 @@ def not_found(name: str) -> DatasetNotFound:
     names = ", ".join(dataset_names()[:20]) or "none yet"
     return DatasetNotFound(
         f"there is no dataset named '{name}'",
-        where=home() / "datasets",
+        where=datasets_folder(),
         remedy=f"datasets here: {names}; make one with 'curate import SOURCE --dataset {name}'",
     )
 
 
 def sweep_removed() -> None:
     """Delete what an interrupted removal left behind."""
-    folder = home() / "datasets"
+    folder = datasets_folder()
     if folder.is_dir():
         for path in folder.glob(f"{_TRASH}*"):
             shutil.rmtree(path, ignore_errors=True)

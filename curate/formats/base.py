@@ -68,7 +68,8 @@ class Records:
         annotations: Tables with the columns of `curate.dataset.schema.ANNOTATIONS`, in pieces so that a large file need
             not be in memory twice. May be iterated once.
         classes: In the source's order. Complete before `annotations` is iterated.
-        info: What the source says of itself (COCO's info and licenses), JSON-ready.
+        info: What the source says of itself (COCO's info and licenses), JSON-ready. Complete after `annotations` is
+            iterated. Where a dataset has dictionaries with the same key ending in ``_fields``, they are merged.
     """
 
     images: pa.Table

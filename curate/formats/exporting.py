@@ -16,7 +16,7 @@ from curate.formats.base import Export, WriteOptions
 from curate.formats.importing import class_infos
 from curate.formats.losses import LossReport
 from curate.formats.registry import FORMATS
-from curate.names import GROUND_TRUTH
+from curate.names import GROUND_TRUTH, SETTINGS
 
 
 def export_dataset(
@@ -78,7 +78,8 @@ def _select(dataset: Dataset, layer: str, where: str | None) -> Export:
         )
     if where is not None:
         annotations = annotations.filter(pc.is_in(annotations["image_id"], images["image_id"].combine_chunks()))
-    return Export(_sorted(images), annotations, class_infos(dataset), dict(dataset.commit.info))
+    info = {key: value for key, value in dataset.commit.info.items() if key not in SETTINGS}
+    return Export(_sorted(images), annotations, class_infos(dataset), info)
 
 
 def _sorted(images: pa.Table) -> pa.Table:

@@ -17,13 +17,14 @@ from curate.dataset.home import dataset_path
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.dataset.rows import RowIndex, compare, rows_at
-from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH
+from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH, PREDICTIONS
 from curate.dataset.store import Dataset, Transaction, begin, open_dataset
 from curate.errors import FormatError, InputError, UsageError
 from curate.formats.base import ClassInfo, Detection, Format, ReadOptions, Records, merge_classes
 from curate.formats.detect import detect_format
 from curate.formats.losses import LossReport
 from curate.formats.registry import FORMATS
+from curate.names import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ImportResult:
         losses: What came over, changed or stayed behind.
         counts: What the commit changed; empty if nothing did.
         commit: Number of the dataset's newest commit afterwards.
+        kept: How many annotations of the same layer its images have from other files as well, by file. They stay.
     """
 
     format: str
@@ -43,6 +45,7 @@ class ImportResult:
     losses: LossReport
     counts: dict[str, int]
     commit: int
+    kept: dict[str, int]
 
 
 def import_source(
@@ -70,22 +73,27 @@ def import_source(
     Raises:
         FormatError: Nothing can be read from the source, or (with `strict`) something would be lost.
         InputError: A location already belongs to another image file.
-        UsageError: There is no such file or format.
+        UsageError: There is no such file or format, or no layer can have that name.
         DatasetLocked: Another process is writing to the dataset.
     """
+    options = options or ReadOptions()
     dataset_path(name)  # a name that cannot be is told before a long look at the files
+    _check_layer(options.layer)
     source = source.expanduser().absolute()
     if not source.exists():
         raise UsageError("there is no such file or folder", where=source, remedy="check the path")
     reader, detection = detect_format(source) if format == "auto" else (FORMATS.get(format), None)
     losses = LossReport(strict=strict)
     with begin(name, command=command, create=True) as transaction:
-        records = _read(reader, source, options or ReadOptions(), transaction.base, losses)
+        records = _read(reader, source, options, transaction.base, losses)
         _check(records, reader.name, source, transaction.base)
         _store_images(transaction, records.images, losses)
         _store_classes(transaction, records, losses)
-        _store_annotations(transaction, records, (options or ReadOptions()).layer, losses)
-    return ImportResult(reader.name, detection, losses, transaction.counts, open_dataset(name).commit.number)
+        update = _store_annotations(transaction, records, options.layer, losses)
+        _store_info(transaction, records.info, losses)
+    stored = open_dataset(name)
+    kept = _from_other_files(stored, update, records.images, in_layer(options.layer)) if update else {}
+    return ImportResult(reader.name, detection, losses, transaction.counts, stored.commit.number, kept)
 
 
 def class_infos(dataset: Dataset) -> list[ClassInfo]:
@@ -105,6 +113,15 @@ def classes_from_json(classes: list[dict[str, Any]]) -> list[ClassInfo]:
         )
         for content in classes
     ]
+
+
+def _check_layer(layer: str) -> None:
+    if layer != GROUND_TRUTH and not (layer.startswith(PREDICTIONS) and layer.removeprefix(PREDICTIONS).strip(" /")):
+        raise UsageError(
+            f"'{layer}' cannot be a layer",
+            where="--layer",
+            remedy=f"{GROUND_TRUTH} for what people labelled, {PREDICTIONS}NAME for what a model did",
+        )
 
 
 def _read(reader: Format, source: Path, options: ReadOptions, base: Dataset, losses: LossReport) -> Records:
@@ -177,20 +194,34 @@ def _store_classes(transaction: Transaction, records: Records, losses: LossRepor
         content["keypoints"] = list(content["keypoints"])
         content["skeleton"] = [list(pair) for pair in content["skeleton"]]
     losses.carried("classes", len(records.classes))
-    transaction.info = {**transaction.info, **records.info}
 
 
-def _store_annotations(transaction: Transaction, records: Records, layer: str, losses: LossReport) -> None:
+def _store_info(transaction: Transaction, info: dict[str, object], losses: LossReport) -> None:
+    """Keep what the source says of itself: `_fields` grow, the rest is replaced, and curate's own settings stay."""
+    for key, value in info.items():
+        known = transaction.info.get(key)
+        if key in SETTINGS:
+            losses.dropped("fields", "the name of a setting of curate's own", key)
+        elif key.endswith("_fields") and isinstance(known, dict) and isinstance(value, dict):
+            transaction.info = {**transaction.info, key: known | value}
+        else:
+            transaction.info = {**transaction.info, key: value}
+
+
+def _store_annotations(transaction: Transaction, records: Records, layer: str, losses: LossReport) -> _Update | None:
+    """Store the annotations; what they say against those that were there, if any were."""
+    update = None
     pieces = _Counter(records.annotations)
     if transaction.base.count("annotations", where=in_layer(layer)) == 0:
         _append_if_any(transaction, pieces)
         transaction.count("annotations added", pieces.rows)
     else:
-        _update_annotations(transaction, records.images, pieces, in_layer(layer))
+        update = _update_annotations(transaction, records.images, pieces, in_layer(layer))
     losses.carried("annotations", pieces.rows)
+    return update
 
 
-def _update_annotations(transaction: Transaction, images: pa.Table, pieces: Iterator[pa.Table], where: str) -> None:
+def _update_annotations(transaction: Transaction, images: pa.Table, pieces: Iterator[pa.Table], where: str) -> _Update:
     update = _Update(RowIndex(transaction.base.scan("annotations", where=where), "annotation_id"))
     added = _Counter(update.added(pieces))
     _append_if_any(transaction, added)
@@ -202,6 +233,7 @@ def _update_annotations(transaction: Transaction, images: pa.Table, pieces: Iter
     transaction.count("annotations added", added.rows)
     transaction.count("annotations changed", changed.num_rows)
     transaction.count("annotations removed", len(removed))
+    return update
 
 
 @dataclass
@@ -231,24 +263,37 @@ class _Update:
             if len(match.added):
                 yield piece.take(pa.array(match.added))
 
+    def speaks_of(self, images: pa.Table) -> tuple[pa.Array, pa.Array]:
+        """Ids of the images that the import speaks of, and its files.
+
+        It speaks of the images it lists; a predictions file lists none, and speaks of those it has annotations on.
+        """
+        listed = images["image_id"].chunks if images.num_rows else self.images
+        files = self.sources.union(pc.unique(images["source"]).to_pylist())
+        return pa.chunked_array(listed, pa.string()).combine_chunks(), pa.array([*files], pa.string())
+
 
 def _no_longer_said(base: Dataset, update: _Update, images: pa.Table, where: str) -> pa.Array:
-    """Ids of the annotations that the import's files once had on the images it speaks of, and have no longer.
-
-    It speaks of the images it lists; a predictions file lists none, and speaks of those it has annotations on.
-    """
+    """Ids of the annotations that the import's files once had on the images it speaks of, and have no longer."""
     unmatched = update.known.unmatched()
     if not len(unmatched):
         return pa.array([], pa.string())
-    spoken_of = images["image_id"].chunks if images.num_rows else update.images
-    image_ids = pa.chunked_array(spoken_of, pa.string()).combine_chunks()
-    sources = pa.array([*update.sources.union(pc.unique(images["source"]).to_pylist())], pa.string())
+    image_ids, sources = update.speaks_of(images)
     removed = []
     scan = base.scan("annotations", columns=["annotation_id", "image_id", "source"], where=where)
     for rows in rows_at(scan, unmatched):
         ours = pc.and_(pc.is_in(rows["source"], sources), pc.is_in(rows["image_id"], image_ids))
         removed += rows["annotation_id"].filter(ours).chunks
     return pa.chunked_array(removed, pa.string()).combine_chunks()
+
+
+def _from_other_files(dataset: Dataset, update: _Update, images: pa.Table, where: str) -> dict[str, int]:
+    """How many annotations the images that the import speaks of have from files that are not in it, by file."""
+    image_ids, sources = update.speaks_of(images)
+    rows = dataset.table("annotations", columns=["image_id", "source"], where=where)
+    others = rows.filter(pc.and_(pc.is_in(rows["image_id"], image_ids), pc.invert(pc.is_in(rows["source"], sources))))
+    counts = pc.value_counts(others["source"].combine_chunks()).to_pylist()
+    return {each["values"] or "(no file)": each["counts"] for each in counts}
 
 
 def _append_if_any(transaction: Transaction, pieces: Iterator[pa.Table]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from curate.formats.losses import LossReport
+from curate.wording import counted
 
 _PIPE_WIDTH = 160
 
@@ -41,7 +43,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     out = console()
     out.print(f"{summary['name']}: commit {summary['commit']}, {summary['time']}, {summary['path']}", soft_wrap=True)
     missing = summary["images_without_file"]
-    out.print(f"{summary['images']:,} images" + (f", {missing:,} of them without a file" if missing else ""))
+    out.print(counted(summary["images"], "images") + (f", {missing:,} of them without a file" if missing else ""))
     rows: list[tuple[str, str, Mapping[str, int]]] = [("split", "", summary["splits"])]
     rows += [("layer", layer, types) for layer, types in summary["layers"].items()]
     rows += [("classes", layer, classes) for layer, classes in summary["classes"].items()]
@@ -50,17 +52,23 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     print_table([{"what": what, "of": of, "count": _counts(counts)} for what, of, counts in rows])
 
 
-def print_losses(losses: LossReport) -> None:
-    """Print a loss report: what came over, and for each reason what did not, with the first places."""
+def print_losses(losses: LossReport, *, folder: Path | None = None) -> None:
+    """Print a loss report: what came over, and for each reason what did not, with the first places.
+
+    Args:
+        losses: The report.
+        folder: Places below it are printed relative to it.
+    """
     out = console()
-    carried = ", ".join(f"{count:,} {what}" for what, count in losses.carried_counts.items()) or "nothing"
+    carried = ", ".join(counted(count, what) for what, count in losses.carried_counts.items()) or "nothing"
     out.print(f"carried over whole: {carried}")
     if not losses.losses:
         out.print("nothing was lost or changed")
     for loss in losses.losses:
-        out.print(f"{loss.outcome}: {loss.count:,} {loss.what}: {loss.reason}", soft_wrap=True)
+        out.print(f"{loss.outcome}: {counted(loss.count, loss.what)}: {loss.reason}", soft_wrap=True)
         more = ", ..." if loss.count > len(loss.places) else ""
-        out.print(f"    at {', '.join(loss.places)}{more}", soft_wrap=True)
+        places = ", ".join(loss.places) if folder is None else _relative(", ".join(loss.places), folder)
+        out.print(f"    at {places}{more}", soft_wrap=True)
 
 
 def print_difference(result: Mapping[str, Any]) -> None:
@@ -73,7 +81,7 @@ def print_difference(result: Mapping[str, Any]) -> None:
             if part["count"]:
                 changed = True
                 by = next(value for key, value in part.items() if key.startswith("by_"))
-                out.print(f"{part['count']:,} {table} {what}: {_counts(by)}", soft_wrap=True)
+                out.print(f"{counted(part['count'], table)} {what}: {_counts(by)}", soft_wrap=True)
                 for row in part["first"]:
                     out.print(f"    {_row(row)}", soft_wrap=True)
     for what, names in result.get("classes", {}).items():
@@ -82,6 +90,11 @@ def print_difference(result: Mapping[str, Any]) -> None:
             out.print(f"classes {what}: {', '.join(names)}", soft_wrap=True)
     if not changed:
         out.print("no difference")
+
+
+def _relative(text: str, folder: Path) -> str:
+    """A text with the paths in it relative to a folder, where they lie below it."""
+    return text if folder == folder.parent else text.replace(str(folder / "_").removesuffix("_"), "")
 
 
 def _row(row: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.dataset.home import home
 
 
 def curate(*arguments: str | Path, status: int = 0) -> Result:
@@ -80,6 +82,7 @@ def test_ls_info_history(stripes: str, folder: Path) -> None:
         "name": stripes,
         "images": 60,
         "annotations": 60,
+        "predictions": 0,
         "open_findings": 0,
         "commit": 1,
         "time": "",
@@ -106,12 +109,71 @@ def test_diff_and_undo(stripes: str, folder: Path) -> None:
 
 
 def test_rm_asks_first(stripes: str) -> None:
-    result = CliRunner().invoke(app, ["rm", stripes], input="n\n")
-    assert result.exit_code == 1
-    assert "60 images" in result.stderr
+    for answer in ("n\n", "\n", ""):
+        result = CliRunner().invoke(app, ["rm", stripes], input=answer)
+        assert result.exit_code == 2
+        assert "60 images" in result.stderr
+        assert "not removed" in result.stderr
+        assert "--yes" in result.stderr
+        assert result.stdout == ""
+    assert len(lines(curate("ls", "--json"))) == 1
     assert lines(curate("rm", stripes, "--yes", "--json")) == [{"removed": stripes}]
     assert lines(curate("ls", "--json")) == []
-    assert "no datasets yet" in curate("ls").stderr
+    assert f"no datasets yet in {home() / 'datasets'}" in curate("ls").stderr
+
+
+def test_rm_takes_yes_for_an_answer(stripes: str) -> None:
+    assert "removed stripes" in CliRunner().invoke(app, ["rm", stripes], input="y\n").stderr
+    assert lines(curate("ls", "--json")) == []
+
+
+def test_ls_where_the_home_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("x")
+    text = curate("ls", status=2).stderr
+    assert "cannot be listed" in text
+    assert str(tmp_path / "file") in text
+    assert "CURATE_HOME" in text
+
+
+def test_predictions_are_counted_apart(stripes: str, tmp_path: Path) -> None:
+    curate("export", tmp_path / "out", "-d", stripes, "-f", "coco")
+    curate("import", tmp_path / "out", "-d", "both", "-f", "coco")
+    curate("import", tmp_path / "out", "-d", "both", "-f", "coco", "--layer", "predictions/net")
+    row = next(row for row in lines(curate("ls", "--json")) if row["name"] == "both")
+    assert (row["annotations"], row["predictions"]) == (60, 60)
+
+
+def test_export_to_coco_counts_what_it_wrote(stripes: str, tmp_path: Path) -> None:
+    (report,) = lines(curate("export", tmp_path / "a", "-d", stripes, "-f", "coco", "--json"))
+    assert report["carried"] == {"images": 60, "annotations": 60, "classes": 2}
+    shown = curate("export", tmp_path / "b", "-d", stripes, "-f", "coco", "--where", "location like '%/06.png'").stdout
+    assert "carried over whole: 1 image, 2 classes, 1 annotation\n" in shown
+
+
+def test_a_second_file_says_what_stays_and_places_are_relative(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 3, 3]}],
+    }
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    for name in ("first", "second", "third"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    shown = curate("import", tmp_path / "first.json", "-d", "cats")
+    assert "1 image added" in shown.stderr
+    assert "    at a.jpg: " in shown.stdout
+    assert str(tmp_path) not in shown.stdout
+    (second,) = lines(curate("import", tmp_path / "second.json", "-d", "cats", "--json"))
+    assert second["kept_from_other_files"] == {"first.json": 1}
+    third = curate("import", tmp_path / "third.json", "-d", "cats").stderr
+    assert "keep annotations from other files: 1 from first.json, 1 from second.json\n" in third
+
+
+def test_help_says_what_arguments_are() -> None:
+    assert re.search(r"SOURCE +File or folder\.", curate("import", "--help").stdout)
+    assert re.search(r"A +Commit number\.", curate("diff", "--help").stdout)
+    assert re.search(r"NAME\] +The dataset;", curate("rm", "--help").stdout)
 
 
 def test_embed_reuses_what_is_there(stripes: str) -> None:
@@ -198,6 +260,8 @@ def test_where_chooses_images(stripes: str, tmp_path: Path) -> None:
         (["mistakes", "-d", "nothing"], 2, "no dataset named"),
         (["import", "/nowhere", "-d", "x"], 2, "no such file or folder"),
         (["import", ".", "-d", "../x"], 2, "cannot be a dataset's name"),
+        (["import", ".", "-d", "Nul.x"], 2, "cannot be a dataset's name"),
+        (["import", ".", "-d", "x", "--layer", "foo/bar"], 2, "cannot be a layer"),
         (["import", ".", "-d", "x", "--format", "nonsense"], 2, "no format named 'nonsense'"),
         (["nonsense"], 2, "No such command"),
         (["diff", "1"], 2, "Missing argument"),

@@ -669,6 +669,7 @@ def test_write_ids_splits_and_files(tmp_path: Path) -> None:
     assert (rest["info"], rest["licenses"], rest["type"]) == ({"year": 1}, [{"id": 3}], "t")
     assert (target / "images" / "train" / "a.jpg").samefile(file)
     assert {loss.what: loss.count for loss in losses.losses} == {"ids": 2, "image files": 3}
+    assert losses.carried_counts == {"images": 4, "annotations": 3, "classes": 3}
     assert [row["location"] for row in Read(target).images] == ["d.jpg", "train/a.jpg", "b.jpg", "c.jpg"]
 
 
@@ -700,6 +701,7 @@ def test_write_what_coco_cannot_say(tmp_path: Path) -> None:
     assert np.allclose(corners, [[12, 6], [12, 14], [8, 14], [8, 6]])
     assert content["annotations"][0]["area"] == pytest.approx(32)
     assert content["annotations"][1]["category_id"] is None
+    assert losses.carried_counts["annotations"] == 2
     assert {loss.reason: (loss.outcome, loss.count) for loss in losses.losses} == {
         "COCO has no open lines": ("dropped", 1),
         "bbox is not finite": ("dropped", 1),
@@ -710,6 +712,19 @@ def test_write_what_coco_cannot_say(tmp_path: Path) -> None:
     }
     with pytest.raises(UsageError, match="no variant"):
         FORMAT.write(export([{"location": "a.jpg"}], [], []), tmp_path, WriteOptions(variant="x"), losses)
+
+
+def test_a_category_that_is_not_there_is_written_as_reported(tmp_path: Path) -> None:
+    read = Read(save(tmp_path / "in" / "x.json", coco([box(1), box(2, category_id=99)])))
+    losses = LossReport()
+    target = tmp_path / "out"
+    target.mkdir()
+    written = Export(read.records.images, read.table, read.classes, read.records.info)
+    FORMAT.write(written, target, WriteOptions(), losses)
+    annotation = json.loads((target / "annotations" / "instances.json").read_text())["annotations"][1]
+    assert (annotation["category_id"], annotation["attributes"]) == (None, {"category_id": 99})
+    assert {loss.reason: loss.count for loss in losses.losses} == {"no label: category_id is null": 1}
+    assert Read(target).annotations[1]["attributes"] == read.annotations[1]["attributes"]
 
 
 def test_write_nothing(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from PIL import Image
 from curate.dataset import open_dataset
 from curate.dataset.difference import difference
 from curate.dataset.store import begin
-from curate.errors import DatasetNotFound, FormatError, InputError
+from curate.errors import DatasetNotFound, FormatError, InputError, UsageError
 from curate.formats.base import ReadOptions
+from curate.formats.exporting import export_dataset
 from curate.formats.importing import ImportResult, import_source
 
 CATEGORIES = [{"id": 1, "name": "bolt"}, {"id": 2, "name": "nut"}]
@@ -221,7 +222,8 @@ def test_a_second_file_on_the_same_images_stands_beside_the_first(source: Path) 
     for each in content["annotations"]:
         each["bbox"][0] += 5.0
     other = save(source.with_name("instances_more.json"), content)
-    assert load(other).counts["annotations added"] == 12
+    added = load(other)
+    assert (added.counts["annotations added"], added.kept) == (12, {"annotations/instances_all.json": 12})
     both = annotated()
     assert len(both) == 24
     assert {key: both[key] for key in first} == first
@@ -230,7 +232,9 @@ def test_a_second_file_on_the_same_images_stands_beside_the_first(source: Path) 
     save(other, content)
     assert load(other).counts == {"annotations removed": 1}
     assert {key: annotated()[key] for key in first} == first
-    assert "annotations removed" not in load(source).counts
+    again = load(source)
+    assert "annotations removed" not in again.counts
+    assert again.kept == {"annotations/instances_more.json": 11}
     assert len(annotated()) == 23
 
 
@@ -248,16 +252,73 @@ def test_two_files_of_a_folder_are_imported_again(tmp_path: Path) -> None:
     assert load(folder).counts == {"annotations changed": 1}
 
 
+def test_only_what_stays_from_other_files_on_the_same_images_is_told(source: Path) -> None:
+    load(source)
+    part = coco(3)
+    part["images"] = part["images"][1:3]
+    part["annotations"] = [each for each in part["annotations"] if each["image_id"] > 1]
+    for each in part["annotations"]:
+        each["bbox"][0] += 5.0
+    assert load(save(source.with_name("part.json"), part)).kept == {"annotations/instances_all.json": 6}
+    assert load(source.parent).kept == {}
+    assert load(source, "predictions/net").kept == {}
+
+
+@pytest.mark.parametrize("layer", ["foo/bar", "predictions/", "predictions", "predictions/ ", ""])
+def test_layers_that_cannot_be(source: Path, layer: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a layer") as error:
+        load(source, layer)
+    assert error.value.where == "--layer"
+    assert "predictions/NAME" in str(error.value.remedy)
+    with pytest.raises(DatasetNotFound):
+        open_dataset("parts")
+
+
+def test_settings_are_neither_exported_nor_imported(source: Path, tmp_path: Path) -> None:
+    load(source)
+    with begin("parts", command="test") as transaction:
+        transaction.info = {**transaction.info, "encoder": "builtin-v0"}
+    export_dataset("parts", tmp_path / "out", format="coco")
+    content = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())
+    assert content.keys() == {"info", "licenses", "categories", "images", "annotations"}
+    result = load(save(source, coco() | {"encoder": "other", "year": 2026}))
+    assert open_dataset("parts").commit.info == {"encoder": "builtin-v0", "year": 2026}
+    dropped = [(loss.what, loss.places) for loss in result.losses.losses if loss.outcome == "dropped"]
+    assert dropped == [("fields", ["encoder"])]
+
+
+def test_fields_of_two_files_go_back_where_they_came_from(source: Path, tmp_path: Path) -> None:
+    content = coco(1, 2)
+    content["annotations"][0] |= {"note": "x", "attributes": {"note": "inside", "occluded": True}}
+    content["annotations"][1] |= {"note": [1], "score": 0.5}
+    load(save(source, content))
+    second = coco(1, 1)
+    second["images"][0]["file_name"] = "other.png"
+    second["annotations"][0] |= {"id": 9, "checked": None}
+    load(save(source.with_name("second.json"), second))
+    commit = open_dataset("parts").commit.number
+    assert load(source).commit == commit
+    export_dataset("parts", tmp_path / "out", format="coco")
+    written = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())
+    assert "annotation_fields" not in written
+    expected = {each["id"]: each for each in [*content["annotations"], *second["annotations"]]}
+    for each in written["annotations"]:
+        known = expected.pop(each["id"])
+        for key in ("note", "score", "checked", "attributes"):
+            assert each.get(key, "none") == known.get(key, "none")
+    assert not expected
+
+
 def test_another_layer_does_not_touch_the_first(source: Path) -> None:
     load(source)
     first = annotated()
-    assert load(source, "old_labels").counts == {"annotations added": 12}
+    assert load(source, "predictions/old").counts == {"annotations added": 12}
     content = coco()
     empty_all(content)
     save(source, content)
-    assert load(source, "old_labels").counts == {"annotations removed": 12}
+    assert load(source, "predictions/old").counts == {"annotations removed": 12}
     assert annotated() == first
-    assert annotated("old_labels") == {}
+    assert annotated("predictions/old") == {}
 
 
 def test_predictions_are_imported_again(source: Path) -> None:
@@ -409,6 +470,7 @@ def test_a_second_csv_on_the_same_images_leaves_ids_unique(tmp_path: Path) -> No
     load(csv(tmp_path / "a.csv", [("0.png", "cat"), ("1.png", "dog")]))
     result = load(csv(tmp_path / "b.csv", [("1.png", "cat"), ("2.png", "cat")]))
     assert (result.counts["annotations added"], result.counts["annotations changed"]) == (1, 1)
+    assert result.kept == {}
     assert sorted((row["source"], row["label"]) for row in annotated().values()) == [
         ("a.csv", "cat"),
         ("b.csv", "cat"),

@@ -26,6 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.special import rel_entr
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.integer]
@@ -34,6 +35,8 @@ SMALLEST_PROBABILITY: Final = 1e-7
 """Added to every probability: zeros become this, for no classifier knows better."""
 
 _TOP_CLASSES: Final = 12  # Classes kept per row while fitting: the rest of a row holds next to no mass.
+_STARTS: Final = ((0.03, 1.0), (0.3, 2.5))  # error rate and sharpness; few errors in doubtful images, many in sure ones
+_TRIAL_ITERATIONS: Final = 6
 _ITERATIONS: Final = 40
 _TOLERANCE: Final = 1e-4
 
@@ -99,14 +102,10 @@ def fit_noise_model(probabilities: Floats, labels: Integers) -> NoiseModel:
         labels: Given classes, integers in [0, K), shape (n,).
     """
     sample = _Sample.of(probabilities, labels)
-    model = _initial_model(probabilities.shape[1])
-    for _ in range(_ITERATIONS):
-        previous = model
-        model = _fit_errors(sample, _fit_sharpness(sample, model))
-        moved = abs(np.log(model.sharpness / previous.sharpness)) + abs(model.error_rate - previous.error_rate).max()
-        if moved < _TOLERANCE:
-            break
-    return _trust(sample, model)
+    classes = probabilities.shape[1]
+    trials = [_maximise(sample, _initial_model(classes, rate, sharp), _TRIAL_ITERATIONS) for rate, sharp in _STARTS]
+    best = max(trials, key=lambda model: _log_posterior(sample, model))
+    return _trust(sample, _maximise(sample, best, _ITERATIONS))
 
 
 def judge(model: NoiseModel, probabilities: Floats, labels: Integers) -> Judgement:
@@ -161,7 +160,10 @@ class Judge:
         wrong, total = joint @ ones, q @ ones
         other = given - labels + suggested
         return Judgement(
-            wrong / (wrong + right.astype(np.float64)), suggested.astype(np.int32), q.take(given) / total, q.take(other) / total
+            wrong / (wrong + right.astype(np.float64)),
+            suggested.astype(np.int32),
+            q.take(given) / total,
+            q.take(other) / total,
         )
 
 
@@ -214,11 +216,41 @@ def _weighted_counts(values: Integers, weights: Floats, length: int) -> npt.NDAr
     return np.asarray(np.bincount(values.ravel(), weights=weights.ravel(), minlength=length), dtype=np.float64)
 
 
-def _initial_model(classes: int) -> NoiseModel:
+def _initial_model(classes: int, error_rate: float, sharpness: float) -> NoiseModel:
     uniform = _uniform_confusion(classes)
-    rate = np.full(classes, _EXPECTED_RATE, dtype=np.float32)
-    transition = (_EXPECTED_RATE * uniform + (1 - _EXPECTED_RATE) * np.eye(classes)).astype(np.float32)
-    return NoiseModel(1.0, np.zeros(classes, dtype=np.float32), rate, uniform, _EXPECTED_IMAGE_SHARE, transition)
+    rate = np.full(classes, error_rate, dtype=np.float32)
+    transition = (error_rate * uniform + (1 - error_rate) * np.eye(classes)).astype(np.float32)
+    return NoiseModel(sharpness, np.zeros(classes, dtype=np.float32), rate, uniform, _EXPECTED_IMAGE_SHARE, transition)
+
+
+def _maximise(sample: _Sample, model: NoiseModel, iterations: int) -> NoiseModel:
+    """Climb the posterior of the model in turns: sharpness and bias, then the errors."""
+    for _ in range(iterations):
+        previous = model
+        model = _fit_errors(sample, _fit_sharpness(sample, model))
+        moved = abs(np.log(model.sharpness / previous.sharpness)) + abs(model.error_rate - previous.error_rate).max()
+        if moved < _TOLERANCE:
+            break
+    return model
+
+
+def _log_posterior(sample: _Sample, model: NoiseModel) -> float:
+    """Log likelihood of the given labels plus the log priors of the model, each 0 where what it expects is met."""
+    q, _, likelihood, _ = _beliefs(sample, model)
+    rates = model.error_rate.astype(np.float64)
+    overall = float(rates[sample.labels].mean())
+    prior = _SHARPNESS_LABELS * np.log(model.sharpness) - (model.bias.astype(np.float64) ** 2).sum() / (2 * _BIAS_SD**2)
+    prior -= _RATE_LABELS * _divergence(_EXPECTED_RATE, overall)
+    prior -= _CLASS_LABELS * _divergence(overall, rates).sum()
+    prior -= _IMAGE_SHARE_LABELS * _divergence(_EXPECTED_IMAGE_SHARE, model.image_share)
+    expected = _expected_confusion(sample, q, len(rates))
+    prior -= _CONFUSION_LABELS * rel_entr(expected, model.confusion).sum()  # 0 on the diagonal, where both are
+    return float(np.log((q * likelihood).sum(axis=1)).sum(dtype=np.float64) + prior)
+
+
+def _divergence(expected: float, value: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Kullback-Leibler divergence of a share from the expected one, both in (0, 1)."""
+    return np.asarray(expected * np.log(expected / value) + (1 - expected) * np.log((1 - expected) / (1 - value)))
 
 
 def _uniform_confusion(classes: int) -> Floats:
@@ -295,23 +327,39 @@ def _label_likelihoods(
     return likelihood, class_part
 
 
+def _beliefs(sample: _Sample, model: NoiseModel) -> tuple[Floats, Floats, Floats, Floats]:
+    """q and s of the module's description, and the likelihoods of the labels; each of shape (n, m)."""
+    bias = sample.bias_of(model.bias)
+    q = _sharpened(sample.logs, model.sharpness, bias)
+    look = _sharpened(sample.logs, model.sharpness / 2, bias * np.float32(0.5))
+    likelihoods = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
+    return q, look, *likelihoods
+
+
 def _fit_sharpness(sample: _Sample, model: NoiseModel) -> NoiseModel:
-    """The sharpness and bias that make the given labels most likely, errors held as they are."""
+    """The sharpness and bias that make the given labels most likely, error rates held as they are.
+
+    Where errors go depends on them too, so the gradient goes through s as well as q: with s held, steps overshoot.
+    """
     n, classes = len(sample.labels), len(model.bias)
-    look = _sharpened(sample.logs, model.sharpness / 2, sample.bias_of(model.bias) * np.float32(0.5))
-    likelihood, _ = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
+    rows = np.arange(n)
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        bias = parameters[1:].astype(np.float32)
-        q = _sharpened(sample.logs, parameters[0], sample.bias_of(bias))
+        tried = replace(model, sharpness=float(parameters[0]), bias=parameters[1:].astype(np.float32))
+        q, look, likelihood, class_part = _beliefs(sample, tried)
         joint = q * likelihood
-        evidence = joint @ np.ones(joint.shape[1], dtype=np.float32)
+        evidence = joint.sum(axis=1)
         joint /= evidence[:, None]
-        q -= joint  # gradient of the loss with respect to the logits
+        slope = joint - q  # of the log evidence with respect to the logits; by way of q
+        by_image = q * (likelihood - class_part) / evidence[:, None]
+        by_image[rows, sample.at] = 0
+        pull = by_image * look / (np.float32(1 + _LEAST_DOUBT) - look)
+        pull[rows, sample.at] += by_image.sum(axis=1)
+        slope += (pull - look * pull.sum(axis=1, keepdims=True)) / 2  # by way of s
         value = -np.log(evidence).sum(dtype=np.float64) + (parameters[1:] ** 2).sum() / (2 * _BIAS_SD**2)
         value -= _SHARPNESS_LABELS * np.log(parameters[0])
-        by_sharpness = np.einsum("nm,nm->", q, sample.logs, dtype=np.float64) - _SHARPNESS_LABELS / parameters[0]
-        by_bias = sample.per_class(q, classes) + parameters[1:] / _BIAS_SD**2
+        by_sharpness = -np.einsum("nm,nm->", slope, sample.logs, dtype=np.float64) - _SHARPNESS_LABELS / parameters[0]
+        by_bias = parameters[1:] / _BIAS_SD**2 - sample.per_class(slope, classes)
         return value / n, np.r_[by_sharpness, by_bias] / n
 
     start = np.r_[model.sharpness, model.bias].astype(np.float64)
@@ -328,10 +376,7 @@ def _trust(sample: _Sample, model: NoiseModel) -> NoiseModel:
     Stein 1961) of the logits; in a set of some hundreds that is not pure noise it changes next to nothing.
     """
     n, classes = len(sample.labels), len(model.bias)
-    bias = sample.bias_of(model.bias)
-    q = _sharpened(sample.logs, model.sharpness, bias)
-    look = _sharpened(sample.logs, model.sharpness / 2, bias * np.float32(0.5))
-    likelihood, _ = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
+    q, _, likelihood, _ = _beliefs(sample, model)
     frequency = np.log((np.bincount(sample.labels, minlength=classes) + 0.5) / (n + 0.5 * classes))
     gain = float(np.log((q * likelihood).sum(axis=1)).sum() - frequency[sample.labels].sum())
     trust = max(0.0, 1.0 - _CHANCE_GAIN / max(gain, 1e-9))
@@ -344,9 +389,7 @@ def _fit_errors(sample: _Sample, model: NoiseModel) -> NoiseModel:
     """One expectation-maximisation step for the error rates and where errors go."""
     n, classes = len(sample.labels), len(model.bias)
     rows = np.arange(n)
-    q = _sharpened(sample.logs, model.sharpness, sample.bias_of(model.bias))
-    look = _sharpened(sample.logs, model.sharpness / 2, sample.bias_of(model.bias) * np.float32(0.5))
-    likelihood, class_part = _label_likelihoods(_ErrorTables.of(model), look, sample.ids, sample.at, sample.labels)
+    q, _, likelihood, class_part = _beliefs(sample, model)
     posterior = q * likelihood
     posterior /= posterior.sum(axis=1, keepdims=True)
     of_class = sample.per_class(posterior, classes)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
 from curate.formats.coco.decoder import NOTHING, ObjectDecoder, collector_paused
-from curate.formats.coco.objects import AnnotationObject, Id, decode_annotations, id_texts, same_id, to_json
+from curate.formats.coco.objects import AnnotationObject, Id, both_names, decode_annotations, id_texts, same_id, to_json
 from curate.formats.coco.pieces import JsonFile
 from curate.formats.coco.shapes import Shapes, orient_shapes, read_shapes, with_boxes
 from curate.formats.columns import Flags, Ints, annotations_table
@@ -65,6 +65,7 @@ class Reader:
         names: Class of each category id.
         losses: Gets what cannot be read.
         others: Hashes of the annotations of the files read before, where files share images, else None.
+        fields: Gets the fields beyond COCO's that annotations have.
     """
 
     source: str
@@ -75,6 +76,7 @@ class Reader:
     names: Mapping[Id, str]
     losses: LossReport
     others: Seen | None = None
+    fields: set[str] = field(default_factory=set)
     _ids: Seen = field(default_factory=Seen)
     _repeated: dict[int, int] = field(default_factory=dict)
 
@@ -175,6 +177,7 @@ class Reader:
         predicted = self.layer.startswith(PREDICTIONS)
         filled = {row for row, item in enumerate(items) if item.attributes is not NOTHING}
         scored = set() if predicted else {row for row, item in enumerate(items) if item.score is not None}
+        self.fields.update([*columns, "score"] if scored else columns)
         unknown = {row for row in np.flatnonzero(codes < 0).tolist() if items[row].category_id is not None}
         filled |= scored | unknown
         for column in columns.values():
@@ -262,7 +265,7 @@ def _merged(given: bytes, extras: Mapping[str, bytes]) -> str | None:
         own = {"attributes": msgspec.Raw(given)}
     merged: dict[str, Any] = {key: bytes(value) for key, value in (own or {}).items()}
     for key, value in extras.items():
-        merged[f"annotation.{key}" if key in merged else key] = value
+        merged[both_names(key) if key in merged else key] = value
     if not merged:
         return None
     text = b",".join(msgspec.json.encode(key) + b":" + value for key, value in merged.items())

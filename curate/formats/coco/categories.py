@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.formats.base import ClassInfo
 from curate.formats.coco.images import CocoFile
-from curate.formats.coco.objects import Id, same_id
+from curate.formats.coco.objects import CATEGORY_FIELDS, Id, same_id
 from curate.formats.coco.pieces import JsonFile, loads
 from curate.formats.losses import LossReport
 
@@ -82,7 +82,7 @@ def read_info(files: Iterable[CocoFile], categories: Iterable[Categories], losse
     for each in categories:
         for name, more in each.extras.items():
             extras.setdefault(name, more)
-    return merged | ({"category_fields": extras} if extras else {})
+    return merged | ({CATEGORY_FIELDS: extras} if extras else {})
 
 
 def _class_info(name: str, key: Id | None, content: dict[str, Any]) -> ClassInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -15,6 +15,11 @@ from curate.formats.losses import LossReport
 
 Id = int | str
 """As a file gives it; texts that are plain numbers count as numbers (`same_id`)."""
+
+CATEGORY_FIELDS: Final = "category_fields"
+"""Key of a dataset's `info`: what its categories have beyond COCO's fields, by class name."""
+ANNOTATION_FIELDS: Final = "annotation_fields"
+"""Key of a dataset's `info`: the fields beyond COCO's that annotations had beside, not in, their `attributes`."""
 
 
 class ImageObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -100,6 +105,11 @@ def same_id(value: Id | None) -> Id | None:
     if isinstance(value, str) and value.removeprefix("-").isdecimal() and str(int(value)) == value:
         return int(value)
     return value
+
+
+def both_names(key: str) -> str:
+    """Where a field of an annotation is kept if its `attributes` have the same key."""
+    return f"annotation.{key}"
 
 
 def id_texts(ids: list[Id | None]) -> pa.Array:

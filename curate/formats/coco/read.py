@@ -14,7 +14,7 @@ from curate.formats.coco.annotations import Reader, Seen
 from curate.formats.coco.categories import read_categories, read_info
 from curate.formats.coco.files import dataset_root, open_files
 from curate.formats.coco.images import CocoFile, ImageRows, place_file, read_images
-from curate.formats.coco.objects import Id, same_id
+from curate.formats.coco.objects import ANNOTATION_FIELDS, Id, same_id
 from curate.formats.coco.pieces import JsonFile
 from curate.formats.losses import LossReport
 
@@ -59,14 +59,18 @@ def _read_datasets(files: list[CocoFile], options: ReadOptions, losses: LossRepo
         )
     hashes, stored = images.hashes, images.stored
     others = Seen() if images.shared else None
+    info = read_info(files, categories, losses)
+    fields: set[str] = set()
 
     def annotations() -> Iterator[pa.Table]:
         for file, rows, own in zip(files, row_of, categories, strict=True):
-            reader = Reader(file.source, options.layer, rows, hashes, stored, own.names, losses, others)
+            reader = Reader(file.source, options.layer, rows, hashes, stored, own.names, losses, others, fields)
             yield from reader.tables(file.json, "annotations")
+        if fields:
+            info[ANNOTATION_FIELDS] = dict.fromkeys(sorted(fields), "beside attributes")
 
     classes = merge_classes([own.classes for own in categories], losses)
-    return Records(images.table(), annotations(), classes, read_info(files, categories, losses))
+    return Records(images.table(), annotations(), classes, info)
 
 
 def _read_results(files: list[JsonFile], root: Path, options: ReadOptions, losses: LossReport) -> Records:

@@ -7,7 +7,7 @@ the same file has it already. Everything else gets the next free number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
 from curate.formats.coco.images import clean_location
+from curate.formats.coco.objects import ANNOTATION_FIELDS, CATEGORY_FIELDS, both_names
 from curate.formats.columns import BROKEN_MASK, Flags, Ints, box_values, broken_masks, image_rows
 from curate.formats.files import place_images
 from curate.formats.locations import file_name
@@ -50,12 +51,13 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         raise UsageError(f"COCO has no variant '{options.variant}'", remedy="use 'results', or none")
     categories = category_ids(export.classes, losses)
     annotations = _expressible(export.annotations, losses)
+    fields = _given(export.info, ANNOTATION_FIELDS)
     images = export.images.append_column("row", pa.array(np.arange(export.images.num_rows)))
     for split in pc.unique(images["split"]).to_pylist() or [None]:
         chosen = images.filter(pc.is_null(images["split"]) if split is None else pc.equal(images["split"], split))
         own = annotations.filter(pc.is_in(annotations["image_id"], chosen["image_id"].combine_chunks()))
         suffix = "" if split is None else f"_{file_name(split)}"
-        file = _File(chosen, own, _whole_ids(chosen["source_id"], "image", losses), categories, losses)
+        file = _File(chosen, own, _whole_ids(chosen["source_id"], "image", losses), categories, fields, losses)
         if options.variant == "results":
             _write_pieces(target / f"results{suffix}.json", [("", file.results())])
         else:
@@ -66,6 +68,9 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         places = zip(export.images["path"].to_pylist(), export.images["location"].to_pylist(), strict=True)
         pairs = ((path, target / "images" / clean_location(location)) for path, location in places)
         place_images(pairs, options.images, losses)
+        losses.carried("images", export.images.num_rows)
+        losses.carried("classes", len(export.classes))
+    losses.carried("annotations", annotations.num_rows)
 
 
 def category_ids(classes: Sequence[ClassInfo], losses: LossReport) -> dict[str, int]:
@@ -91,10 +96,11 @@ def category_ids(classes: Sequence[ClassInfo], losses: LossReport) -> dict[str, 
 def _parts(export: Export, file: _File, categories: dict[str, int]) -> list[tuple[str, Iterable[bytes]]]:
     """The top-level keys of a file and their content, in order."""
     info = dict(export.info)
-    extras = info.pop("category_fields", {})
+    info.pop(ANNOTATION_FIELDS, None)
+    info.pop(CATEGORY_FIELDS, None)
+    fields = _given(export.info, CATEGORY_FIELDS)
     first = {"info": info.pop("info", {}), "licenses": info.pop("licenses", [])}
     plain = {key: value for key, value in (first | info).items() if key not in {"images", "annotations", "categories"}}
-    fields = extras if isinstance(extras, dict) else {}
     described = [_category(each, categories[each.name], fields.get(each.name, {})) for each in export.classes]
     return [
         *((key, [_ENCODER.encode(value)]) for key, value in plain.items()),
@@ -102,6 +108,11 @@ def _parts(export: Export, file: _File, categories: dict[str, int]) -> list[tupl
         ("images", file.image_array()),
         ("annotations", file.annotation_array()),
     ]
+
+
+def _given(info: Mapping[str, object], key: str) -> dict[str, Any]:
+    fields = info.get(key)
+    return fields if isinstance(fields, dict) else {}
 
 
 def _category(info: ClassInfo, identity: int, extras: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +208,7 @@ class _File:
         annotations: Their annotations.
         image_ids: Id of each image.
         categories: Category id of each class.
+        fields: Keys that stood in the annotations themselves, not in their `attributes`.
         losses: Gets what cannot be written.
     """
 
@@ -204,6 +216,7 @@ class _File:
     annotations: pa.Table
     image_ids: Ints
     categories: dict[str, int]
+    fields: Collection[str]
     losses: LossReport
 
     def image_array(self) -> Iterator[bytes]:
@@ -212,8 +225,9 @@ class _File:
 
     def annotation_array(self) -> Iterator[bytes]:
         ids = _whole_ids(self.annotations["source_id"], "annotation", self.losses)
+        fields = list(dict.fromkeys([*_TOP_LEVEL_ATTRIBUTES, *self.fields]))
         yield from _array(
-            {"id": identity, **content, **_attributes(row)}
+            {"id": identity, **content, **_attributes(row, [key for key in fields if key not in content])}
             for identity, (row, content) in zip(ids.tolist(), self._contents(), strict=True)
         )
 
@@ -271,13 +285,16 @@ def _result(row: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     return kept | {"score": 1.0 if row["score"] is None else row["score"]}
 
 
-def _attributes(row: dict[str, Any]) -> dict[str, Any]:
+def _attributes(row: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """An annotation's attributes as COCO has them: those of these fields beside it, the others below `attributes`."""
     if row["attributes"] is None:
         return {}
     nested = msgspec.json.decode(row["attributes"], type=dict[str, Any])
-    top = {key: nested.pop(key) for key in _TOP_LEVEL_ATTRIBUTES if key in nested}
-    if row["label"] is None and isinstance(nested.get("category_id"), int | str):
-        top["category_id"] = nested.pop("category_id")  # what the source said, though it names no category
+    top = {}
+    for key in fields:
+        source = both_names(key) if both_names(key) in nested else key
+        if source in nested:
+            top[key] = nested.pop(source)
     return top | ({"attributes": nested} if nested else {})
 
 

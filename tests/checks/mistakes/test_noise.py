@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.checks.mistakes.labels import find_label_errors
 from curate.checks.mistakes.noise import fit_noise_model, judge
 
 Array = npt.NDArray[Any]
@@ -79,6 +80,19 @@ def test_many_classes_are_fitted_on_the_top_ones() -> None:
     assert ((found.p_wrong >= 0.5) == wrong).mean() > 0.985
     assert (found.suggested == true)[wrong].mean() > 0.97
     assert (found.suggested != labels).all()
+
+
+@pytest.mark.parametrize("flips", [0.3, 0.4])
+@pytest.mark.parametrize("classes", [3, 5])
+def test_many_errors_do_not_pass_for_ambiguity(classes: int, flips: float) -> None:
+    """End to end, from three and five well separated classes."""
+    rng = np.random.default_rng(1)
+    true = rng.integers(0, classes, 600)
+    vectors = (rng.normal(size=(classes, 64))[true] + rng.normal(size=(600, 64))).astype(np.float32)
+    wrong = rng.random(600) < flips
+    labels = np.where(wrong, (true + rng.integers(1, classes, 600)) % classes, true)
+    flagged = find_label_errors(vectors, labels, classes).flagged
+    assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.95
 
 
 @settings(deadline=None, max_examples=40)
