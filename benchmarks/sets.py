@@ -18,6 +18,7 @@ from curate.formats.base import Format, ReadOptions
 from curate.formats.losses import LossReport
 from curate.models.embedding import crop_items, embed
 from curate.models.encoders.registry import load_encoder
+from curate.names import GROUND_TRUTH
 
 
 @dataclass(frozen=True)
@@ -75,5 +76,10 @@ def _read(reader: Format, source: Path, options: ReadOptions) -> Labels:
     image = pc.index_in(annotations["image_id"], records.images["image_id"].combine_chunks())
     label = pc.fill_null(pc.index_in(annotations["label"], pa.array(classes)), -1)
     return Labels(
-        records.images, annotations, image.to_numpy().astype(np.int64), classes, label.to_numpy().astype(np.int64)
+        GROUND_TRUTH,
+        records.images,
+        annotations,
+        image.to_numpy().astype(np.int64),
+        classes,
+        label.to_numpy().astype(np.int64),
     )
