@@ -26,7 +26,7 @@ import numpy.typing as npt
 from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
 from curate.imaging import Pixels, resize
 from curate.models.encoders.base import Encoder, Vectors
-from curate.models.encoders.registry import weights_digest
+from curate.models.encoders.weights import weights_digest
 
 DEFAULT_MODEL: Final = "ViT-B-32/laion2b_s34b_b79k"
 _DEFAULT_REPOSITORY: Final = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from curate.errors import InputError, UsageError
 from curate.imaging import Pixels, resize
 from curate.models.encoders.base import Encoder, Vectors
-from curate.models.encoders.registry import weights_digest
+from curate.models.encoders.weights import weights_digest
 
 SIDECAR_SUFFIX: Final = ".curate.json"
 

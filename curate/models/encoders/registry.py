@@ -13,10 +13,8 @@ versions of a file are never compared. A name is a spec: loading it again checks
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from curate.errors import InputError, UnavailableError, UsageError
@@ -36,7 +34,6 @@ ENCODERS: Final[Registry[Callable[[str], Encoder]]] = Registry(
 """Loaders by name: each takes what stands after the colon ('' if nothing does)."""
 
 _DIGEST = re.compile(r"(?P<spec>.+)@(?P<digest>[0-9a-f]{8})")
-_SAMPLE_BYTES = 1 << 20
 
 
 def load_encoder(spec: str) -> Encoder:
@@ -77,17 +74,3 @@ def load_auto(argument: str) -> Encoder:
         except UnavailableError:  # a download that was broken off, say
             pass
     return ENCODERS.get("builtin")("")
-
-
-def weights_digest(path: Path) -> str:
-    """Eight hexadecimal digits that change with a weights file: of its size, first and last megabyte.
-
-    A whole-file hash of a gigabyte would take longer than loading it; training moves every byte.
-    """
-    size = path.stat().st_size
-    digest = hashlib.blake2b(size.to_bytes(8, "big"), digest_size=4)
-    with path.open("rb") as file:
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(max(0, size - _SAMPLE_BYTES))
-        digest.update(file.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
