@@ -24,6 +24,12 @@ KINDS: Final[tuple[str, ...]] = get_args(Kind)
 Status = Literal["open", "queued", "confirmed", "rejected", "fixed"]
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
 
+FLAGGED: Final = 0.5
+"""From this probability on, a finding is more likely right than wrong."""
+
+SETTLED: Final = frozenset({"rejected", "fixed"})
+"""Statuses of findings that ask for nothing any more."""
+
 
 @dataclass(frozen=True)
 class Related:

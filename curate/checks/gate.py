@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from curate.checks.findings import KINDS, Finding
+from curate.checks.findings import FLAGGED, KINDS, SETTLED, Finding
 from curate.errors import UsageError
-
-DEFAULT_SCORE = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def parse_gates(texts: Iterable[str]) -> list[Gate]:
                 f"there is no kind '{kind}'", where=f"--fail-on {text}", remedy=f"one of: {', '.join(KINDS)}"
             )
         try:
-            score = float(number) if number else DEFAULT_SCORE
+            score = float(number) if number else FLAGGED
         except ValueError:
             score = -1.0
         if not 0 <= score <= 1:
@@ -49,7 +47,7 @@ def failures(findings: Sequence[Finding], gates: Iterable[Gate]) -> list[str]:
     lines = []
     for gate in gates:
         count = sum(
-            finding.kind == gate.kind and finding.score >= gate.score and finding.status not in {"rejected", "fixed"}
+            finding.kind == gate.kind and finding.score >= gate.score and finding.status not in SETTLED
             for finding in findings
         )
         if count:

@@ -8,11 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from curate.checks.findings import Finding
+from curate.checks.findings import FLAGGED, Finding
 from curate.demo.faults import Fault, Truth
 from curate.demo.pictures import iou
 
-FLAGGED: Final = 0.5
 SAME_BOX: Final = 0.5
 """Overlap from which a suggested box is the missing one."""
 

@@ -6,15 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from curate.checks.findings import Finding
+from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.report.terminal import console, print_table
 
 if TYPE_CHECKING:
     from curate.checks.mistakes.run import Mistakes
-
-DECIDED = frozenset({"rejected", "fixed"})
-FLAGGED = 0.5
-"""From this probability on, a finding is more likely right than wrong."""
 
 
 def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
@@ -47,7 +43,7 @@ def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
     out = console()
     out.print(mistakes.summary, soft_wrap=True)
     out.print()
-    undecided = [finding for finding in mistakes.findings if finding.status not in DECIDED]
+    undecided = [finding for finding in mistakes.findings if finding.status not in SETTLED]
     print_findings(undecided, limit=limit)
     if len(undecided) < len(mistakes.findings):
         out.print(f"{len(mistakes.findings) - len(undecided):,} more were rejected or are fixed, and are not shown")

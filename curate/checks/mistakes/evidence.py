@@ -7,13 +7,10 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from curate.checks.findings import Finding, Kind, Related
+from curate.checks.findings import FLAGGED, Finding, Kind, Related
 from curate.checks.mistakes.labels import LabelErrors
 from curate.checks.mistakes.load import Labels
 from curate.checks.mistakes.tables import FloatArray, IntArray, Suspects
-
-FLAGGED: Final = 0.5
-"""From this probability on, a label is more likely wrong than right."""
 
 _NEIGHBORS_SHOWN: Final = 3
 

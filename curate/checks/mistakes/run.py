@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.checks.findings import Finding
+from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
-from curate.checks.mistakes.evidence import FLAGGED, mislabeled_findings, suspect_findings
+from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
 from curate.checks.mistakes.load import Labels, load_labels, load_predictions
 from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
@@ -193,10 +193,9 @@ class _Run:
         flagged: dict[tuple[str, str], int] = {}
         expected: dict[tuple[str, str], float] = {}
         for finding in findings:
-            decided = finding.status in {"rejected", "fixed"}
             if (
                 finding.kind == "mislabeled"
-                and not decided
+                and finding.status not in SETTLED
                 and finding.given is not None
                 and finding.suggested is not None
             ):
