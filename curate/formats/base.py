@@ -15,6 +15,7 @@ from typing import Literal
 import pyarrow as pa
 
 from curate.dataset.schema import GROUND_TRUTH
+from curate.errors import UsageError
 from curate.formats.losses import LossReport
 
 
@@ -50,6 +51,11 @@ class ReadOptions:
         known_images: For a predictions file that names no images of its own (a COCO results file): the dataset's
             images table (columns image_id, location, source_id, width, height), else None.
         known_classes: With it, the dataset's classes (a results file names categories by id only).
+        classes: File that lists the class names, one on each line, where the source does not say (a folder of masks).
+        fps: Frames taken of each second of a video; None for every frame.
+        files: Folder, not necessarily there yet, for image files that the source has inside (frames of a video, bytes in
+            Parquet, pictures in LabelMe's JSON). It belongs to this source alone and lasts as long as the dataset. None
+            where nothing may be kept: such images are then left without a file.
     """
 
     layer: str = GROUND_TRUTH
@@ -57,6 +63,9 @@ class ReadOptions:
     split: str | None = None
     known_images: pa.Table | None = None
     known_classes: Sequence[ClassInfo] = ()
+    classes: Path | None = None
+    fps: float | None = None
+    files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,15 @@ class Records:
         classes: In the source's order. Complete before `annotations` is iterated.
         info: What the source says of itself (COCO's info and licenses), JSON-ready. Complete after `annotations` is
             iterated. Where a dataset has dictionaries with the same key ending in ``_fields``, they are merged.
+        layers: The layers that `annotations` are in, where the source has more than the one asked for (Label Studio keeps
+            predictions beside annotations); empty for that one.
     """
 
     images: pa.Table
     annotations: Iterable[pa.Table]
     classes: list[ClassInfo] = field(default_factory=list)
     info: dict[str, object] = field(default_factory=dict)
+    layers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,15 @@ class Detection:
     reason: str
 
 
+def only_read(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
+    """The writer of a format that curate only reads.
+
+    Raises:
+        UsageError: Always.
+    """
+    raise UsageError("this format can be read, but not written", remedy="choose another with --format")
+
+
 @dataclass(frozen=True)
 class Format:
     """One file format: a name and three functions.
@@ -132,13 +153,20 @@ class Format:
         read: Read a file or folder. Raises `FormatError` where nothing can be read from it; what can be left out goes into
             the loss report instead.
         write: Write into an empty folder that the caller made and moves into place when this returns. What the format
-            cannot say goes into the loss report.
+            cannot say goes into the loss report. `only_read` for a format that curate only reads.
+        holds_layers: Whether one file can hold ground truth and predictions side by side, so that an export may have both.
     """
 
     name: str
     detect: Callable[[Path], Detection | None]
     read: Callable[[Path, ReadOptions, LossReport], Records]
-    write: Callable[[Export, Path, WriteOptions, LossReport], None]
+    write: Callable[[Export, Path, WriteOptions, LossReport], None] = only_read
+    holds_layers: bool = False
+
+    @property
+    def is_written(self) -> bool:
+        """Whether curate writes this format, beside reading it."""
+        return self.write is not only_read
 
 
 def merge_classes(lists: Iterable[Sequence[ClassInfo]], losses: LossReport) -> list[ClassInfo]:

@@ -49,6 +49,9 @@ def export_dataset(
         InputError: The disk is full, or the target cannot be written.
     """
     writer = FORMATS.get(format)
+    if not writer.is_written:
+        able = ", ".join(name for name, known in FORMATS if known.is_written)
+        raise UsageError(f"{format} can be read, but not written", remedy=f"choose one of: {able}")
     target = target.expanduser().absolute()
     if target.exists():
         raise UsageError("the target is there already", where=target, remedy="choose another, or delete it first")

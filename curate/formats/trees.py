@@ -1,0 +1,53 @@
+"""XML and JSON files as trees, with one kind of error for everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import msgspec
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from curate.errors import FormatError
+from curate.formats.files import decode_text
+
+
+def read_xml(path: Path) -> Element:
+    """The root of an XML file. A document type is allowed, entities and references to other files are not.
+
+    Raises:
+        FormatError: The file cannot be read, is not XML or was cut short, or declares entities.
+    """
+    try:
+        root: Element = fromstring(_bytes(path), forbid_dtd=False)
+    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+        raise FormatError(f"not valid XML: {error}", where=path, remedy="export it again, or mend it") from error
+    return root
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file in UTF-8, UTF-16 or Latin-1. Python's ``NaN`` and ``Infinity`` are let through as floats.
+
+    Raises:
+        FormatError: The file cannot be read, is not JSON, was cut short, or is nested too deeply.
+    """
+    data = _bytes(path)
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # what msgspec refuses Python may still take: NaN, a byte order mark, another encoding
+    try:
+        return json.loads(decode_text(data))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"not valid JSON: {error}", where=path, remedy="export it again, or mend it") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FormatError(f"the file cannot be read: {reason}", where=path, remedy="check its permissions") from error
