@@ -15,6 +15,8 @@ from curate.geometry import decode_rle, rle_boxes, rotated_box_corners
 
 _PIXELS: Final = 1.0
 _PART_OF_DIAGONAL: Final = 0.01
+_CHORD_ERROR: Final = 0.1
+_LARGEST_RADIUS: Final = 50_000.0
 
 
 def corners_to_rotated_boxes(corners: Floats) -> tuple[Floats, Flags]:
@@ -65,6 +67,32 @@ def join_parts(parts: Sequence[Sequence[float]]) -> list[float]:
         outline += [*part, *part[:2]]
     for part in reversed(parts[:-1]):
         outline += part[:2]
+    return outline
+
+
+def ellipse_outline(cx: float, cy: float, rx: float, ry: float, degrees: float = 0.0) -> list[float]:
+    """A polygon with an ellipse's area whose sides stay within a tenth of a pixel of it.
+
+    Args:
+        cx: Centre, pixels.
+        cy: Centre, pixels.
+        rx: Half its width before it is turned, pixels; at least 0.
+        ry: Half its height.
+        degrees: Turned clockwise.
+
+    Returns:
+        [x0, y0, x1, y1, ...] of 32 points or more.
+    """
+    # A chord of angle t lies r (1 - cos(t / 2)) inside a circle of radius r.
+    largest = min(max(rx, ry, _CHORD_ERROR), _LARGEST_RADIUS)
+    count = max(32, int(np.ceil(np.pi / np.arccos(1 - _CHORD_ERROR / largest))))
+    step = 2 * np.pi / count
+    grown = np.sqrt(step / np.sin(step))
+    angle = np.arange(count) * step
+    x, y = rx * grown * np.cos(angle), ry * grown * np.sin(angle)
+    turn = np.deg2rad(degrees)
+    points = np.column_stack([cx + x * np.cos(turn) - y * np.sin(turn), cy + x * np.sin(turn) + y * np.cos(turn)])
+    outline: list[float] = points.ravel().tolist()
     return outline
 
 
