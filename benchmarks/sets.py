@@ -16,8 +16,9 @@ from curate.demo import NONE, make_parts
 from curate.formats import coco, voc
 from curate.formats.base import Format, ReadOptions
 from curate.formats.losses import LossReport
-from curate.models.embedding import crop_items, embed
+from curate.models.embedding import embed
 from curate.models.encoders.registry import load_encoder
+from curate.models.passes import crop_items
 from curate.names import GROUND_TRUTH
 
 

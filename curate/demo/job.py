@@ -17,7 +17,7 @@ from curate.demo.score import KindScore, score_findings
 from curate.errors import DatasetExists
 from curate.formats.base import ReadOptions
 from curate.formats.importing import import_source
-from curate.models.embedding import Progress
+from curate.models.passes import Progress
 from curate.names import PREDICTIONS
 
 LAYER: Final = f"{PREDICTIONS}simulated"

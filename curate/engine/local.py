@@ -98,34 +98,44 @@ def _decoded(
 def _decode(stage: Stage[Prepared], item: Item) -> list[Prepared | ImageError] | ImageError:
     """Everything wanted of one image file. Runs in a decoding thread."""
     try:
-        if item.boxes is None:
-            return [stage.prepare(load_pixels(item.path, shortest_side=stage.input_size))]
+        if item.boxes and all(box is None for box in item.boxes):
+            prepared = stage.prepare(load_pixels(item.path, shortest_side=stage.input_size))
+            return [prepared] * len(item.boxes)
         return _decode_boxes(stage, item.path, item.boxes)
     except ImageError as error:
         return error
 
 
 def _decode_boxes(
-    stage: Stage[Prepared], path: str | Path, boxes: Sequence[Sequence[float]]
+    stage: Stage[Prepared], path: str | Path, boxes: Sequence[Sequence[float] | None]
 ) -> list[Prepared | ImageError]:
     """Cut the boxes out of one decoding, at a scale that leaves the smallest of them enough pixels."""
     header = read_header(path)
-    faults = [_fault(box, header) for box in boxes]
+    faults = [None if box is None else _fault(box, header) for box in boxes]
     possible = [box for box, fault in zip(boxes, faults, strict=True) if fault is None]
-    if not possible:
-        return [_impossible(path, box, fault) for box, fault in zip(boxes, faults, strict=True) if fault is not None]
     shortest_side = None
-    if stage.input_size is not None:
-        smallest = min(min(w, h) + 2 * stage.margin * max(w, h) for _, _, w, h in possible)
-        shortest_side = math.ceil(min(header.width, header.height) * stage.input_size / max(smallest, 1.0))
-    pixels = load_pixels(path, shortest_side=shortest_side)
-    scale = np.tile([pixels.shape[1] / header.width, pixels.shape[0] / header.height], 2)
-    return [
-        stage.prepare(crop(pixels, (scale * box).tolist(), margin=stage.margin))
-        if fault is None
-        else _impossible(path, box, fault)
-        for box, fault in zip(boxes, faults, strict=True)
-    ]
+    if stage.input_size is not None and possible:
+        shortest = min(header.width, header.height)
+        smallest = min(shortest if box is None else _shorter_side(box, stage.margin) for box in possible)
+        shortest_side = math.ceil(shortest * stage.input_size / max(smallest, 1.0))
+    # A file with nothing possible on it is not decoded.
+    pixels = load_pixels(path, shortest_side=shortest_side) if possible else None
+    prepared: list[Prepared | ImageError] = []
+    for box, fault in zip(boxes, faults, strict=True):
+        if pixels is None or fault is not None:
+            prepared.append(_impossible(path, box or (), fault or ""))
+        elif box is None:
+            prepared.append(stage.prepare(pixels))
+        else:
+            scale = np.tile([pixels.shape[1] / header.width, pixels.shape[0] / header.height], 2)
+            prepared.append(stage.prepare(crop(pixels, (scale * box).tolist(), margin=stage.margin)))
+    return prepared
+
+
+def _shorter_side(box: Sequence[float], margin: float) -> float:
+    """Of a crop, pixels of the full-size image."""
+    _, _, width, height = box
+    return min(width, height) + 2 * margin * max(width, height)
 
 
 def _fault(box: Sequence[float], image: ImageHeader) -> str | None:

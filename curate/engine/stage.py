@@ -26,11 +26,11 @@ class Item:
 
     Attributes:
         path: The file.
-        boxes: [x, y, width, height] in pixels of the full-size image, one per crop; None for the whole image.
+        boxes: [x, y, width, height] in pixels of the full-size image, one per crop; None stands for the whole image.
     """
 
     path: str | Path
-    boxes: Sequence[Sequence[float]] | None = None
+    boxes: Sequence[Sequence[float] | None] = (None,)
 
 
 class Stage(Protocol[Prepared]):

@@ -1,107 +1,59 @@
-"""Embedding a dataset's images, or crops of what is annotated on them, so that a killed run goes on where it stopped.
-
-    plan      which rows have no vector yet, or one of other pixels (a fingerprint of file size, time and box tells)
-    run       vectors of those, written in numbered parts to a spool folder, each part whole or not there
-    collect   the parts of this and of interrupted runs, as one table
-
-Committing that table to the store is the caller's part, and `EmbedResult.discard_spool` after it.
-"""
+"""Vectors of a dataset's images, or of crops of what is annotated on them: an encoder's pass."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
 
-from curate.dataset.ids import mix, to_ids
 from curate.dataset.schema import embeddings_schema
-from curate.engine.local import DEFAULT_BATCH, run_local
-from curate.engine.stage import Failure, Item
+from curate.engine.local import DEFAULT_BATCH
 from curate.errors import InputError
-from curate.files import write_atomic
 from curate.imaging import Pixels
 from curate.models.encoders.base import Encoder
+from curate.models.passes import PassResult, Progress, compute
 
 CONTEXT_MARGIN: Final = 0.05
 """Context around a crop, as a part of the box's longer side."""
 
-ITEMS: Final = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("path", pa.string()),  # null: the file was not found at import
-        pa.field("bbox", pa.list_(pa.float64(), 4)),  # null: the whole image
-    ]
-)
-"""What is to be embedded: one row per vector."""
 
-_PART_ROWS: Final = 2048
-_PART_SECONDS: Final = 20.0
-_ENCODER_KEY: Final = b"encoder"
-
-Progress = Callable[[int, int], None]
-"""Told (rows done, rows to do)."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A row that got no vector, and why."""
-
-    id: str
-    path: str | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class EmbedResult:
-    """What `embed` did.
-
-    Attributes:
-        new: Rows to upsert into the space by id: `curate.dataset.schema.embeddings_schema`.
-        unreadable: Rows whose image cannot be read.
-        skipped: Crops of impossible boxes: no area, outside the image, not numbers.
-        reused: Rows whose vector was already in the space.
-        parts: The spool files that `new` came from.
-    """
-
-    new: pa.Table
-    unreadable: list[LeftOut]
-    skipped: list[LeftOut]
-    reused: int
-    parts: tuple[Path, ...]
-
-    def discard_spool(self) -> None:
-        """Delete the spool files, once `new` is committed."""
-        for path in self.parts:
-            with contextlib.suppress(OSError):  # what stays is seen to be in the store next time
-                path.unlink()
-
-
-def image_items(images: pa.Table) -> pa.Table:
-    """Items of whole images, from the columns image_id and path of a dataset's images."""
-    boxes = pa.nulls(images.num_rows, ITEMS.field("bbox").type)
-    return pa.table([images["image_id"], images["path"], boxes], schema=ITEMS)
-
-
-def crop_items(annotations: pa.Table, images: pa.Table) -> pa.Table:
-    """Items of annotation crops.
+class Embedding:
+    """An encoder as a computation with one column, `vector`.
 
     Args:
-        annotations: Columns annotation_id, image_id and bbox; rows without a box are left out.
-        images: Columns image_id and path.
+        encoder: What makes the vectors.
     """
-    boxed = annotations.filter(pc.is_valid(annotations["bbox"]))
-    paths = images["path"].take(pc.index_in(boxed["image_id"], value_set=images["image_id"].combine_chunks()))
-    return pa.table([boxed["annotation_id"], paths, boxed["bbox"]], schema=ITEMS)
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.name = encoder.name
+        self.columns = pa.schema([embeddings_schema(encoder.dimensions).field("vector")])
+        self.input_size: int | None = encoder.input_size
+        self.margin = CONTEXT_MARGIN
+
+    def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
+        """What the encoder makes of one image; called from decoding threads."""
+        return self._encoder.prepare(pixels)
+
+    def run(self, batch: Sequence[npt.NDArray[np.generic]]) -> pa.RecordBatch:
+        """The vectors of n prepared images.
+
+        Raises:
+            InputError: The encoder gives vectors that are not numbers.
+        """
+        vectors = self._encoder.encode(batch).astype(np.float16)
+        if not np.isfinite(vectors).all():
+            raise InputError(
+                "the encoder gave a vector that is not made of numbers",
+                where=self._encoder.name,
+                remedy="check its weights and what input range it expects",
+            )
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        return pa.RecordBatch.from_arrays([column], schema=self.columns)
 
 
 def embed(
@@ -113,228 +65,11 @@ def embed(
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
-) -> EmbedResult:
-    """Embed what is not embedded yet.
-
-    Args:
-        items: Columns of `ITEMS`; ids are unique.
-        existing: Columns id and fingerprint of what the space holds, or None.
-        encoder: What makes the vectors; the space must be its own.
-        spool: Folder for finished parts, made if it is not there. A run that is interrupted, or killed, leaves them; the
-            next run with the same encoder uses them.
-        threads: Decoding threads; None for one per core.
-        batch_size: Images per call of the encoder.
-        progress: Called after every batch.
+) -> PassResult:
+    """Embed what is not embedded yet; arguments as for `curate.models.passes.compute`.
 
     Raises:
         InputError: The encoder gives vectors that are not numbers.
     """
-    spool.mkdir(parents=True, exist_ok=True)
-    items = items.select(ITEMS.names).combine_chunks()
-    prints = fingerprints(items)
-    stored = is_embedded(items["id"], prints, existing)
-    spooled = is_embedded(items["id"], prints, _read_parts(_parts(spool), encoder))
-    todo = np.flatnonzero(~stored & ~spooled)
-    unreadable, skipped = run(
-        items, prints, todo, encoder, spool, threads=threads, batch_size=batch_size, progress=progress
-    )
-    parts = _parts(spool)
-    return EmbedResult(
-        new=collect(_read_parts(parts, encoder), items["id"], prints, ~stored),
-        unreadable=unreadable,
-        skipped=skipped,
-        reused=int(stored.sum()),
-        parts=parts,
-    )
-
-
-def fingerprints(items: pa.Table) -> pa.StringArray:
-    """A text per row that changes when the pixels behind it do: file size, time of change, box. Null: no such file."""
-    paths = items["path"].combine_chunks().dictionary_encode()
-    count = len(paths.dictionary)
-    sizes, times = np.zeros((2, count + 1), np.uint64)  # the last stands for null
-    there = np.zeros(count + 1, bool)
-    for number, path in enumerate(paths.dictionary.to_pylist()):
-        with contextlib.suppress(OSError, ValueError):
-            status = Path(path).stat()
-            sizes[number], times[number], there[number] = status.st_size, status.st_mtime_ns, True
-    codes = pc.fill_null(paths.indices, count).to_numpy()
-    boxes = _boxes(items).view(np.uint64)
-    hashes = mix(sizes[codes], times[codes], *boxes.T)
-    return pc.if_else(pa.array(there[codes]), to_ids(hashes), pa.scalar(None, pa.string()))
-
-
-def is_embedded(ids: pa.ChunkedArray, prints: pa.StringArray, known: pa.Table | None) -> npt.NDArray[np.bool_]:
-    """Which rows `known` (columns id, fingerprint) holds with the same fingerprint; bool array of shape (n,)."""
-    if known is None or known.num_rows == 0:
-        return np.zeros(len(ids), bool)
-    # A row that was embedded again stands later in the spool: look only at the last of each id.
-    last = known.select(["id", "fingerprint"]).append_column("row", pa.array(np.arange(known.num_rows)))
-    last = known.take(last.group_by("id").aggregate([("row", "max")])["row_max"])
-    at = pc.index_in(ids, value_set=last["id"].combine_chunks())
-    same = pc.equal(last["fingerprint"].take(at), prints)
-    return np.asarray(pc.fill_null(same, False).to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def run(
-    items: pa.Table,
-    prints: pa.StringArray,
-    todo: npt.NDArray[np.int64],
-    encoder: Encoder,
-    spool: Path,
-    *,
-    threads: int | None = None,
-    batch_size: int = DEFAULT_BATCH,
-    progress: Progress | None = None,
-) -> tuple[list[LeftOut], list[LeftOut]]:
-    """Embed the rows `todo` (numbers into `items`) into parts of the spool.
-
-    Returns:
-        The rows whose image cannot be read, and the crops whose box is impossible.
-    """
-    groups = _group(items, todo)
-    unreadable: list[LeftOut] = []
-    skipped: list[LeftOut] = []
-    done = 0
-
-    def leave_out(failure: Failure) -> None:
-        nonlocal done
-        rows = groups[failure.item] if failure.box is None else groups[failure.item][failure.box : failure.box + 1]
-        for row in rows:
-            what = LeftOut(items["id"][row].as_py(), items["path"][row].as_py(), failure.error.what)
-            (unreadable if failure.box is None else skipped).append(what)
-        done += len(rows)
-
-    spooler = _Spooler(spool, encoder)
-    batches = run_local(
-        _EncoderStage(encoder), _to_items(items, groups), threads=threads, batch_size=batch_size, on_error=leave_out
-    )
-    # Decoding threads work side by side already; BLAS threads under each of them would only get in each other's way.
-    with threadpool_limits(1, user_api="blas"), closing(batches), closing(spooler):
-        for batch in batches:
-            rows = pa.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], pa.int64())
-            spooler.add(items["id"].take(rows), prints.take(rows), batch.columns["vector"])
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(todo))
-    if progress is not None:
-        progress(done, len(todo))
-    return unreadable, skipped
-
-
-def collect(spooled: pa.Table, ids: pa.ChunkedArray, prints: pa.StringArray, wanted: npt.NDArray[np.bool_]) -> pa.Table:
-    """The spooled rows whose id and fingerprint are those of a wanted row, each id once, in the order of `ids`."""
-    rows = pa.array(np.arange(spooled.num_rows))
-    keys = pc.binary_join_element_wise(spooled["id"], spooled["fingerprint"], "/")
-    latest = pa.table({"key": keys, "row": rows}).group_by("key").aggregate([("row", "max")])
-    asked = pc.binary_join_element_wise(ids, prints, "/").filter(pa.array(wanted))
-    return spooled.take(
-        latest["row_max"].take(pc.index_in(asked, value_set=latest["key"].combine_chunks()).drop_null())
-    )
-
-
-class _EncoderStage:
-    """An encoder as a stage with one column, `vector`."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.input_size: int | None = encoder.input_size
-        self.margin = CONTEXT_MARGIN
-
-    def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
-        return self._encoder.prepare(pixels)
-
-    def run(self, batch: Sequence[npt.NDArray[np.generic]]) -> pa.RecordBatch:
-        vectors = self._encoder.encode(batch).astype(np.float16)
-        if not np.isfinite(vectors).all():
-            raise InputError(
-                "the encoder gave a vector that is not made of numbers",
-                where=self._encoder.name,
-                remedy="check its weights and what input range it expects",
-            )
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-        return pa.record_batch({"vector": column})
-
-
-class _Spooler:
-    """Gathers rows and writes them as numbered parts, each complete or not there. Closing writes what is left."""
-
-    def __init__(self, spool: Path, encoder: Encoder) -> None:
-        self._spool = spool
-        self._schema = _part_schema(encoder)
-        self._rows: list[pa.RecordBatch] = []
-        self._number = max((_part_number(path) for path in _parts(spool)), default=0)
-        self._last = time.monotonic()
-
-    def add(self, ids: pa.ChunkedArray, prints: pa.StringArray, vectors: pa.Array) -> None:
-        self._rows.append(pa.record_batch([ids.combine_chunks(), prints, vectors], schema=self._schema))
-        if sum(map(len, self._rows)) >= _PART_ROWS or time.monotonic() - self._last > _PART_SECONDS:
-            self.close()
-
-    def close(self) -> None:
-        if self._rows:
-            self._number += 1
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_file(sink, self._schema) as writer:
-                for rows in self._rows:
-                    writer.write_batch(rows)
-            write_atomic(self._spool / f"part-{self._number:06d}.arrow", sink.getvalue())
-            self._rows = []
-        self._last = time.monotonic()
-
-
-def _part_schema(encoder: Encoder) -> pa.Schema:
-    return embeddings_schema(encoder.dimensions).with_metadata({_ENCODER_KEY: encoder.name.encode()})
-
-
-def _parts(spool: Path) -> tuple[Path, ...]:
-    return tuple(sorted(spool.glob("part-*.arrow")))
-
-
-def _part_number(path: Path) -> int:
-    digits = path.stem.removeprefix("part-")
-    return int(digits) if digits.isdecimal() else 0
-
-
-def _read_parts(parts: Sequence[Path], encoder: Encoder) -> pa.Table:
-    """The parts that this encoder wrote, one after another; mapped, not read into memory."""
-    schema = _part_schema(encoder)
-    tables = []
-    for path in parts:
-        with contextlib.suppress(OSError, pa.ArrowInvalid), pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-            if table.schema.equals(schema, check_metadata=True):
-                tables.append(table)
-    return pa.concat_tables(tables) if tables else schema.empty_table()
-
-
-def _group(items: pa.Table, todo: npt.NDArray[np.int64]) -> list[list[int]]:
-    """Row numbers per decoding: the crops of one file together, a whole image alone; in order of first appearance."""
-    if not len(todo):
-        return []
-    wanted = items.take(pa.array(todo))
-    # Rows without a file come under one path of their own, and are reported row by row.
-    paths = pc.fill_null(wanted["path"], "").combine_chunks().dictionary_encode().indices.to_numpy()
-    whole = pc.is_null(wanted["bbox"]).to_numpy()
-    keys = np.where(whole, len(todo) + np.arange(len(todo)), paths)
-    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first[codes], kind="stable")
-    ends = np.flatnonzero(np.diff(first[codes][order])) + 1
-    return [rows.tolist() for rows in np.split(todo[order], ends)]
-
-
-def _to_items(items: pa.Table, groups: Sequence[Sequence[int]]) -> Iterator[Item]:
-    boxes = _boxes(items)
-    whole = pc.is_null(items["bbox"]).to_numpy()
-    for rows in groups:
-        path = items["path"][rows[0]].as_py() or ""
-        yield Item(path, None if whole[rows[0]] else boxes[list(rows)].tolist())
-
-
-def _boxes(items: pa.Table) -> npt.NDArray[np.float64]:
-    """Boxes as an array of shape (n, 4); zeros for whole images."""
-    column = items["bbox"].combine_chunks()
-    boxes = np.zeros((len(column), 4))
-    given = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
-    boxes[given] = np.asarray(column.drop_null().flatten().to_numpy(zero_copy_only=False)).reshape(-1, 4)
-    return boxes
+    computation = Embedding(encoder)
+    return compute(items, existing, computation, spool, threads=threads, batch_size=batch_size, progress=progress)

@@ -1,8 +1,9 @@
-"""Embedding spaces of a dataset: what one encoder makes of its images, or of the objects annotated on them."""
+"""What is computed of a dataset's images, and of the objects annotated on them, and kept: embedding spaces above all."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,12 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset.query import in_layer
-from curate.dataset.schema import embeddings_schema
 from curate.dataset.store import EMBEDDINGS, Dataset, Transaction, begin
 from curate.errors import InputError
-from curate.models.embedding import LeftOut, Progress, crop_items, embed, image_items
+from curate.models.embedding import Embedding
 from curate.models.encoders.base import Encoder, Vectors
 from curate.models.encoders.registry import load_encoder
+from curate.models.passes import (
+    Computation,
+    LeftOut,
+    PassResult,
+    Progress,
+    Together,
+    compute,
+    crop_items,
+    fingerprints,
+    image_items,
+    is_known,
+    stored_schema,
+)
 from curate.names import GROUND_TRUTH
 
 Content = Literal["images", "crops"]
@@ -67,9 +80,13 @@ def choose_encoder(dataset: Dataset, spec: str | None) -> Encoder:
     return load_encoder(spec or str(dataset.commit.info.get("encoder") or DEFAULT_ENCODER))
 
 
-def space_name(encoder: Encoder, content: Content) -> str:
-    """Name of an encoder's space: a folder's name on every system."""
-    return f"{re.sub(r'[^0-9A-Za-z_.@-]+', '-', encoder.name)}-{content}"
+def space_name(encoder: Encoder) -> str:
+    """Name of an encoder's spaces, before '-images' and '-crops': a folder's name on every system."""
+    return _file_name(encoder.name)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^0-9A-Za-z_.@-]+", "-", text)
 
 
 def embed_dataset(
@@ -124,22 +141,121 @@ def update_space(
         transaction: The commit being made.
         encoder: The encoder.
         content: Whether the items are whole images or crops.
-        items: Columns of `curate.models.embedding.ITEMS`.
+        items: Columns of `curate.models.passes.ITEMS`.
         progress: Told (done, total).
     """
-    space = space_name(encoder, content)
-    table = EMBEDDINGS + space
-    known = table in transaction.base.commit.tables
-    existing = transaction.base.table(table, columns=["id", "fingerprint"]) if known else None
-    spool = transaction.base.path / "spool" / space
-    result = embed(items, existing, encoder, spool, progress=progress)
+    (update,) = update_tables(transaction, [embedding_table(encoder)], {content: items}, progress=progress)
     transaction.info = {**transaction.info, "encoder": encoder.name}
-    if result.new.num_rows:
-        transaction.upsert(table, result.new.cast(embeddings_schema(encoder.dimensions)), "id")
-        transaction.count(f"{content} embedded", result.new.num_rows)
-    transaction.after_commit(result.discard_spool)
-    left_out = [*result.unreadable, *result.skipped]
-    return SpaceUpdate(space, encoder.name, result.new.num_rows, result.reused, left_out)
+    return SpaceUpdate(update.table.removeprefix(EMBEDDINGS), encoder.name, update.new, update.reused, update.left_out)
+
+
+def embedding_table(encoder: Encoder) -> Kept:
+    """An encoder's vectors, as `update_tables` wants them."""
+    return Kept(EMBEDDINGS + space_name(encoder), Embedding(encoder), "embedded")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A computation whose columns a dataset keeps, in a table for images and one for crops.
+
+    Attributes:
+        prefix: Of the tables' names; `-images` or `-crops` comes behind.
+        computation: What is computed.
+        done: What is said of it in the history: 'embedded', 'measured'.
+    """
+
+    prefix: str
+    computation: Computation
+    done: str
+
+
+@dataclass(frozen=True)
+class TableUpdate:
+    """What bringing a table of computed columns up to date did.
+
+    Attributes:
+        table: Its name.
+        new: How many rows are new.
+        reused: How many were there already.
+        left_out: Rows without columns, and why.
+    """
+
+    table: str
+    new: int
+    reused: int
+    left_out: list[LeftOut]
+
+
+def update_tables(
+    transaction: Transaction,
+    kept: Sequence[Kept],
+    items: Mapping[Content, pa.Table],
+    *,
+    progress: Progress | None = None,
+) -> list[TableUpdate]:
+    """Compute what is missing of several computations, within a transaction, decoding each image once for all of them.
+
+    Args:
+        transaction: The commit being made.
+        kept: What is wanted. What is up to date for all items is not computed again.
+        items: Columns of `curate.models.passes.ITEMS`, of whole images, of crops, or both; ids are unique.
+        progress: Told (done, total).
+
+    Returns:
+        One for each of `kept` and content, in that order.
+    """
+    every = pa.concat_tables(items.values())
+    prints = fingerprints(every)
+    known = {each.prefix: pa.concat_tables(_known(transaction, each, content) for content in items) for each in kept}
+    due = [each for each in kept if not is_known(every["id"], prints, known[each.prefix]).all()]
+    updates = {}
+    if due:
+        computation = due[0].computation if len(due) == 1 else Together([each.computation for each in due])
+        spool = transaction.base.path / "spool" / "+".join(_file_name(each.prefix) for each in due)
+        result = compute(
+            every, _known_to_all([known[each.prefix] for each in due]), computation, spool, progress=progress
+        )
+        transaction.after_commit(result.discard_spool)
+        for each in due:
+            updates[each.prefix] = [_store(transaction, each, content, items[content], result) for content in items]
+    for each in kept:
+        updates.setdefault(
+            each.prefix,
+            [TableUpdate(f"{each.prefix}-{content}", 0, rows.num_rows, []) for content, rows in items.items()],
+        )
+    return [update for each in kept for update in updates[each.prefix]]
+
+
+def _known(transaction: Transaction, kept: Kept, content: Content) -> pa.Table:
+    """Columns id and fingerprint of what is stored."""
+    table = f"{kept.prefix}-{content}"
+    if table not in transaction.base.commit.tables:
+        return stored_schema(kept.computation).empty_table().select(["id", "fingerprint"])
+    return transaction.base.table(table, columns=["id", "fingerprint"])
+
+
+def _known_to_all(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows that every table has, with the same fingerprint."""
+    first, *others = tables
+    keys = [pc.binary_join_element_wise(table["id"], table["fingerprint"], "/") for table in others]
+    for other in keys:
+        first = first.filter(
+            pc.is_in(pc.binary_join_element_wise(first["id"], first["fingerprint"], "/"), other.combine_chunks())
+        )
+    return first
+
+
+def _store(transaction: Transaction, kept: Kept, content: Content, items: pa.Table, result: PassResult) -> TableUpdate:
+    table = f"{kept.prefix}-{content}"
+    ids = items["id"].combine_chunks()
+    schema = stored_schema(kept.computation)
+    rows = result.new.filter(pc.is_in(result.new["id"], ids)).select(schema.names)
+    if rows.num_rows:
+        transaction.upsert(table, rows.cast(schema), "id")
+        transaction.count(f"{content} {kept.done}", rows.num_rows)
+    own = set(ids.to_pylist()) if result.unreadable or result.skipped else set()
+    left_out = [row for row in (*result.unreadable, *result.skipped) if row.id in own]
+    return TableUpdate(table, rows.num_rows, items.num_rows - rows.num_rows - len(left_out), left_out)
 
 
 def read_vectors(transaction: Transaction, space: str, ids: pa.ChunkedArray) -> tuple[Vectors, npt.NDArray[np.bool_]]:

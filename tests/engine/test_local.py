@@ -75,7 +75,7 @@ def test_unreadable_images_are_reported_and_left_out(reds: list[Path]) -> None:
     assert np.concatenate([part.item for part in rows]).tolist() == [n for n in range(40) if n not in {3, 17}]
 
 
-def test_an_image_is_decoded_once_for_all_its_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_decoded_once_for_itself_and_all_its_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.zeros((40, 100, 3), np.uint8)
     pixels[:, 50:] = 200
     Image.fromarray(pixels).save(tmp_path / "halves.png")
@@ -86,15 +86,15 @@ def test_an_image_is_decoded_once_for_all_its_crops(tmp_path: Path, monkeypatch:
         return load_pixels(path, shortest_side=shortest_side)
 
     monkeypatch.setattr(local, "load_pixels", counting)
-    boxes = [[60, 0, 20, 10], [0, 10, 30, 10], [90, 30, 10, 10]]
+    boxes = [[60, 0, 20, 10], [0, 10, 30, 10], [90, 30, 10, 10], None]
     items = [Item(tmp_path / "halves.png", boxes), Item(tmp_path / "halves.png", []), Item(tmp_path / "halves.png")]
     (rows,) = run_local(Sizes(margin=0.1), items, threads=2)
-    assert len(decoded) == 2  # once for the three boxes, once for the whole image
-    assert list(zip(rows.item.tolist(), rows.box.tolist(), strict=True)) == [(0, 0), (0, 1), (0, 2), (2, 0)]
-    assert rows.columns["red"].to_pylist() == [200, 0, 200, 100]
+    assert len(decoded) == 2  # once for the three boxes and the whole, once for the whole alone
+    assert list(zip(rows.item.tolist(), rows.box.tolist(), strict=True)) == [(0, 0), (0, 1), (0, 2), (0, 3), (2, 0)]
+    assert rows.columns["red"].to_pylist() == [200, 0, 200, 100, 100]
     # 20 x 10 with 2 pixels around it, cut at the top; 10 x 10 with 1 pixel, cut at two sides.
-    assert rows.columns["width"].to_pylist() == [24, 33, 11, 100]
-    assert rows.columns["height"].to_pylist() == [12, 16, 11, 40]
+    assert rows.columns["width"].to_pylist() == [24, 33, 11, 100, 100]
+    assert rows.columns["height"].to_pylist() == [12, 16, 11, 40, 40]
 
 
 @pytest.mark.parametrize(

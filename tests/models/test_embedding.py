@@ -19,8 +19,9 @@ from PIL import Image
 from curate.dataset.schema import embeddings_schema
 from curate.errors import InputError
 from curate.imaging import Pixels
-from curate.models.embedding import ITEMS, crop_items, embed, image_items
+from curate.models.embedding import embed
 from curate.models.encoders.base import Vectors
+from curate.models.passes import ITEMS, crop_items, image_items
 
 
 class MeanColor:
@@ -212,9 +213,9 @@ def test_a_killed_run_goes_on_where_it_stopped(items: pa.Table, tmp_path: Path) 
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import pyarrow as pa
-from curate.models import embedding
-from test_embedding import MeanColor, make_items
-embedding._PART_ROWS = 4
+from curate.models import passes
+from test_embedding import MeanColor, embed, make_items
+passes._PART_ROWS = 4
 class Slow(MeanColor):
     def encode(self, prepared):
         time.sleep(0.05)
@@ -224,7 +225,7 @@ def report(done, total):
     if done >= 14:
         print("ready", flush=True)
         time.sleep(60)
-embedding.embed(items, None, Slow(), __import__("pathlib").Path({str(spool)!r}), batch_size=4, progress=report)
+embed(items, None, Slow(), __import__("pathlib").Path({str(spool)!r}), batch_size=4, progress=report)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -19,8 +19,8 @@ from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, mer
 from curate.checks.store import replace_findings
 from curate.dataset import Transaction, begin
 from curate.errors import UsageError
-from curate.models.embedding import ITEMS, Progress
 from curate.models.encoders.base import Encoder
+from curate.models.passes import ITEMS, Progress
 from curate.models.spaces import Content, SpaceUpdate, choose_encoder, read_vectors, update_space
 from curate.names import GROUND_TRUTH
 

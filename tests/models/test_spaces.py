@@ -1,0 +1,112 @@
+"""Tables of computed columns: one decoding for everything, and only what is missing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import curate.engine.local as local
+from curate.dataset import begin
+from curate.imaging import Pixels, load_pixels
+from curate.models.passes import ITEMS
+from curate.models.spaces import Kept, TableUpdate, update_tables
+
+
+class Channel:
+    """The mean of one channel."""
+
+    input_size: int | None = None
+    margin = 0.0
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self.name = f"channel-{channel}"
+        self.columns = pa.schema([(f"mean_{channel}", pa.float32())])
+
+    def prepare(self, pixels: Pixels) -> float:
+        return float(pixels[..., self._channel].mean())
+
+    def run(self, batch: Sequence[float]) -> pa.RecordBatch:
+        return pa.record_batch([pa.array(batch, pa.float32())], schema=self.columns)
+
+
+RED, GREEN = Kept("means/red", Channel(0), "measured"), Kept("means/green", Channel(1), "measured")
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> dict[str, pa.Table]:
+    """Two images, their left half red, their right half green, and a crop of each half of the first."""
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    pixels[:, :10, 0] = 200
+    pixels[:, 10:, 1] = 100
+    for name in ("a", "b"):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    paths = [str(tmp_path / f"{name}.png") for name in ("a", "b")]
+    crops = [[0.0, 0, 10, 10], [10.0, 0, 10, 10]]
+    boxes = ITEMS.field("bbox").type
+    return {
+        "images": pa.table([["a", "b"], paths, pa.array([None, None], boxes)], schema=ITEMS),
+        "crops": pa.table([["left", "right"], paths[:1] * 2, pa.array(crops, boxes)], schema=ITEMS),
+    }
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were decoded."""
+    names: list[str] = []
+
+    def counting(path: str | Path, *, shortest_side: int | None = None) -> Pixels:
+        names.append(Path(path).name)
+        return load_pixels(path, shortest_side=shortest_side)
+
+    monkeypatch.setattr(local, "load_pixels", counting)
+    return names
+
+
+def update(kept: Sequence[Kept], items: dict[str, pa.Table]) -> list[TableUpdate]:
+    with begin("parts", command="test", create=True) as transaction:
+        return update_tables(transaction, kept, items)  # type: ignore[arg-type]
+
+
+def means(table: str, column: str) -> dict[str, float]:
+    with begin("parts", command="test") as transaction:
+        rows = transaction.read(table)
+    return dict(zip(rows["id"].to_pylist(), rows[column].to_pylist(), strict=True))
+
+
+def test_each_image_is_decoded_once_for_all_columns_and_crops(items: dict[str, pa.Table], decoded: list[str]) -> None:
+    updates = update([RED, GREEN], items)
+    assert sorted(decoded) == ["a.png", "b.png"]
+    assert [(each.table, each.new) for each in updates] == [
+        ("means/red-images", 2),
+        ("means/red-crops", 2),
+        ("means/green-images", 2),
+        ("means/green-crops", 2),
+    ]
+    assert means("means/red-images", "mean_0") == {"a": 100, "b": 100}
+    assert means("means/green-crops", "mean_1") == {"left": 0, "right": 100}
+
+
+def test_only_what_is_missing_is_computed(items: dict[str, pa.Table], decoded: list[str]) -> None:
+    update([RED], {"images": items["images"]})
+    decoded.clear()
+    assert [(each.new, each.reused) for each in update([RED], {"images": items["images"]})] == [(0, 2)]
+    assert decoded == []
+    later = update([RED, GREEN], {"images": items["images"]})
+    assert [(each.table, each.new, each.reused) for each in later] == [
+        ("means/red-images", 0, 2),
+        ("means/green-images", 2, 0),
+    ]
+    assert sorted(decoded) == ["a.png", "b.png"]
+
+
+def test_what_cannot_be_read_is_left_out_of_its_own_table(items: dict[str, pa.Table], tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(b"no image")
+    images, crops = update([RED], items)
+    assert [row.id for row in images.left_out] == ["b"]
+    assert (images.new, crops.new, crops.left_out) == (1, 2, [])
