@@ -68,7 +68,8 @@ def replace_findings(
     Returns:
         The findings of this run as stored, highest score first.
     """
-    before = {finding.id: finding for finding in stored_findings(transaction.base, where=f"check = {quote(check)}")}
+    condition = f"check = {quote(check)}"
+    before = {finding.id: finding for finding in stored_findings(transaction.base, where=condition)}
     now = {}
     for finding in sorted(findings, key=lambda finding: finding.score):
         known = before.get(finding.id)
@@ -78,7 +79,7 @@ def replace_findings(
     rows = {finding.id: finding.to_json() for finding in [*now.values(), *kept]}
     changed = [key for key in now if key in before and rows[key] != before[key].to_json()]
     if changed or rows.keys() != before.keys():
-        others = transaction.base.table("findings", where=f"check <> {quote(check)}")
+        others = transaction.read("findings", where=f"NOT ({condition})")
         transaction.overwrite("findings", [others, to_table([*now.values(), *kept])])
         transaction.count("findings new", len(now.keys() - before.keys()))
         transaction.count("findings changed", len(changed))

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from curate.checks.mistakes.run import Mistakes, find_mistakes
+from curate.checks.base import Result, Settings, run_check
+from curate.checks.mistakes.run import CHECK
 from curate.dataset import dataset_names, open_dataset, remove
 from curate.dataset.home import home
 from curate.demo.build import make_parts
@@ -37,7 +38,7 @@ class Demo:
 
     dataset: str
     folder: Path
-    mistakes: Mistakes
+    mistakes: Result
     scores: list[KindScore]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def run_demo(
     import_source(name, folder / "annotations", command=command, options=ReadOptions(images=folder / "images"))
     import_source(name, predictions, command=command, options=ReadOptions(layer=LAYER))
     say("looking for mistakes")
-    mistakes = find_mistakes(name, seed=seed, command=command, progress=progress)
+    mistakes = run_check(CHECK, name, Settings(seed=seed, progress=progress), command=command)
     return Demo(name, folder, mistakes, score_findings(mistakes.findings, parts.truth, KINDS))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.report.terminal import console, print_table
 
 if TYPE_CHECKING:
-    from curate.checks.mistakes.run import Mistakes
+    from curate.checks.base import Result
+
+_TABLE_ROWS: Final = 10
 
 
 def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
@@ -38,27 +40,27 @@ def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
         )
 
 
-def print_mistakes(mistakes: Mistakes, *, limit: int) -> None:
-    """Print what `curate mistakes` found: what was checked, the findings, and the pairs of classes confused."""
+def print_result(result: Result, *, limit: int) -> None:
+    """Print what a check found: what it looked at, the findings, and its tables.
+
+    Args:
+        result: Of the check.
+        limit: How many findings to print.
+    """
     out = console()
-    out.print(mistakes.summary, soft_wrap=True)
+    out.print(result.summary, soft_wrap=True)
     out.print()
-    undecided = [finding for finding in mistakes.findings if finding.status not in SETTLED]
+    undecided = [finding for finding in result.findings if finding.status not in SETTLED]
     print_findings(undecided, limit=limit)
-    if len(undecided) < len(mistakes.findings):
-        out.print(f"{len(mistakes.findings) - len(undecided):,} more were rejected or are fixed, and are not shown")
-    if mistakes.confusions:
-        out.print()
-        rows = [
-            {
-                "given": pair.given,
-                "probably": pair.suggested,
-                "flagged": pair.flagged,
-                "expected_wrong": f"{pair.expected:.1f}",
-            }
-            for pair in mistakes.confusions[:10]
-        ]
-        print_table(rows, right={"flagged", "expected_wrong"}, title="Classes confused")
+    if len(undecided) < len(result.findings):
+        out.print(f"{len(result.findings) - len(undecided):,} more were rejected or are fixed, and are not shown")
+    for title, rows in {**result.tables, **result.digest}.items():
+        if rows:
+            out.print()
+            numbers = {name for name, value in rows[0].items() if isinstance(value, int | float)}
+            print_table([dict(row) for row in rows[:_TABLE_ROWS]], right=numbers, title=title)
+            if len(rows) > _TABLE_ROWS:
+                out.print(f"... and {len(rows) - _TABLE_ROWS:,} more; --json prints all")
 
 
 def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int) -> list[Finding]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.checks.base import Check, Judgement, Settings
 from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
@@ -16,107 +18,69 @@ from curate.checks.mistakes.evidence import mislabeled_findings, suspect_finding
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
 from curate.checks.mistakes.load import Labels, load_labels, load_predictions
 from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
-from curate.checks.store import replace_findings
-from curate.dataset import Transaction, begin
-from curate.errors import UsageError
+from curate.dataset import Transaction
 from curate.models.encoders.base import Encoder
 from curate.models.passes import ITEMS, Progress
 from curate.models.spaces import Content, SpaceUpdate, choose_encoder, read_vectors, update_space
-from curate.names import GROUND_TRUTH
-
-CHECK = "mistakes"
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Two classes that are confused.
-
-    Attributes:
-        given: The label as it is.
-        suggested: What it probably should be.
-        flagged: How many labels are more likely wrong than right.
-        expected: How many are expected to be wrong: the sum of their probabilities.
-    """
-
-    given: str
-    suggested: str
-    flagged: int
-    expected: float
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """What `find_mistakes` found.
-
-    Attributes:
-        findings: Highest score first.
-        confusions: Pairs of classes, the most confused first.
-        summary: What was checked, in one line.
-        notes: What could not be checked, and why; one sentence each.
-    """
-
-    findings: list[Finding]
-    confusions: list[Confusion]
-    summary: str
-    notes: list[str]
-
-
-def find_mistakes(
-    name: str,
-    *,
-    layer: str = GROUND_TRUTH,
-    predictions: Sequence[str] | None = None,
-    encoder: str | None = None,
-    where: str | None = None,
-    min_score: float = 0.1,
-    seed: int = 0,
-    command: str,
-    progress: Progress | None = None,
-) -> Mistakes:
-    """Find wrong labels in a dataset and store them as findings; one commit.
+def judge(transaction: Transaction, settings: Settings) -> Judgement:
+    """Find wrong labels.
 
     Labels of whole images and of boxes are judged by the embeddings of images and crops. With predictions layers, boxes are
     also compared with what a model saw. Impossible boxes are found with neither.
 
     Args:
-        name: The dataset.
-        layer: Whose labels are judged.
-        predictions: Layers to compare with; None for all there are.
-        encoder: Spec of the encoder; None for the one the dataset remembers.
-        where: SQL condition on the images; None for all.
-        min_score: Findings with a lower probability are left out.
-        seed: Of the folds.
-        command: The command line, for the history.
-        progress: Told (done, total) while images are embedded.
+        transaction: The dataset.
+        settings: Its option `predictions` names the layers to compare with; None for all there are.
 
     Raises:
-        DatasetNotFound: There is no such dataset.
-        UsageError: No image is chosen, there is no such layer, or `min_score` is not in [0, 1].
+        UsageError: No image is chosen, or there is no such layer.
         UnavailableError: The encoder's weights cannot be had.
     """
-    if not 0 <= min_score <= 1:
-        raise UsageError(f"{min_score:g} is not a probability", where="--min-score", remedy="a number from 0 to 1")
-    with begin(name, command=command) as transaction:
-        labels = load_labels(transaction.base, layer, where)
-        notes: list[str] = []
-        models = load_predictions(transaction.base, labels, predictions, notes)
-        run = _Run(transaction, choose_encoder(transaction.base, encoder), seed, min_score, progress, labels, [], notes)
-        run.note_several_labels()
-        findings = [
-            *run.judge(labels.whole_image, "images", models),
-            *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
-            *run.judge_boxes(models),
-        ]
-        seen = set(labels.images["image_id"].to_pylist())
-        stored = replace_findings(
-            transaction,
-            CHECK,
-            _one_each(findings),
-            judged=lambda finding: (
-                finding.image_id in seen and finding.evidence.get("layer") == layer and finding.score >= min_score
-            ),
-        )
-    return Mistakes(stored, run.confusions(stored), run.summary(models), run.notes)
+    labels = load_labels(transaction.base, settings.layer, settings.where)
+    notes: list[str] = []
+    models = load_predictions(transaction.base, labels, settings.options.get("predictions"), notes)
+    encoder = choose_encoder(transaction.base, settings.encoder)
+    run = _Run(transaction, encoder, settings.seed, settings.min_score, settings.progress, labels, [], notes)
+    run.note_several_labels()
+    findings = [
+        *run.judge(labels.whole_image, "images", models),
+        *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
+        *run.judge_boxes(models),
+    ]
+    seen = set(labels.images["image_id"].to_pylist())
+    return Judgement(
+        _one_each(findings),
+        run.summary(models),
+        notes,
+        judged=lambda finding: finding.image_id in seen and finding.evidence.get("layer") == settings.layer,
+        digest=lambda stored: {"Classes confused": confused_classes(stored)},
+    )
+
+
+CHECK: Final = Check("mistakes", judge)
+
+
+def confused_classes(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Pairs of classes by how many labels of the one are flagged, and expected, to be the other; the most first."""
+    flagged: dict[tuple[str, str], int] = {}
+    expected: dict[tuple[str, str], float] = {}
+    for finding in findings:
+        if (
+            finding.kind == "mislabeled"
+            and finding.status not in SETTLED
+            and finding.given is not None
+            and finding.suggested is not None
+        ):
+            pair = (finding.given, finding.suggested)
+            flagged[pair] = flagged.get(pair, 0) + (finding.score >= FLAGGED)
+            expected[pair] = expected.get(pair, 0.0) + finding.score
+    rows = [
+        {"given": given, "probably": probably, "flagged": count, "expected_wrong": round(expected[given, probably], 1)}
+        for (given, probably), count in flagged.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["flagged"], -row["expected_wrong"], row["given"], row["probably"]))
 
 
 @dataclass
@@ -173,7 +137,7 @@ class _Run:
             seed=self.seed,
         )
         self.judged.append(errors)
-        return mislabeled_findings(self.labels, chosen, errors, self.min_score, CHECK, self.encoder.name)
+        return mislabeled_findings(self.labels, chosen, errors, self.min_score, CHECK.name, self.encoder.name)
 
     def judge_boxes(self, models: Mapping[str, Labels]) -> list[Finding]:
         """Errors of boxes: impossible ones, and those that disagree with predictions."""
@@ -186,24 +150,9 @@ class _Run:
             parts.append(detection_errors(truth, predicted, sizes=sizes, min_score=min(self.min_score, 0.01)))
         found: Suspects = merge(parts)
         per_image = image_scores(found, self.labels.images.num_rows)
-        return suspect_findings(self.labels, rows, found.take(found.score >= self.min_score), per_image, layers, CHECK)
-
-    def confusions(self, findings: Sequence[Finding]) -> list[Confusion]:
-        """Pairs of classes by how many labels of the one are expected to be the other."""
-        flagged: dict[tuple[str, str], int] = {}
-        expected: dict[tuple[str, str], float] = {}
-        for finding in findings:
-            if (
-                finding.kind == "mislabeled"
-                and finding.status not in SETTLED
-                and finding.given is not None
-                and finding.suggested is not None
-            ):
-                pair = (finding.given, finding.suggested)
-                flagged[pair] = flagged.get(pair, 0) + (finding.score >= FLAGGED)
-                expected[pair] = expected.get(pair, 0.0) + finding.score
-        pairs = [Confusion(*pair, flagged[pair], expected[pair]) for pair in expected]
-        return sorted(pairs, key=lambda pair: (-pair.flagged, -pair.expected, pair.given, pair.suggested))
+        return suspect_findings(
+            self.labels, rows, found.take(found.score >= self.min_score), per_image, layers, CHECK.name
+        )
 
     def summary(self, models: Mapping[str, Labels]) -> str:
         """What was checked."""

@@ -1,17 +1,19 @@
-"""`find_mistakes` on datasets: what it puts together, and the sets that break others."""
+"""The check `mistakes` on datasets: what it puts together, and the sets that break others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from curate.checks.base import Result, Settings, run_check
 from curate.checks.findings import Finding
-from curate.checks.mistakes.run import Mistakes, find_mistakes
+from curate.checks.mistakes.run import CHECK
 from curate.checks.store import set_status, stored_findings
 from curate.dataset import begin, open_dataset
 from curate.dataset.ids import annotation_ids, hash_texts, image_ids
@@ -64,11 +66,16 @@ def annotate(rows: Sequence[Row], classes: Sequence[str], layer: str = GROUND_TR
         transaction.classes = [{"name": name} for name in classes]
 
 
-def run(**options: object) -> Mistakes:
-    return find_mistakes(NAME, encoder="builtin", command="curate mistakes", **options)  # type: ignore[arg-type]
+def run(*, predictions: Sequence[str] | None = None, **options: object) -> Result:
+    settings = Settings(encoder="builtin", options={"predictions": predictions}, **options)  # type: ignore[arg-type]
+    return run_check(CHECK, NAME, settings, command="curate mistakes")
 
 
-def flagged(mistakes: Mistakes) -> list[Finding]:
+def confused(mistakes: Result) -> list[Mapping[str, Any]]:
+    return list(mistakes.digest["Classes confused"])
+
+
+def flagged(mistakes: Result) -> list[Finding]:
     return [finding for finding in mistakes.findings if finding.score >= 0.5]
 
 
@@ -93,7 +100,7 @@ def test_wrong_image_labels_come_first_with_evidence(tmp_path: Path) -> None:
     assert first.evidence["p_suggested"] > 0.9
     assert first.evidence["disagreeing"][0]["label"] == first.suggested
     assert all(neighbor["similarity"] <= 1.001 for neighbor in first.evidence["disagreeing"])
-    assert [(pair.given, pair.suggested, pair.flagged) for pair in mistakes.confusions[:2]] == [
+    assert [(pair["given"], pair["probably"], pair["flagged"]) for pair in confused(mistakes)[:2]] == [
         ("red", "green", 2),
         ("green", "red", 1),
     ]
@@ -250,7 +257,7 @@ def test_running_again_makes_no_commit_and_keeps_when_a_finding_first_appeared(t
     set_status(NAME, "rejected", ids=[first[0].id], command="reject")
     again = run()
     assert {finding.commit for finding in again.findings} == {number}
-    assert len(again.confusions) < 2 or again.confusions[0].flagged == 1
+    assert len(confused(again)) < 2 or confused(again)[0]["flagged"] == 1
 
 
 def test_layers_and_probabilities_are_checked(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""What a check is: a function that judges a dataset within a transaction, and a name.
+
+`run_checks` runs some of them: one transaction, one commit, whatever they find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.checks.findings import Finding
+from curate.checks.store import replace_findings
+from curate.dataset import Transaction, begin
+from curate.errors import UsageError
+from curate.models.passes import Progress
+from curate.names import GROUND_TRUTH
+
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows by title."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked of a check.
+
+    Attributes:
+        where: SQL condition on the images; None for all.
+        layer: Whose annotations are looked at, where a check looks at any.
+        encoder: Spec of the encoder; None for the one the dataset remembers.
+        min_score: Findings with a lower probability are left out.
+        seed: Of everything random.
+        progress: Told (done, total) while images are decoded.
+        options: What one check alone understands, by name.
+    """
+
+    where: str | None = None
+    layer: str = GROUND_TRUTH
+    encoder: str | None = None
+    min_score: float = 0.1
+    seed: int = 0
+    progress: Progress | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a check says of a dataset.
+
+    Attributes:
+        findings: In any order, each problem once.
+        summary: What was looked at and what came of it, in one line.
+        notes: What could not be judged, and why; one sentence each.
+        judged: Whether this run looked at what an earlier finding of the check is about; what it looked at and did not
+            find again goes, unless somebody has decided on it.
+        tables: What was found beside findings, as rows by title: groups of copies, clusters, tests. JSON-ready.
+        digest: More tables for a person, made from the findings as stored; they say nothing that the findings do not.
+    """
+
+    findings: Sequence[Finding]
+    summary: str
+    notes: Sequence[str] = ()
+    judged: Callable[[Finding], bool] = lambda finding: True
+    tables: Tables = field(default_factory=dict)
+    digest: Callable[[Sequence[Finding]], Tables] = lambda findings: {}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: As the command is called.
+        judge: Looks at the dataset as the transaction has it and brings tables of computed columns up to date in it.
+    """
+
+    name: str
+    judge: Callable[[Transaction, Settings], Judgement]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check found, as stored.
+
+    Attributes:
+        check: Its name.
+        findings: Highest score first, with their statuses.
+        summary: As in `Judgement`.
+        notes: The same.
+        tables: The same.
+        digest: The same, made.
+    """
+
+    check: str
+    findings: list[Finding]
+    summary: str
+    notes: list[str]
+    tables: Tables
+    digest: Tables
+
+
+def run_check(check: Check, dataset: str, settings: Settings, *, command: str) -> Result:
+    """Run one check; arguments and errors as for `run_checks`."""
+    return run_checks([check], dataset, settings, command=command)[0]
+
+
+def run_checks(
+    checks: Sequence[Check],
+    dataset: str,
+    settings: Settings,
+    *,
+    command: str,
+    prepare: Callable[[Transaction, Settings], None] | None = None,
+) -> list[Result]:
+    """Run checks on a dataset and store what they find; one commit, or none if nothing is new.
+
+    Args:
+        checks: In this order.
+        dataset: The dataset's name.
+        settings: For all of them.
+        command: The command line, for the history.
+        prepare: Called first, within the transaction: computes what all of them need in one pass.
+
+    Raises:
+        DatasetNotFound: There is no such dataset.
+        UsageError: No image is chosen, or `min_score` is not in [0, 1].
+        UnavailableError: The encoder's weights cannot be had.
+    """
+    if not 0 <= settings.min_score <= 1:
+        raise UsageError(
+            f"{settings.min_score:g} is not a probability", where="--min-score", remedy="a number from 0 to 1"
+        )
+    with begin(dataset, command=command) as transaction:
+        if prepare is not None:
+            prepare(transaction, settings)
+        return [_run(check, transaction, settings) for check in checks]
+
+
+def _run(check: Check, transaction: Transaction, settings: Settings) -> Result:
+    judgement = check.judge(transaction, settings)
+    stored = replace_findings(
+        transaction,
+        check.name,
+        judgement.findings,
+        judged=lambda finding: finding.score >= settings.min_score and judgement.judged(finding),
+    )
+    notes, digest = list(judgement.notes), judgement.digest(stored)
+    return Result(check.name, stored, judgement.summary, notes, judgement.tables, digest)

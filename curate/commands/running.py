@@ -1,0 +1,90 @@
+"""Running a check from the command line: progress, findings as tables or JSON lines, notes, and the gate's exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curate.commands.output import note, print_json_lines, progress
+
+if TYPE_CHECKING:
+    from curate.checks.base import Check, Result, Settings
+    from curate.checks.gate import Gate
+
+FOUND_PROBLEMS = 1
+
+FailOnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        help="Exit with status 1 if a finding of this kind scores at least SCORE (default 0.5). Repeatable.",
+        metavar="KIND[:SCORE]",
+    ),
+]
+MinScoreOption = Annotated[
+    float, typer.Option("--min-score", help="Leave out what is less probably a problem than this.", metavar="P")
+]
+LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")]
+EncoderOption = Annotated[
+    str | None, typer.Option("--encoder", help="builtin, clip:MODEL/TAG, onnx:PATH or auto.", metavar="SPEC")
+]
+
+
+def run_and_print(
+    check: Check,
+    dataset: str,
+    settings: Settings,
+    *,
+    command: str,
+    fail_on: Sequence[str] | None,
+    limit: int,
+    json: bool,
+) -> None:
+    """Run a check and print what it found.
+
+    Args:
+        check: The check.
+        dataset: The dataset's name.
+        settings: Without `progress`, which is shown here.
+        command: The command line, for the history.
+        fail_on: What `--fail-on` says: scores below `min_score` are then looked at too.
+        limit: How many findings to show, unless as JSON.
+        json: Print JSON lines: every finding, then the rows of every table.
+
+    Raises:
+        typer.Exit: With status 1, if a finding fails a gate.
+    """
+    from dataclasses import replace
+
+    from curate.checks.base import run_check
+    from curate.checks.gate import parse_gates
+
+    gates = parse_gates(fail_on or [])
+    with progress(check.name) as report:
+        lowest = min([settings.min_score, *(gate.score for gate in gates)])
+        result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command)
+    print_results([result], gates, limit=limit, json=json)
+
+
+def print_results(results: Sequence[Result], gates: Sequence[Gate], *, limit: int, json: bool) -> None:
+    """Print the results of checks, and leave with status 1 if a finding fails a gate."""
+    from curate.checks.gate import failures
+    from curate.report.findings import print_result
+
+    for result in results:
+        for line in result.notes:
+            note(line)
+        if json:
+            print_json_lines(finding.to_json() for finding in result.findings)
+            print_json_lines(
+                {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
+            )
+        else:
+            print_result(result, limit=limit)
+    failed = failures([finding for result in results for finding in result.findings], gates)
+    for line in failed:
+        note(line)
+    if failed:
+        raise typer.Exit(FOUND_PROBLEMS)
