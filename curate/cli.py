@@ -10,12 +10,13 @@ import typer
 from curate import __version__
 from curate.commands.app import CurateGroup
 from curate.commands.arguments import CurateCommand
-from curate.commands.checks import mistakes
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
 from curate.commands.demo import demo
 from curate.commands.embed import embed
 from curate.commands.findings import accept, findings, reject
+from curate.commands.formats import formats
+from curate.commands.mistakes import mistakes
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -48,6 +49,7 @@ def _options(
 app.command("demo", cls=CurateCommand)(demo)
 app.command("import", cls=CurateCommand)(import_)
 app.command("export", cls=CurateCommand)(export)
+app.command("formats", cls=CurateCommand)(formats)
 app.command("ls", cls=CurateCommand)(ls)
 app.command("info", cls=CurateCommand)(info)
 app.command("history", cls=CurateCommand)(history)
