@@ -81,13 +81,16 @@ def orient_rle(counts: str, size: Sequence[int], orientation: int) -> tuple[str,
     Returns:
         The counts, and the [height, width], of the oriented mask.
     """
-    mask = decode_rle(counts, size)
-    if orientation >= 5:
-        mask = mask.T
-    mirrored_x = {1: False, 2: True, 3: True, 4: False, 5: False, 6: True, 7: True, 8: False}[orientation]
-    mirrored_y = {1: False, 2: False, 3: True, 4: True, 5: False, 6: False, 7: True, 8: True}[orientation]
-    mask = mask[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1]
+    mask = orient_pixels(decode_rle(counts, size), orientation)
     return encode_rle(mask), [int(side) for side in mask.shape]
+
+
+def orient_pixels(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """An image as stored, of shape (height, width) -> a view of it with its EXIF orientation, 1 to 8, applied."""
+    turned = pixels.T if orientation >= 5 else pixels
+    mirrored_x = orientation in {2, 3, 6, 7}
+    mirrored_y = orientation in {3, 4, 7, 8}
+    return turned[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1]
 
 
 def decode_rle(counts: str, size: Sequence[int]) -> npt.NDArray[np.uint8]:
@@ -100,9 +103,14 @@ def decode_rle(counts: str, size: Sequence[int]) -> npt.NDArray[np.uint8]:
     Returns:
         0 and 1; uint8 array of shape (height, width).
     """
-    digits = np.frombuffer(counts.encode(), dtype=np.uint8).astype(np.int64) - 48
-    runs, _ = _runs(digits, np.zeros(len(digits), dtype=np.int64))
+    runs = rle_runs(counts)
     return np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(size[1], size[0]).T
+
+
+def rle_runs(counts: str) -> Integers:
+    """The run lengths in a compressed text (`valid_rles`), starting with background; shape (n,)."""
+    digits = np.frombuffer(counts.encode(), dtype=np.uint8).astype(np.int64) - 48
+    return _runs(digits, np.zeros(len(digits), dtype=np.int64))[0]
 
 
 def encode_rle(mask: npt.ArrayLike) -> str:
@@ -112,6 +120,50 @@ def encode_rle(mask: npt.ArrayLike) -> str:
     changes = np.flatnonzero(values[1:] != values[:-1]) + 1
     runs = np.diff(np.r_[0, changes, len(values)])
     return rle_from_counts([0, *runs.tolist()] if len(values) and values[0] else runs.tolist(), image.shape)
+
+
+def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> str:
+    """The pixels inside any of an object's polygons, as COCO's own tools draw them; what is outside the image is cut off.
+
+    Args:
+        polygons: [x0, y0, x1, y1, ...] of each part, pixels, finite.
+        height: Of the image.
+        width: Of the image.
+
+    Returns:
+        COCO compressed run lengths of a mask of this size.
+    """
+    # The C code takes memory for the whole length of an outline, and lets far-off points wrap round.
+    inside = [clip_polygon(part, height, width) for part in polygons]
+    parts = [part for part in inside if len(part) >= 6]
+    if not parts:
+        return rle_from_counts([height * width], (height, width))
+    merged = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
+    return cast(bytes, merged["counts"]).decode()
+
+
+def clip_polygon(polygon: Sequence[float], height: int, width: int) -> list[float]:
+    """The part of a polygon that is inside an image (Sutherland and Hodgman 1974); empty if there is none.
+
+    Args:
+        polygon: [x0, y0, x1, y1, ...], pixels, finite.
+        height: Of the image.
+        width: Of the image.
+    """
+    # Further off nothing changes inside, and sums would overflow.
+    points = np.clip(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), -1e9, 1e9)
+    for axis, sign, limit in ((0, 1.0, 0.0), (0, -1.0, -float(width)), (1, 1.0, 0.0), (1, -1.0, -float(height))):
+        distance = sign * points[:, axis] - limit
+        if len(points) == 0 or (distance >= 0).all():
+            continue
+        after, distance_after = np.roll(points, -1, axis=0), np.roll(distance, -1)
+        crosses = (distance >= 0) != (distance_after >= 0)
+        share = np.divide(distance, distance - distance_after, out=np.zeros_like(distance), where=crosses)
+        crossing = points + share[:, None] * (after - points)
+        kept = np.column_stack([distance >= 0, crosses])
+        points = np.stack([points, crossing], axis=1)[kept]
+    clipped: list[float] = points.ravel().tolist()
+    return clipped
 
 
 def boxes_around(points: npt.ArrayLike, starts: npt.ArrayLike) -> Array:

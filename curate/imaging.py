@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from curate.errors import ImageError
 
@@ -40,12 +42,17 @@ Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 500_000_000
 """Images with more pixels than this are refused: they are decompression bombs, or need tiling first."""
 
+Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]
+"""The values in an image whose pixels are names of things rather than light: exact, never scaled or converted."""
+
 _EXIF_ORIENTATION = 0x0112
 _SWAPS_AXES = frozenset({5, 6, 7, 8})
 _HEADER_BYTES = 65536
+# Pillow stretches grey of 2 and 4 bits to 0-255, by these factors.
+_STRETCHED = {"L;2": 85, "L;4": 17}
 
-# Our own limit is checked before decoding, with a clear error; Pillow's lower one would only warn.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# Our own limit is checked before decoding, with a clear error; Pillow's would warn of images whose header alone is read.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -68,23 +75,40 @@ class ImageHeader:
         return (self.height, self.width) if self.orientation in _SWAPS_AXES else (self.width, self.height)
 
 
-def read_header(path: str | Path) -> ImageHeader:
+@dataclass(frozen=True)
+class LabelImage:
+    """An image whose pixels are numbers of classes or things.
+
+    Attributes:
+        values: Palette indices or grey values as stored, shape (height, width), EXIF orientation applied; or RGB colors,
+            uint8 of shape (height, width, 3).
+        palette: RGB color of each index, uint8 array of shape (n, 3); None where the image has no palette.
+    """
+
+    values: Labels
+    palette: npt.NDArray[np.uint8] | None = None
+
+
+def read_header(path: str | Path | IO[bytes]) -> ImageHeader:
     """Read an image's size and orientation without decoding it: some 20 microseconds for a JPEG.
+
+    Args:
+        path: The file, or a file that is open for reading.
 
     Raises:
         ImageError: The file is missing, or not an image that can be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") if isinstance(path, str | Path) else nullcontext(path) as file:
             header = _jpeg_header(file.read(_HEADER_BYTES))
-        if header is not None:
-            return header
-        with Image.open(path) as image:
-            orientation = _orientation(image)
-            # Pillow turns TIFFs by itself, their size included.
-            return (
-                ImageHeader(*image.size, orientation) if image.format == "TIFF" else _oriented(*image.size, orientation)
-            )
+            if header is not None:
+                return header
+            file.seek(0)
+            with Image.open(file) as image:
+                orientation = _orientation(image)
+                # Pillow turns TIFFs by itself, their size included.
+                is_turned = image.format == "TIFF"
+                return ImageHeader(*image.size, orientation) if is_turned else _oriented(*image.size, orientation)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
 
@@ -106,12 +130,7 @@ def load_pixels(path: str | Path, *, shortest_side: int | None = None) -> Pixels
     """
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{image.width} x {image.height} pixels are more than the limit of {MAX_PIXELS:,}",
-                    where=path,
-                    remedy="cut it into tiles first",
-                )
+            _check_size(image, path)
             if shortest_side is not None:
                 ratio = 2 * shortest_side / min(image.size)
                 if ratio < 1:
@@ -121,6 +140,38 @@ def load_pixels(path: str | Path, *, shortest_side: int | None = None) -> Pixels
         raise
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
+
+
+def load_labels(path: str | Path | IO[bytes]) -> LabelImage:
+    """Decode an image of labels without changing a value: no palette is resolved, no grey scaled, nothing resampled.
+
+    An alpha channel is left out. Images in other color spaces than RGB are converted to it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its values: uint8 for up to 8 bits and for colors, uint16 for 16 bits, int32 for more.
+
+    Raises:
+        ImageError: The file is missing, truncated, too large, not an image, or holds fractions.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(image, path)
+            stretched = _stretched(image)
+            image.load()
+            if image.mode == "F":
+                raise ImageError("the image holds fractions, not labels", where=path, remedy="save it as a PNG")
+            palette = image.getpalette("RGB") if image.mode == "P" else None
+            values = np.asarray(ImageOps.exif_transpose(_without_alpha(image)))
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
+    kind = {1: np.uint8, 2: np.uint16}.get(values.dtype.itemsize, np.int32)
+    colors = None if palette is None else np.array(palette, dtype=np.uint8).reshape(-1, 3)
+    return LabelImage((values // stretched).astype(kind) if stretched > 1 else values.astype(kind), colors)
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -153,7 +204,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB, keeping the EXIF data; 16-bit grey is scaled by its own range, transparency is laid on white."""
     if image.mode == "RGB":
         return image
-    exif = image.getexif()
     if image.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
         values = np.asarray(image, dtype=np.float64)
         values = np.nan_to_num(values)
@@ -167,9 +217,38 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         converted.paste(rgba, mask=rgba.getchannel("A"))
     else:
         converted = image.convert("RGB")
-    if _EXIF_ORIENTATION in exif:
-        converted.getexif()[_EXIF_ORIENTATION] = exif[_EXIF_ORIENTATION]
+    return _keep_orientation(image, converted)
+
+
+def _stretched(image: ImageFile) -> int:
+    """By what factor Pillow will stretch the values of an image that is not decoded yet."""
+    how = image.tile[0].args if image.tile else None
+    mode = how[0] if isinstance(how, tuple) and how else how
+    return _STRETCHED.get(mode, 1) if isinstance(mode, str) else 1
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """One channel of numbers, or RGB."""
+    if image.mode in {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "I;16L"}:
+        return image
+    plain = image.getchannel(0) if image.mode in {"LA", "La", "PA"} else image.convert("RGB")
+    return _keep_orientation(image, plain)
+
+
+def _keep_orientation(image: Image.Image, converted: Image.Image) -> Image.Image:
+    orientation = image.getexif().get(_EXIF_ORIENTATION)
+    if orientation is not None:
+        converted.getexif()[_EXIF_ORIENTATION] = orientation
     return converted
+
+
+def _check_size(image: Image.Image, path: object) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels are more than the limit of {MAX_PIXELS:,}",
+            where=path,
+            remedy="cut it into tiles first",
+        )
 
 
 def _orientation(image: Image.Image) -> int:

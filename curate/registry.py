@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar, cast
 
 from curate.errors import UsageError
@@ -28,7 +27,14 @@ class Registry(Generic[T]):
         self.kind = kind
         self._builtins = dict(builtins)
 
+    @property
+    def builtins(self) -> list[str]:
+        """Names of the built-ins alone: for help texts, since looking for plugins takes as long as starting does."""
+        return list(self._builtins)
+
     def _targets(self) -> dict[str, str]:
+        from importlib.metadata import entry_points
+
         plugins = {point.name: point.value for point in entry_points(group=f"curate.{self.kind}s")}
         return {**self._builtins, **plugins}
 

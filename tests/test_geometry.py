@@ -15,12 +15,15 @@ from pycocotools import mask as coco_mask
 
 from curate.geometry import (
     boxes_around,
+    clip_polygon,
     decode_rle,
     encode_rle,
     orient_boxes,
+    orient_pixels,
     orient_points,
     orient_rle,
     polygon_area,
+    polygons_to_rle,
     rle_areas,
     rle_boxes,
     rle_from_counts,
@@ -124,3 +127,26 @@ def test_rotated_box_corners() -> None:
     corners = rotated_box_corners([[10, 10, 8, 4, 90], [0, 0, 2, 2, 0]])
     assert np.allclose(corners[0], [[12, 6], [12, 14], [8, 14], [8, 6]])
     assert np.allclose(corners[1], [[-1, -1], [1, -1], [1, 1], [-1, 1]])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_turn_as_masks_do(orientation: int) -> None:
+    pixels = np.array([[1, 1, 0], [0, 1, 0]])
+    counts, size = orient_rle(encode_rle(pixels), pixels.shape, orientation)
+    assert decode_rle(counts, size).tolist() == orient_pixels(pixels, orientation).tolist()
+
+
+def test_polygons_become_the_pixels_inside() -> None:
+    parts = [[1.0, 1, 4, 1, 4, 3, 1, 3], [6.0, 0, 8, 0, 8, 4, 6, 4]]
+    expected = np.zeros((5, 9), dtype=int)
+    expected[1:3, 1:4] = 1
+    expected[0:4, 6:8] = 1
+    assert decode_rle(polygons_to_rle(parts, 5, 9), (5, 9)).tolist() == expected.tolist()
+
+
+def test_polygons_are_cut_off_at_the_border() -> None:
+    far = [[-1e300, -1e300, 1e300, -1e300, 1e300, 1e300, -1e300, 1e300]]
+    assert decode_rle(polygons_to_rle(far, 3, 4), (3, 4)).all()
+    assert not decode_rle(polygons_to_rle([[5.0, 0, 9, 0, 9, 9]], 3, 4), (3, 4)).any()
+    # A triangle with a corner outside keeps its slope inside: clamping the corner would not.
+    assert clip_polygon([0.0, 0, 20, 0, 0, 10], 10, 10) == [0, 0, 10, 0, 10, 5, 0, 10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from curate import imaging
 from curate.errors import ImageError
-from curate.imaging import IMAGE_SUFFIXES, crop, load_pixels, read_header, resize
+from curate.imaging import IMAGE_SUFFIXES, crop, load_labels, load_pixels, read_header, resize
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -119,3 +121,64 @@ def test_bad_files_give_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(imaging, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="more than the limit"):
         load_pixels(large)
+
+
+# ---------------------------------------------------------------------------------------------------------------- labels
+
+
+def _png_grey(path: Path, bits: int, rows: list[bytes], width: int) -> Path:
+    """A grey PNG of 1, 2 or 4 bits, which Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "expected"),
+    [(1, b"\xa0", [1, 0, 1, 0]), (2, b"\x1b", [0, 1, 2, 3]), (4, b"\x0f\x72", [0, 15, 7, 2])],
+)
+def test_labels_of_few_bits_are_not_stretched(tmp_path: Path, bits: int, row: bytes, expected: list[int]) -> None:
+    labels = load_labels(_png_grey(tmp_path / "a.png", bits, [row], 4))
+    assert labels.values.tolist() == [expected]
+    assert labels.values.dtype == np.uint8
+    assert labels.palette is None
+
+
+def test_labels_keep_palette_indices_and_sixteen_bits(tmp_path: Path) -> None:
+    values = np.array([[0, 3, 2]], dtype=np.uint8)
+    image = Image.fromarray(values)
+    image.putpalette([0, 0, 0, 9, 8, 7, 1, 1, 1, 5, 6, 7])
+    image.save(tmp_path / "p.png")
+    labels = load_labels(tmp_path / "p.png")
+    assert labels.values.tolist() == [[0, 3, 2]]
+    assert labels.palette is not None
+    assert labels.palette[[1, 3]].tolist() == [[9, 8, 7], [5, 6, 7]]
+    Image.fromarray(np.array([[0, 255, 33_001]], dtype=np.uint16)).save(tmp_path / "i.png")
+    assert load_labels(tmp_path / "i.png").values.tolist() == [[0, 255, 33_001]]
+    Image.fromarray(np.array([[[1, 2, 3, 0]]], dtype=np.uint8)).save(tmp_path / "a.png")
+    assert load_labels(tmp_path / "a.png").values.tolist() == [[[1, 2, 3]]]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_labels_are_turned_by_exif(tmp_path: Path, kind: type[np.uint8 | np.uint16]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.array([[1, 2, 3], [4, 5, 6]], dtype=kind)).save(tmp_path / "a.png", exif=exif)
+    assert load_labels(tmp_path / "a.png").values.tolist() == [[4, 1], [5, 2], [6, 3]]
+
+
+def test_labels_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.array([[0.5]], dtype=np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(ImageError, match="fractions"):
+        load_labels(tmp_path / "f.tif")
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr("curate.imaging.MAX_PIXELS", 399)
+    with pytest.raises(ImageError, match="more than the limit"):
+        load_labels(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(ImageError):
+        load_labels(tmp_path / "b.png")

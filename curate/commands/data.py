@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
-from curate.commands.output import note, print_json
+from curate.commands.output import late_progress, note, print_json
+from curate.formats.registry import FORMATS
 from curate.names import GROUND_TRUTH
 
+_FORMATS = ", ".join(FORMATS.builtins)
+_ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
+
 FormatOption = Annotated[
-    str, typer.Option("--format", "-f", help="auto, coco, yolo, voc, imagefolder or csv.", metavar="FORMAT")
+    str, typer.Option("--format", "-f", help=f"auto, to look; or one of: {_FORMATS}.", metavar="FORMAT")
 ]
 LayerOption = Annotated[
     str, typer.Option("--layer", help="Layer of the annotations: ground_truth or predictions/NAME.", metavar="LAYER")
@@ -21,7 +25,9 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write no
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="File or folder.", metavar="SOURCE", show_default=False)],
+    source: Annotated[
+        Path, typer.Argument(help="File, folder, or archive (zip, tar) of one.", metavar="SOURCE", show_default=False)
+    ],
     dataset: DatasetOption,
     format: FormatOption = "auto",
     layer: LayerOption = GROUND_TRUTH,
@@ -30,17 +36,39 @@ def import_(
         typer.Option("--images", help="Folder of the images, where the format does not tell.", metavar="DIR"),
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split of all images.", metavar="NAME")] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="File of class names, one a line, where the format has none.", metavar="FILE"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option("--fps", help="Frames taken of each second of a video. Default: every frame.", metavar="N"),
+    ] = None,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Import a file or folder into a dataset (made if new). Importing again updates; nothing is doubled."""
+    """Import a file, folder or archive into a dataset (made if new). Importing again updates; nothing is doubled."""
+    from curate.errors import UsageError
     from curate.formats.base import ReadOptions
     from curate.formats.importing import import_source
     from curate.report.terminal import print_losses
     from curate.wording import counted
 
-    options = ReadOptions(layer=layer, images=images, split=split)
-    result = import_source(dataset, source, format=format, options=options, strict=strict, command=command_line())
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UsageError(f"{fps:g} frames a second cannot be taken", where="--fps", remedy="a number above 0")
+    if classes is not None and not classes.is_file():
+        raise UsageError("there is no such file", where=classes, remedy="check --classes")
+    options = ReadOptions(layer=layer, images=images, split=split, classes=classes, fps=fps)
+    with late_progress("unpacking, kB") as report:
+        result = import_source(
+            dataset,
+            source,
+            format=format,
+            options=options,
+            strict=strict,
+            command=command_line(),
+            unpacking=lambda done, total: report(done // 1000, total // 1000),
+        )
     if json:
         print_json(
             {
@@ -66,12 +94,22 @@ def import_(
 
 
 def export(
-    target: Annotated[Path, typer.Argument(help="File or folder to make.", metavar="TARGET", show_default=False)],
+    target: Annotated[
+        Path,
+        typer.Argument(help=f"Folder to make; or archive, named {_ARCHIVES}.", metavar="TARGET", show_default=False),
+    ],
     dataset: DatasetOption,
     format: Annotated[
-        str, typer.Option("--format", "-f", help="coco, yolo, voc, imagefolder or csv.", metavar="FORMAT")
+        str, typer.Option("--format", "-f", help="See 'curate formats'.", metavar="FORMAT", show_default=False)
     ],
-    layer: LayerOption = GROUND_TRUTH,
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer",
+            help="Layer of the annotations: ground_truth, predictions/NAME, or all where the format can hold them.",
+            metavar="LAYER",
+        ),
+    ] = GROUND_TRUTH,
     where: WhereOption = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")] = False,
     link: Annotated[bool, typer.Option("--link", help="Link the images into the target.")] = False,

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 Progress = Callable[[int, int], None]
@@ -52,6 +52,22 @@ def progress(what: str) -> Iterator[Progress]:
         def update(done: int, total: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-9)
             bar.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+
+        yield update
+
+
+@contextmanager
+def late_progress(what: str) -> Iterator[Progress]:
+    """`progress` that shows nothing before it is first called, and ends when all is done."""
+    with ExitStack() as stack:
+        shown: list[Progress] = []
+
+        def update(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(progress(what)))
+            shown[0](done, total)
+            if done >= total:
+                stack.close()
 
         yield update
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 def quote(text: str) -> str:
     """A text as an SQL literal."""
@@ -12,3 +14,8 @@ def quote(text: str) -> str:
 def in_layer(layer: str) -> str:
     """The condition that chooses a layer's annotations."""
     return f"layer = {quote(layer)}"
+
+
+def in_layers(layers: Collection[str]) -> str:
+    """The condition that chooses the annotations of some layers, at least one."""
+    return in_layer(*layers) if len(layers) == 1 else f"layer IN ({', '.join(map(quote, sorted(layers)))})"

@@ -56,6 +56,8 @@ class ReadOptions:
         files: Folder, not necessarily there yet, for image files that the source has inside (frames of a video, bytes in
             Parquet, pictures in LabelMe's JSON). It belongs to this source alone and lasts as long as the dataset. None
             where nothing may be kept: such images are then left without a file.
+        variant: What the source is where it may be several things (YOLO: 'detect', 'segment', 'obb', 'pose' or
+            'classify'); None to tell by what is in it.
     """
 
     layer: str = GROUND_TRUTH
@@ -66,6 +68,7 @@ class ReadOptions:
     classes: Path | None = None
     fps: float | None = None
     files: Path | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset.ids import hash_text, hash_texts, image_ids, mix, to_ids
+from curate.dataset.schema import IMAGES
 from curate.formats.base import ClassInfo, ReadOptions, Records
 from curate.formats.columns import Flags, Floats, annotations_table, images_table, prediction_scores
 from curate.formats.losses import LossReport
@@ -35,7 +36,7 @@ _PIECES_IN_MEMORY: Final = 8
 
 @dataclass
 class _Images:
-    """What is known of each image, in parallel lists."""
+    """What is known of each image, in parallel lists; all but the newest of the columns are Arrow's already."""
 
     location: list[str] = field(default_factory=list)
     path: list[Path | None] = field(default_factory=list)
@@ -43,6 +44,18 @@ class _Images:
     columns: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, int] = field(default_factory=dict)
     annotations: list[int] = field(default_factory=list)
+    pieces: dict[str, list[pa.Array]] = field(default_factory=lambda: defaultdict(list))
+
+    def finish_piece(self) -> None:
+        """Turn the columns so far into Arrow's, which need less memory than lists of objects."""
+        for name, values in self.columns.items():
+            self.pieces[name].append(pa.array(values, IMAGES.field(name).type))
+        self.columns.clear()
+
+    def finished(self) -> dict[str, pa.ChunkedArray]:
+        """The columns of all images."""
+        self.finish_piece()
+        return {name: pa.chunked_array(pieces) for name, pieces in self.pieces.items()}
 
 
 class Collector:
@@ -117,6 +130,8 @@ class Collector:
         }
         for name, value in said.items():
             images.columns[name].append(value)
+        if len(images.columns["source"]) == _ROWS_OF_A_PIECE:
+            images.finish_piece()
         return row
 
     def add(
@@ -205,7 +220,7 @@ class Collector:
         headers = probe(images.path, self._losses)
         given = np.array(images.size, dtype=np.int64).reshape(-1, 2)
         width, height, raw = reconcile_sizes(given[:, 0], given[:, 1], headers, images.location, self._losses)
-        table = images_table(images.location, images.path, width, height, images.columns)
+        table = images_table(images.location, images.path, width, height, images.finished())
         listed = list(classes or ())
         names = {known.name for known in listed}
         listed += [ClassInfo(name) for name in sorted(self._labels) if name not in names]

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from curate.errors import FormatError
+from curate.formats.archives import kind_of_name
 from curate.formats.base import Detection, Format
+from curate.formats.files import peek_files, shared_peeks
 from curate.formats.registry import FORMATS
 
 MIN_CONFIDENCE: Final = 0.3
@@ -14,6 +16,8 @@ MIN_CONFIDENCE: Final = 0.3
 
 MIN_LEAD: Final = 0.05
 """How much surer than the next the surest must be."""
+
+_MOST_TOLD: Final = 5
 
 
 def detect_format(source: Path) -> tuple[Format, Detection]:
@@ -28,18 +32,38 @@ def detect_format(source: Path) -> tuple[Format, Detection]:
     Raises:
         FormatError: None is sure enough, or two are as sure as each other; says what each saw.
     """
-    claims = [(candidate, claim) for _, candidate in FORMATS if (claim := candidate.detect(source)) is not None]
-    claims.sort(key=lambda entry: -entry[1].confidence)
-    seen = "; ".join(f"{known.name} ({claim.confidence:.0%}): {claim.reason}" for known, claim in claims)
-    sure = [entry for entry in claims if entry[1].confidence > MIN_CONFIDENCE]
-    names = ", ".join(FORMATS.names())
-    if not sure:
-        what = f"no format recognises this; {seen}" if seen else "no format recognises this"
-        raise FormatError(what, where=source, remedy=f"say which it is with --format, one of: {names}")
-    best = sure[0]
-    rivals = [known.name for known, claim in sure if best[1].confidence - claim.confidence < MIN_LEAD]
+    claims, failures = _ask(source)
+    if not claims or claims[0][1].confidence <= MIN_CONFIDENCE:
+        seen = "; ".join(["no format recognises this", *map(_told, claims[:_MOST_TOLD]), *failures])
+        packed = next(filter(kind_of_name, peek_files(source)), None)
+        unpack = f"import {packed} by itself, or unpack it; or " if packed else ""
+        remedy = f"{unpack}say which it is with --format, one of: {', '.join(FORMATS.names())}"
+        raise FormatError(seen, where=source, remedy=remedy)
+    best = claims[0]
+    rivals = [claim for claim in claims if best[1].confidence - claim[1].confidence < MIN_LEAD]
     if len(rivals) > 1:
-        raise FormatError(
-            f"this may be {' or '.join(rivals)}: {seen}", where=source, remedy=f"say --format {' or '.join(rivals)}"
-        )
+        names = " or ".join(known.name for known, _ in rivals)
+        seen = "; ".join(map(_told, rivals))
+        raise FormatError(f"this may be {names}: {seen}", where=source, remedy=f"say --format {names}")
     return best
+
+
+def _ask(source: Path) -> tuple[list[tuple[Format, Detection]], list[str]]:
+    """What each format claims, the surest first; and which failed to look, a plugin for one: the others are still asked."""
+    claims, failures = [], []
+    with shared_peeks():
+        for name in FORMATS.names():
+            try:
+                candidate = FORMATS.get(name)
+                claim = candidate.detect(source)
+            except Exception as error:
+                failures.append(f"{name} failed to look: {error!r}")
+                continue
+            if claim is not None:
+                claims.append((candidate, claim))
+    return sorted(claims, key=lambda entry: -entry[1].confidence), failures
+
+
+def _told(entry: tuple[Format, Detection]) -> str:
+    known, claim = entry
+    return f"{known.name} ({claim.confidence:.0%}): {claim.reason}"

@@ -1,9 +1,10 @@
-"""From a dataset to files: the target appears whole, or not at all."""
+"""From a dataset to files: a folder or an archive that appears whole, or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,11 +13,12 @@ import pyarrow.compute as pc
 from curate.dataset.query import in_layer
 from curate.dataset.store import Dataset, open_dataset
 from curate.errors import InputError, UsageError
-from curate.formats.base import Export, WriteOptions
+from curate.formats.archives import kind_of_name, pack
+from curate.formats.base import Export, Format, WriteOptions
 from curate.formats.importing import class_infos
 from curate.formats.losses import LossReport
 from curate.formats.registry import FORMATS
-from curate.names import GROUND_TRUTH, SETTINGS
+from curate.names import ALL_LAYERS, GROUND_TRUTH, SETTINGS
 
 
 def export_dataset(
@@ -29,13 +31,14 @@ def export_dataset(
     options: WriteOptions | None = None,
     strict: bool = False,
 ) -> LossReport:
-    """Write a dataset, or part of it, in a file format.
+    """Write a dataset, or part of it, in a file format: a folder, or an archive of it.
 
     Args:
         name: The dataset.
-        target: Folder to make; it must not be there yet.
+        target: Folder to make, or, by the end of its name ('.zip', '.tar', '.tar.gz' ...), archive of what would be in it;
+            it must not be there yet.
         format: A format's name.
-        layer: Whose annotations to write.
+        layer: Whose annotations to write; 'all' for every layer, in formats that can keep them apart.
         where: SQL condition on the images table; None for all images.
         options: Whether images are copied or linked, and the format's variant.
         strict: Raise at the first thing that would be lost or changed; nothing is then written.
@@ -48,33 +51,53 @@ def export_dataset(
         FormatError: With `strict`, something would be lost.
         InputError: The disk is full, or the target cannot be written.
     """
-    writer = FORMATS.get(format)
-    if not writer.is_written:
-        able = ", ".join(name for name, known in FORMATS if known.is_written)
-        raise UsageError(f"{format} can be read, but not written", remedy=f"choose one of: {able}")
+    writer = _writer(format, layer)
     target = target.expanduser().absolute()
     if target.exists():
         raise UsageError("the target is there already", where=target, remedy="choose another, or delete it first")
     export = _select(open_dataset(name), layer, where)
     losses = LossReport(strict=strict)
+    kind = kind_of_name(target.name)
+    options = options or WriteOptions()
+    if kind is not None and options.images == "copy":
+        options = replace(options, images="link")  # they are copied into the archive, once is enough
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    packed = target.with_name(f"{temporary.name}.{kind}")
     try:
         temporary.mkdir(parents=True)
-        writer.write(export, temporary, options or WriteOptions(), losses)
-        temporary.rename(target)
+        writer.write(export, temporary, options, losses)
+        if kind is not None:
+            pack(temporary, packed, kind)
+        (temporary if kind is None else packed).rename(target)
     except OSError as error:
         raise InputError(
             f"the export cannot be written: {error}", where=target, remedy="free space, or choose another target"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        packed.unlink(missing_ok=True)
     return losses
+
+
+def _writer(format: str, layer: str) -> Format:
+    writer = FORMATS.get(format)
+    if not writer.is_written:
+        able = ", ".join(name for name, known in FORMATS if known.is_written)
+        raise UsageError(f"{format} can be read, but not written", remedy=f"choose one of: {able}")
+    if layer == ALL_LAYERS and not writer.holds_layers:
+        able = ", ".join(name for name, known in FORMATS if known.is_written and known.holds_layers)
+        raise UsageError(
+            f"{format} cannot hold several layers",
+            where="--layer",
+            remedy=f"name one layer, or choose a format that can: {able or 'none yet'}",
+        )
+    return writer
 
 
 def _select(dataset: Dataset, layer: str, where: str | None) -> Export:
     images = dataset.table("images", where=where)
-    annotations = dataset.table("annotations", where=in_layer(layer))
-    if annotations.num_rows == 0 and layer != GROUND_TRUTH:
+    annotations = dataset.table("annotations", where=None if layer == ALL_LAYERS else in_layer(layer))
+    if annotations.num_rows == 0 and layer not in {GROUND_TRUTH, ALL_LAYERS}:
         layers = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
         raise UsageError(
             f"there is no layer '{layer}'", where=dataset.name, remedy=f"layers: {', '.join(sorted(layers))}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -20,6 +22,11 @@ Mode = Literal["copy", "link", "none"]
 _THREADS: Final = 8
 _JUNK: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
+_NOT_TEXT: Final = "the name is not UTF-8"
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes (PEP 383)
+
+_peeks: ContextVar[dict[tuple[Path, int, int], list[str]] | None] = ContextVar("peeks", default=None)
+
 
 # --------------------------------------------------------------------------------------------------- finding and reading
 
@@ -27,27 +34,71 @@ _JUNK: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 def list_files(root: Path) -> list[str]:
     """Locations of every file under a folder, sorted; hidden files and what macOS and Windows leave behind are not.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once. Pipes, sockets and devices are no files.
     """
-    found: list[str] = []
+    return sorted(location for location, _ in walk_files(root))
+
+
+def walk_files(
+    root: Path, *, skipped: Callable[[str, str, str], None] | None = None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What `list_files` lists, in the system's order, with what the system says of each.
+
+    Args:
+        root: The folder.
+        skipped: Called for each thing that is left out though it might matter: with 'files' or 'folders', why, and its
+            location ('' for the root).
+    """
     seen = {os.path.realpath(root)}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        kept = []
-        for name in sorted(folders):
-            path = os.path.join(folder, name)  # noqa: PTH118 - three times faster than Path on a million files
-            if _is_junk(name) or (os.path.islink(path) and os.path.realpath(path) in seen):  # noqa: PTH114
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            with os.scandir(f"{root}/{prefix}") as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            if skipped is not None:
+                skipped("folders", f"cannot be read: {error.strerror}", prefix)
+            continue
+        folders = []
+        for entry in entries:
+            location = prefix + entry.name
+            if _is_junk(entry.name):
                 continue
-            seen.add(os.path.realpath(path))
-            kept.append(name)
-        folders[:] = kept
-        prefix = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if prefix == "." else f"{prefix}/"
-        found.extend(f"{prefix}{name}" for name in names if not _is_junk(name))
-    return sorted(found)
+            if _is_folder(entry):
+                path = os.path.realpath(entry.path)
+                if path not in seen or not entry.is_symlink():
+                    seen.add(path)
+                    folders.append(f"{location}/")
+            elif (problem := _problem(entry)) is None:
+                yield location, entry
+            elif skipped is not None:
+                skipped("files", problem, location)
+        waiting += reversed(folders)
 
 
 def peek_files(root: Path, *, per_folder: int = 60, folders: int = 60) -> list[str]:
     """Locations of a few files of each of the first folders under a root: enough to tell a format, fast on any size."""
+    peeks = _peeks.get()
+    key = (root, per_folder, folders)
+    if peeks is None:
+        return _peek(*key)
+    if key not in peeks:
+        peeks[key] = _peek(*key)
+    return list(peeks[key])
+
+
+@contextlib.contextmanager
+def shared_peeks() -> Iterator[None]:
+    """Within the block, `peek_files` looks at each folder once: every format asks for the same."""
+    token = _peeks.set({})
+    try:
+        yield
+    finally:
+        _peeks.reset(token)
+
+
+def _peek(root: Path, per_folder: int, folders: int) -> list[str]:
     found: list[str] = []
     queue = [""]
     for prefix in queue:
@@ -56,10 +107,10 @@ def peek_files(root: Path, *, per_folder: int = 60, folders: int = 60) -> list[s
             for entry in entries:
                 if _is_junk(entry.name):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     if len(queue) < folders:
                         queue.append(f"{prefix}{entry.name}/")
-                else:
+                elif _problem(entry) is None:
                     files += 1
                     found.append(f"{prefix}{entry.name}")
                 if files >= per_folder:
@@ -87,14 +138,14 @@ class ImageLookup:
 
     def find(self, name: str) -> Path | None:
         """The file as named; else the only one that has this name, or this name and an ending."""
-        if is_image(name) and (self.folder / name).is_file():
-            return self.folder / name
+        inner = safe_location(name)
+        if is_image(inner) and os.path.isfile(self.folder / inner):  # noqa: PTH113 - False, not an error, for any text
+            return self.folder / inner
         if self._names is None:
             self._index()
         assert self._names is not None
-        location = match_location(name, self._names)
+        location = match_location(inner, self._names)
         if location is None:
-            inner = safe_location(name)
             candidates = (
                 self._by_stem.get(inner)
                 or self._by_stem.get(f"images/{inner}")
@@ -204,6 +255,24 @@ def _link(source: Path, target: Path) -> bool:
             make(source)
             return True
     return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _problem(entry: os.DirEntry[str]) -> str | None:
+    """Why something that is no folder is no file either. A link to nothing is one: it says so when it is opened."""
+    try:
+        # Reading a pipe would wait for ever.
+        if not entry.is_file() and not (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110
+            return "a pipe, a socket or a device"
+    except OSError:
+        return None
+    return _NOT_TEXT if _LONE_SURROGATE.search(entry.path) else None
 
 
 def _is_junk(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -15,15 +16,18 @@ import pyarrow.compute as pc
 
 from curate.dataset.home import dataset_path
 from curate.dataset.ids import from_ids
-from curate.dataset.query import in_layer
+from curate.dataset.query import in_layers
 from curate.dataset.rows import RowIndex, compare, rows_at
 from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH, PREDICTIONS
 from curate.dataset.store import Dataset, Transaction, begin, open_dataset
-from curate.errors import FormatError, InputError, UsageError
+from curate.errors import CurateError, FormatError, InputError, UsageError
 from curate.formats.base import ClassInfo, Detection, Format, ReadOptions, Records, merge_classes
 from curate.formats.detect import detect_format
 from curate.formats.losses import LossReport
 from curate.formats.registry import FORMATS
+from curate.formats.roboflow_names import group_by_source
+from curate.formats.source_files import drop_if_unused, source_folder
+from curate.formats.sources import Report, kind_of_source, opened
 from curate.names import SETTINGS
 
 
@@ -56,19 +60,21 @@ def import_source(
     options: ReadOptions | None = None,
     strict: bool = False,
     command: str,
+    unpacking: Report | None = None,
 ) -> ImportResult:
-    """Import a file or folder into a dataset, made if it is not there.
+    """Import a file, a folder or an archive of one into a dataset, made if it is not there.
 
     Images that the dataset already has (by location) are updated. The annotations that an earlier import of the same file
     brought into the same layer are replaced by what the file says now, for the images it names; their ids stay.
 
     Args:
         name: The dataset.
-        source: File or folder.
+        source: File, folder or archive.
         format: A format's name, or 'auto' to look.
         options: Layer, image folder, split.
         strict: Raise at the first thing that would be lost or changed; nothing is then written.
         command: The command line, for the history.
+        unpacking: Called while an archive is unpacked, with how many of its bytes are done and how many it has.
 
     Raises:
         FormatError: Nothing can be read from the source, or (with `strict`) something would be lost.
@@ -78,21 +84,31 @@ def import_source(
     """
     options = options or ReadOptions()
     dataset_path(name)  # a name that cannot be is told before a long look at the files
-    _check_layer(options.layer)
+    _check_layer(options.layer, "--layer")
     source = source.expanduser().absolute()
-    if not source.exists():
-        raise UsageError("there is no such file or folder", where=source, remedy="check the path")
-    reader, detection = detect_format(source) if format == "auto" else (FORMATS.get(format), None)
+    kind = kind_of_source(source)
+    if format != "auto":
+        FORMATS.get(format)
     losses = LossReport(strict=strict)
-    with begin(name, command=command, create=True) as transaction:
-        records = _read(reader, source, options, transaction.base, losses)
-        _check(records, reader.name, source, transaction.base)
+    with (
+        begin(name, command=command, create=True) as transaction,
+        source_folder(transaction, source, losses) as folder,
+        opened(source, kind, folder, losses, unpacking) as content,
+    ):
+        reader, detection = detect_format(content) if format == "auto" else (FORMATS.get(format), None)
+        options = options if options.files else replace(options, files=folder if kind is None else folder / "files")
+        records = _read(reader, content, options, transaction.base, losses)
+        _check(records, reader.name, content, transaction.base)
         _store_images(transaction, records.images, losses)
         _store_classes(transaction, records, losses)
-        update = _store_annotations(transaction, records, options.layer, losses)
+        where = in_layers({options.layer} | records.layers)
+        update = _store_annotations(transaction, records, where, losses)
         _store_info(transaction, records.info, losses)
+        drop_if_unused(folder, records.images, transaction.base)
     stored = open_dataset(name)
-    kept = _from_other_files(stored, update, records.images, in_layer(options.layer)) if update else {}
+    kept = _from_other_files(stored, update, records.images, where) if update else {}
+    if detection is not None and kind is not None:
+        detection = replace(detection, reason=f"{kind} archive; {detection.reason}")
     return ImportResult(reader.name, detection, losses, transaction.counts, stored.commit.number, kept)
 
 
@@ -115,11 +131,11 @@ def classes_from_json(classes: list[dict[str, Any]]) -> list[ClassInfo]:
     ]
 
 
-def _check_layer(layer: str) -> None:
+def _check_layer(layer: str, where: object) -> None:
     if layer != GROUND_TRUTH and not (layer.startswith(PREDICTIONS) and layer.removeprefix(PREDICTIONS).strip(" /")):
         raise UsageError(
             f"'{layer}' cannot be a layer",
-            where="--layer",
+            where=where,
             remedy=f"{GROUND_TRUTH} for what people labelled, {PREDICTIONS}NAME for what a model did",
         )
 
@@ -128,7 +144,32 @@ def _read(reader: Format, source: Path, options: ReadOptions, base: Dataset, los
     if options.layer != GROUND_TRUTH and base.commit.number:
         columns = ["image_id", "location", "source_id", "width", "height"]
         options = replace(options, known_images=base.table("images", columns=columns), known_classes=class_infos(base))
-    return reader.read(source, options, losses)
+    with _faults_told(reader.name, source):
+        records = reader.read(source, options, losses)
+    for layer in records.layers:
+        _check_layer(layer, source)
+    pieces = _faults_of_pieces(records.annotations, reader.name, source)
+    return replace(records, images=group_by_source(records.images), annotations=pieces)
+
+
+def _faults_of_pieces(pieces: Iterable[pa.Table], format: str, source: Path) -> Iterator[pa.Table]:
+    with _faults_told(format, source):
+        yield from pieces
+
+
+@contextmanager
+def _faults_told(format: str, source: Path) -> Iterator[None]:
+    """Turn what a reader should not raise, and would only raise for bytes nobody thought of, into one clear error."""
+    try:
+        yield
+    except (CurateError, OSError):
+        raise
+    except Exception as error:
+        raise FormatError(
+            f"the reader of {format} failed, which is a fault in curate: {error!r}",
+            where=source,
+            remedy="please report it, with what --debug prints; if it is another format, say --format",
+        ) from error
 
 
 def _check(records: Records, format: str, source: Path, base: Dataset) -> None:
@@ -208,15 +249,18 @@ def _store_info(transaction: Transaction, info: dict[str, object], losses: LossR
             transaction.info = {**transaction.info, key: value}
 
 
-def _store_annotations(transaction: Transaction, records: Records, layer: str, losses: LossReport) -> _Update | None:
-    """Store the annotations; what they say against those that were there, if any were."""
+def _store_annotations(transaction: Transaction, records: Records, where: str, losses: LossReport) -> _Update | None:
+    """Store the annotations; what they say against those that were there, if any were.
+
+    `where` chooses the layers that the import speaks of.
+    """
     update = None
     pieces = _Counter(records.annotations)
-    if transaction.base.count("annotations", where=in_layer(layer)) == 0:
+    if transaction.base.count("annotations", where=where) == 0:
         _append_if_any(transaction, pieces)
         transaction.count("annotations added", pieces.rows)
     else:
-        update = _update_annotations(transaction, records.images, pieces, in_layer(layer))
+        update = _update_annotations(transaction, records.images, pieces, where)
     losses.carried("annotations", pieces.rows)
     return update
 
@@ -241,7 +285,7 @@ class _Update:
     """What an import says of annotations, against those its layer has; complete once `added` has passed all pieces on.
 
     Attributes:
-        known: The layer's annotations.
+        known: The annotations of the layers that it speaks of.
         changed: Annotations that are known with other values.
         images: Images that have annotations in the import, with repetitions.
         sources: Source files of the annotations in the import.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -53,6 +54,22 @@ class LossReport:
             count: How many.
         """
         self._add("dropped", what, reason, place, count)
+
+    def include(self, losses: Iterable[Loss]) -> None:
+        """Add what another report has collected.
+
+        Raises:
+            FormatError: With `strict`, at the first.
+        """
+        for loss in losses:
+            self._add(loss.outcome, loss.what, loss.reason, loss.places[0], loss.count)
+            places = self._losses[loss.outcome, loss.what, loss.reason].places
+            places += loss.places[1 : 1 + PLACES_KEPT - len(places)]
+
+    def rename_places(self, old: str, new: str) -> None:
+        """Replace a text in every place: files that were read at one path and are known to the user by another."""
+        for loss in self._losses.values():
+            loss.places = [place.replace(old, new) for place in loss.places]
 
     def _add(self, outcome: Outcome, what: str, reason: str, place: object, count: int) -> None:
         if count == 0:

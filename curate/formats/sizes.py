@@ -17,6 +17,7 @@ from curate.geometry import orient_boxes
 from curate.imaging import ImageHeader, read_header
 
 _THREADS: Final = 8
+_AT_ONCE: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def probe(paths: Sequence[Path | None], losses: LossReport) -> Headers:
         losses: An image that cannot be read is reported, and its size left unknown.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = list(pool.map(_try_header, paths, chunksize=64))
+        # The pool keeps a kilobyte for each that waits.
+        batches = (paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE))
+        results = [result for batch in batches for result in pool.map(_try_header, batch)]
     values = np.ones((len(paths), 3), dtype=np.int64)
     values[:, :2] = 0
     for row, (path, result) in enumerate(zip(paths, results, strict=True)):

@@ -40,9 +40,16 @@ def read_json(path: Path) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # what msgspec refuses Python may still take: NaN, a byte order mark, another encoding
     try:
-        return json.loads(decode_text(data))
+        text = decode_text(data)
+        tree = json.loads(text)
+        # Half of a surrogate pair cannot be stored as a text.
+        return json.loads(_encodable(tree)) if "\\ud" in text.lower() else tree
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not valid JSON: {error}", where=path, remedy="export it again, or mend it") from error
+
+
+def _encodable(tree: Any) -> bytes:
+    return json.dumps(tree, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _bytes(path: Path) -> bytes:

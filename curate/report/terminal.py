@@ -68,7 +68,7 @@ def print_losses(losses: LossReport, *, folder: Path | None = None) -> None:
         out.print(f"{loss.outcome}: {counted(loss.count, loss.what)}: {loss.reason}", soft_wrap=True)
         more = ", ..." if loss.count > len(loss.places) else ""
         places = ", ".join(loss.places) if folder is None else _relative(", ".join(loss.places), folder)
-        out.print(f"    at {places}{more}", soft_wrap=True)
+        out.print(f"    at {_printable(places)}{more}", soft_wrap=True)
 
 
 def print_difference(result: Mapping[str, Any]) -> None:
@@ -95,6 +95,11 @@ def print_difference(result: Mapping[str, Any]) -> None:
 def _relative(text: str, folder: Path) -> str:
     """A text with the paths in it relative to a folder, where they lie below it."""
     return text if folder == folder.parent else text.replace(str(folder / "_").removesuffix("_"), "")
+
+
+def _printable(text: str) -> str:
+    """A text from outside that may hold anything, as a terminal can show it: without its control characters."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _row(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,13 @@ def test_roboflow_export(shared_data: Path) -> None:
         assert read == Counter(str(row["image_id"]) for row in content["annotations"])
         sources = {row["extra"]["name"] for row in content["images"]}
         assert {row["group"] for row in images} == sources
-    assert [(info.name, info.source_id) for info in found.classes] == [
-        ("objects-MgBn", 0),
-        ("gunny_bag", 1),
-        ("wire", 2),
-    ]
+    assert [(info.name, info.source_id) for info in found.classes] == [("gunny_bag", 1), ("wire", 2)]
+    assert found.reasons.pop("Roboflow's placeholder, which no annotation has") == 3
     assert found.records.info["licenses"] == [
         {"id": 1, "url": "https://creativecommons.org/licenses/by/4.0/", "name": "CC BY 4.0"}
     ]
-    assert sum(found.reasons.values()) == 3  # the same three files lie in annotations/ as well
+    twins = [count for reason, count in found.reasons.items() if "the same bytes" in reason]
+    assert twins == [1, 1, 1]  # the same three files lie in annotations/ as well
     single = Read(folder / "val" / "_annotations.coco.json")
     assert {row["image_id"] for row in single.images} < {row["image_id"] for row in found.images}
 
@@ -128,7 +127,7 @@ def test_real_export_counts(shared_data: Path) -> None:
         ("mmdet_coco", ["box", "polygon", "mask"]),
         ("coco_stuff", ["mask", "mask"]),
         ("coco_image_info", []),
-        ("coco_panoptic", []),
+        ("coco_panoptic", ["mask", "mask", "mask"]),
     ],
 )
 def test_datumaro_examples(shared_data: Path, kind: str, types: list[str]) -> None:
@@ -138,14 +137,72 @@ def test_datumaro_examples(shared_data: Path, kind: str, types: list[str]) -> No
         ("train/a.jpg", "train", "5"),
         ("val/b.jpg", "val", "40"),
     ]
-    assert found.reasons == ({"panoptic segments are not read": 2} if kind == "coco_panoptic" else {})
+    assert found.reasons == {}
 
 
 def test_several_files_of_one_image_set(shared_data: Path) -> None:
     found = Read(shared_data / "formats" / "datumaro" / "coco_dataset" / "coco")
     assert [row["location"] for row in found.images] == ["train/a.jpg", "val/b.jpg"]
-    assert found.reasons["the same annotation is in two files; the first is kept"] == 4
-    assert Counter(row["type"] for row in found.annotations) == {"label": 6, "keypoints": 3, "mask": 1}
+    # The keypoints' three are the instances', and two of the panoptic segments are those of stuff.
+    assert found.reasons == {"the same annotation is in two files; the first is kept": 5}
+    assert Counter(row["type"] for row in found.annotations) == {"label": 6, "keypoints": 3, "mask": 3}
+
+
+def test_an_outline_that_only_the_second_file_has_is_reported(tmp_path: Path) -> None:
+    outline = [[1, 2, 31, 2, 31, 42]]
+    with_points = box(keypoints=[5, 5, 2])
+    save(tmp_path / "annotations" / "person_keypoints_train.json", coco([with_points, box(2)]))
+    save(tmp_path / "annotations" / "instances_train.json", coco([box(segmentation=outline), box(2)]))
+    found = Read(tmp_path)
+    assert [row["type"] for row in found.annotations] == ["keypoints", "box"]
+    assert found.reasons == {
+        "the same annotation is in two files; the first is kept": 2,
+        "the second of two files has an outline, the first, which is kept, has none": 1,
+    }
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_roboflows_placeholder_is_a_class_only_if_an_annotation_has_it(tmp_path: Path, used: bool) -> None:
+    categories = [
+        {"id": 0, "name": "parts", "supercategory": "none"},
+        {"id": 1, "name": "nut", "supercategory": "parts"},
+    ]
+    for split, number in (("train", 1), ("valid", 0 if used else 1)):
+        images = [{"id": 1, "file_name": f"{split}.jpg"}]
+        content = coco([box(category_id=number)], images, categories)
+        save(tmp_path / split / "_annotations.coco.json", content)
+    found = Read(tmp_path)
+    assert [info.name for info in found.classes] == (["parts", "nut"] if used else ["nut"])
+    assert {row["label"] for row in found.annotations} == ({"parts", "nut"} if used else {"nut"})
+    assert found.reasons == ({} if used else {"Roboflow's placeholder, which no annotation has": 2})
+
+
+def test_a_real_class_of_id_0_stays(tmp_path: Path) -> None:
+    found = Read(save(tmp_path / "a.json", coco([box(category_id=7)])))
+    assert [(info.name, info.source_id) for info in found.classes] == [("cat", 0), ("dog", 7)]
+
+
+def test_nan_is_reported_wherever_it_stands_and_the_rest_comes_in(tmp_path: Path) -> None:
+    nan = float("nan")
+    annotations = [
+        box(1, bbox=[nan, 2, 30, 40]),
+        box(2, area=nan),
+        box(3, attributes={"blur": nan, "seen": [1, nan]}, weight=float("inf")),
+        box(4, segmentation=[[1, 1, nan, 2, 3, 3]]),
+        box(5),
+    ]
+    content = coco(annotations, categories=[{"id": 0, "name": "cat", "mean": nan}], info={"version": nan})
+    found = Read(save(tmp_path / "a.json", content))
+    assert [row["source_id"] for row in found.annotations] == ["2", "3", "4", "5"]
+    assert json.loads(found.annotations[1]["attributes"]) == {"blur": None, "seen": [1, None], "weight": None}
+    assert found.records.info["info"] == {"version": None}
+    assert found.records.info["category_fields"] == {"cat": {"mean": None}}
+    assert found.reasons == {
+        "bbox is not four finite numbers": 1,
+        "area is not a finite number and was left out": 1,
+        "polygons are not lists of finite numbers": 1,
+        "NaN or infinity, which JSON does not have; null stands in its place": 4,
+    }
 
 
 def test_label_studio_example(shared_data: Path) -> None:
@@ -777,6 +834,45 @@ def test_results_variant(tmp_path: Path) -> None:
         LossReport(),
     )
     assert json.loads((target / "results.json").read_text()) == results
+
+
+def test_results_variant_reports_what_results_cannot_say(tmp_path: Path) -> None:
+    annotations = [box(area=9, iscrowd=1, attributes={"blur": 1}), box(2, iscrowd=0)]
+    found = Read(save(tmp_path / "gt.json", coco(annotations)))
+    losses = LossReport()
+    export = Export(found.records.images, found.table, found.classes, {})
+    (tmp_path / "out").mkdir()
+    FORMAT.write(export, tmp_path / "out", WriteOptions(variant="results"), losses)
+    assert {(loss.outcome, loss.what): loss.count for loss in losses.losses} == {
+        ("dropped", "attributes"): 1,
+        ("dropped", "areas"): 1,
+        ("dropped", "crowd flags"): 1,
+        ("dropped", "annotation ids"): 2,
+        ("converted", "annotations"): 2,
+    }
+
+
+def test_pieces_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 100, "height": 80} for number in range(1, 6)]
+    annotations = [box(number, image_id=1 + number * 3 % 5, area=number) for number in range(1, 40)]
+    for split, own in (("train", images[:3]), ("val", images[3:])):
+        ids = {image["id"] for image in own}
+        content = coco([row for row in annotations if row["image_id"] in ids], own)
+        save(tmp_path / "in" / "annotations" / f"instances_{split}.json", content)
+    found = Read(tmp_path / "in")
+    export = Export(found.records.images, found.table, found.classes, {})
+    texts = []
+    for rows in (7, 20_000):
+        monkeypatch.setattr(import_module("curate.formats.coco.write"), "PIECE_ROWS", rows)
+        target = tmp_path / f"out{rows}"
+        target.mkdir()
+        FORMAT.write(export, target, WriteOptions(), LossReport())
+        texts.append([path.read_text() for path in sorted(target.rglob("*.json"))])
+    assert texts[0] == texts[1]
+    written = [row for text in texts[0] for row in json.loads(text)["annotations"]]
+    assert sorted((row["id"], row["image_id"], row["area"]) for row in written) == [
+        (row["id"], row["image_id"], row["area"]) for row in annotations
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ round trip

@@ -44,6 +44,18 @@ def file(root: Path, text: str, *, images: tuple[str, ...] = ("a.png",), name: s
 # ------------------------------------------------------------------------------------------------------------ real files
 
 
+def test_roboflows_classes(shared_data: Path) -> None:
+    records, table, losses = read(FORMAT, shared_data / "formats/datumaro/roboflow_dataset/multiclass")
+    labels = {name: [row["label"] for row in rows] for name, rows in by_location(records, table).items()}
+    assert labels == {
+        "train/train_001.jpg": ["label_0"],
+        "train/train_002.jpg": ["label_1"],
+        "val/val_001.jpg": ["label_0", "label_1"],
+    }
+    assert records.images["split"].to_pylist() == ["train", "train", "val"]
+    assert losses.losses == []
+
+
 def test_raccoon(shared_data: Path) -> None:
     records, table, losses = read(FORMAT, shared_data / "detection/raccoon/data/raccoon_labels.csv")
     assert (records.images.num_rows, table.num_rows) == (200, 217)
@@ -101,6 +113,47 @@ def test_boxes_as_corners_and_sides(tmp_path: Path, header: str, row: str) -> No
     assert table.select(["type", "label", "bbox"]).to_pylist() == [
         {"type": "box", "label": "x", "bbox": [10, 20, 20, 5]}
     ]
+    assert losses.losses == []
+
+
+def test_columns_of_classes(tmp_path: Path) -> None:
+    text = "image,Rust,scab,Never\na.png,1,1,0\n" + "b.png,0,0,0\n" * 20 + "c.png,1,2,0\n"
+    path = file(tmp_path, text, images=("a.png", "b.png"))
+    records, table, losses = read(FORMAT, path)
+    assert table["label"].to_pylist() == ["Rust", "scab"]
+    assert records.images["location"].to_pylist() == ["a.png", "b.png"]
+    assert [info.name for info in records.classes] == ["Rust", "scab", "Never"]
+    assert [(loss.reason, loss.places) for loss in losses.losses] == [
+        ("a number is malformed or missing", ["labels.csv:23"])
+    ]
+
+
+def test_rows_without_a_header(tmp_path: Path) -> None:
+    path = file(tmp_path, "a.png,10,5,30,25,bolt\na.png,1,2,3,4,Nut 2\nb.png,,,,,\n", images=("a.png", "b.png"))
+    detection = FORMAT.detect(path)
+    assert detection is not None
+    assert "no header" in detection.reason
+    records, table, losses = read(FORMAT, path)
+    assert table["bbox"].to_pylist() == [[10, 5, 20, 20], [1, 2, 2, 2]]
+    assert table["label"].to_pylist() == ["bolt", "Nut 2"]
+    assert records.images.num_rows == 2
+    assert losses.losses == []
+
+
+def test_parts_of_the_size_become_pixels_and_are_reported(tmp_path: Path) -> None:
+    text = "filename,class,xmin,ymin,xmax,ymax\na.png,x,0.1,0.2,0.5,1\na.png,y,0,0,1,1\ngone.png,x,0.1,0.2,0.5,1\n"
+    _, table, losses = read(FORMAT, file(tmp_path, text))
+    assert table["bbox"].to_pylist() == [pytest.approx([10, 10, 40, 40]), pytest.approx([0, 0, 100, 50])]
+    assert {loss.reason: loss.count for loss in losses.losses} == {
+        "boxes read as parts of the image's size, since all their numbers are between 0 and 1": 3,
+        "the image's size is not known": 1,
+        "not there; kept without a file": 1,
+    }
+
+
+def test_small_boxes_in_whole_pixels_stay(tmp_path: Path) -> None:
+    _, table, losses = read(FORMAT, file(tmp_path, "filename,class,xmin,ymin,xmax,ymax\na.png,x,0,0,1,1\n"))
+    assert table["bbox"].to_pylist() == [[0, 0, 1, 1]]
     assert losses.losses == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from format_cases import write_image
 
 from curate.errors import FormatError
+from curate.formats import files
 from curate.formats.detect import MIN_CONFIDENCE, detect_format
 from curate.formats.registry import FORMATS
 
@@ -29,7 +30,25 @@ from curate.formats.registry import FORMATS
         ("formats/datumaro/yolo_dataset/labels", "yolo"),
         ("formats/datumaro/roboflow_dataset/yolo", "yolo"),
         ("formats/datumaro/roboflow_dataset/yolo/data.yaml", "yolo"),
-        ("formats/datumaro/roboflow_dataset/yolo_obb", "yolo"),
+        ("formats/datumaro/roboflow_dataset/yolo_obb", "dota"),  # Roboflow's OBB export has DOTA's label files
+        ("formats/datumaro/roboflow_dataset/createml", "createml"),
+        ("formats/datumaro/roboflow_dataset/multiclass", "csv"),
+        ("formats/datumaro/datumaro_dataset/legacy", "datumaro"),
+        ("formats/datumaro/cvat_dataset/for_video", "cvat"),
+        ("formats/datumaro/labelme_dataset", "labelme_xml"),
+        ("formats/datumaro/open_images_dataset/v6", "open_images"),
+        ("formats/datumaro/kitti_dataset/kitti_detection", "kitti"),
+        ("formats/datumaro/cityscapes_dataset", "cityscapes"),
+        ("formats/datumaro/dota_dataset", "dota"),
+        ("formats/datumaro/mvtec_dataset", "mvtec"),
+        ("formats/datumaro/camvid_dataset", "masks"),
+        ("formats/datumaro/video_dataset", "video"),
+        ("formats/same_images_ten_formats/cvat1.1", "cvat"),
+        ("formats/same_images_ten_formats/labelme", "labelme"),
+        ("formats/same_images_ten_formats/labelme3.0", "labelme_xml"),
+        ("formats/same_images_ten_formats/via", "via"),
+        ("formats/same_images_ten_formats/CreateML", "createml"),
+        ("formats/label_studio/test_export_coco", "label_studio"),
         ("formats/datumaro/roboflow_dataset/voc", "voc"),
         ("formats/datumaro/roboflow_dataset/coco", "coco"),
         ("formats/datumaro/voc_dataset/voc_dataset1", "voc"),
@@ -51,10 +70,12 @@ def test_real_folders(shared_data: Path, folder: str, expected: str) -> None:
     assert claim.reason
 
 
-@pytest.mark.parametrize("folder", ["cvat1.1", "labelme", "via", "grapes", "LICENSE"])
-def test_formats_that_are_not_known_are_not_guessed(shared_data: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["same_images_ten_formats/LICENSE", "datumaro/mnist_dataset", "datumaro/tf_detection_api_dataset"]
+)
+def test_formats_that_are_not_known_are_not_guessed(shared_data: Path, name: str) -> None:
     with pytest.raises(FormatError, match=r"no format recognises this.*--format.*coco, yolo, voc, imagefolder, csv"):
-        detect_format(shared_data / "formats/same_images_ten_formats" / folder)
+        detect_format(shared_data / "formats" / name)
 
 
 def test_a_tie_names_both_and_why(shared_data: Path) -> None:
@@ -82,5 +103,43 @@ def test_no_format_claims_or_fails_on_rubbish(tmp_path: Path) -> None:
 def test_folders_of_masks_are_no_classes(tmp_path: Path) -> None:
     for name in ("images/a.png", "masks/a.png"):
         write_image(tmp_path / name, (4, 4))
-    with pytest.raises(FormatError, match="'images' is not the name of a class"):
+    claim = FORMATS.get("imagefolder").detect(tmp_path)
+    assert claim is not None
+    assert claim.confidence < MIN_CONFIDENCE
+    assert "'images' is not the name of a class" in claim.reason
+
+
+def test_a_format_that_fails_does_not_keep_the_others_from_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS._builtins, "broken", "curate.formats.nowhere:FORMAT")
+    with pytest.raises(FormatError, match=r"no format recognises this; broken failed to look: ModuleNotFoundError"):
         detect_format(tmp_path)
+    write_image(tmp_path / "cat" / "a.png", (4, 4))
+    write_image(tmp_path / "dog" / "b.png", (4, 4))
+    assert detect_format(tmp_path)[0].name == "imagefolder"
+
+
+def test_a_folder_of_archives_says_so(tmp_path: Path) -> None:
+    (tmp_path / "images.zip").write_bytes(b"")
+    with pytest.raises(FormatError) as error:
+        detect_format(tmp_path)
+    assert "import images.zip by itself, or unpack it" in str(error.value.remedy)
+
+
+def test_each_folder_is_looked_at_once_for_all_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "cat" / "a.png", (4, 4))
+    seen: list[Path] = []
+    peek = files._peek
+
+    def remembering(root: Path, per_folder: int, folders: int) -> list[str]:
+        seen.append(root)
+        return peek(root, per_folder, folders)
+
+    monkeypatch.setattr(files, "_peek", remembering)
+    detect_format(tmp_path)
+    assert len(seen) == len(set(seen))
+    assert tmp_path in seen
+    before = len(seen)
+    detect_format(tmp_path)
+    assert len(seen) == 2 * before

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from format_cases import (
     CLASSES,
@@ -22,12 +23,18 @@ from format_cases import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from curate.errors import FormatError
 from curate.formats.base import Export, ReadOptions, WriteOptions
+from curate.formats.detect import detect_format
 from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
+from curate.formats.mask_images import paint as paint_objects
+from curate.formats.mask_images import voc_colors
 from curate.formats.voc import FORMAT
+from curate.geometry import decode_rle, encode_rle
+from curate.imaging import load_labels
 
 PIXELS = 1.5e-6
 """What a round trip may change: corners are written with six decimals."""
@@ -84,9 +91,9 @@ def test_raccoon(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "images", "annotations", "splits"),
     [
-        ("same_images_ten_formats/voc1.1", 4, 18, {None}),
+        ("same_images_ten_formats/voc1.1", 4, 20, {None}),
         ("same_images_ten_formats/labelImg", 4, 25, {None}),
-        ("datumaro/voc_dataset/voc_dataset1", 2, 2, {"train", "test"}),
+        ("datumaro/voc_dataset/voc_dataset1", 2, 3, {"train", "test"}),
         ("datumaro/voc_dataset/voc_dataset2", 5, 4, {"trainval"}),
         ("datumaro/voc_dataset/voc_dataset3", 1, 1, {"train"}),
         ("datumaro/roboflow_dataset/voc", 3, 4, {"train", "val"}),
@@ -100,15 +107,37 @@ def test_real_exports(shared_data: Path, folder: str, images: int, annotations: 
     assert set(records.images["split"].to_pylist()) == splits
 
 
-def test_masks_are_reported_and_parts_and_actions_kept(shared_data: Path) -> None:
-    records, table, losses = read(FORMAT, shared_data / "formats/datumaro/voc_dataset/voc_dataset1")
-    assert [(loss.what, loss.count) for loss in losses.losses] == [("masks", 1)]
+def test_parts_and_actions_are_kept(shared_data: Path) -> None:
+    records, table, _ = read(FORMAT, shared_data / "formats/datumaro/voc_dataset/voc_dataset1")
     person = by_location(records, table)["JPEGImages/2007_000001.jpg"][1]
     attributes = json.loads(person["attributes"])
     assert attributes["parts"] == [{"name": "head", "bbox": [5.5, 6.0, 2.0, 2.0]}]
     assert attributes["actions"]["ridinghorse"] is True
     assert attributes["actions"]["walking"] is True
     assert attributes["actions"]["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("folder", "image", "expected"),
+    [
+        # The object image has one thing, of the class bicycle; the XML file a cat and a person.
+        ("datumaro/voc_dataset/voc_dataset1", "2007_000001.jpg", [("bicycle", [0, 0, 20, 10], 200)]),
+        # CVAT's: two ellipses in blue, beside a rectangle in the XML file.
+        (
+            "same_images_ten_formats/voc1.1",
+            "shapes.jpg",
+            [("ellipse", [366, 233, 165, 165], 21359), ("ellipse", [41, 262, 219, 153], 26287)],
+        ),
+    ],
+)
+def test_real_masks_that_are_not_the_objects(
+    shared_data: Path, folder: str, image: str, expected: list[tuple[str, list[float], float]]
+) -> None:
+    records, table, losses = read(FORMAT, shared_data / "formats" / folder)
+    rows = by_location(records, table)[f"JPEGImages/{image}"]
+    masks = [(row["label"], row["bbox"], row["area"]) for row in rows if row["rle"] is not None]
+    assert masks == expected
+    assert {(loss.outcome, loss.what, loss.count) for loss in losses.losses} == {("converted", "masks", len(expected))}
 
 
 # ---------------------------------------------------------------------------------------------------------------- pixels
@@ -257,6 +286,138 @@ def test_a_folder_without_annotations_is_an_error(tmp_path: Path) -> None:
         read(FORMAT, tmp_path)
 
 
+# ---------------------------------------------------------------------------------------------------------------- masks
+
+THINGS = [[0, 1, 1, 0], [0, 1, 255, 2], [0, 255, 2, 2]]
+KINDS = [[0, 12, 12, 0], [0, 12, 255, 15], [0, 255, 15, 15]]
+
+
+def paint(path: Path, values: Any, *, colors: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.array(values, dtype=np.uint8))
+    image.putpalette(voc_colors(256).ravel().tolist())
+    (image.convert("RGB") if colors else image).save(path)
+
+
+def segmented(root: Path, *objects: str, colors: bool = False, things: Any = THINGS, kinds: Any = KINDS) -> Path:
+    write_image(root / "JPEGImages/a.jpg", (4, 3))
+    if objects:
+        (root / "Annotations").mkdir()
+        text = annotation(*objects, size="<width>4</width><height>3</height>")
+        (root / "Annotations/a.xml").write_text(text, encoding="utf-8")
+    if things is not None:
+        paint(root / "SegmentationObject/a.png", things, colors=colors)
+    if kinds is not None:
+        paint(root / "SegmentationClass/a.png", kinds, colors=colors)
+    return root
+
+
+DOG = box("dog", (1, 0, 3, 2))
+PERSON = box("person", (2, 1, 4, 3))
+
+
+@pytest.mark.parametrize("colors", [False, True])
+def test_the_objects_of_the_file_get_their_masks(tmp_path: Path, colors: bool) -> None:
+    records, table, losses = read(FORMAT, segmented(tmp_path, DOG, PERSON, colors=colors))
+    dog, person = table.to_pylist()
+    assert (dog["type"], dog["label"], dog["bbox"], dog["area"]) == ("mask", "dog", [1, 0, 2, 2], 3)
+    assert (person["type"], person["label"], person["bbox"], person["area"]) == ("mask", "person", [2, 1, 2, 2], 3)
+    assert decode_rle(dog["rle"], dog["rle_size"]).tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    void = json.loads(records.images["metadata"][0].as_py())["voc"]["void"]
+    assert decode_rle(void, [3, 4]).tolist() == [[0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
+    assert losses.losses == []
+
+
+def test_masks_of_some_objects_are_found_by_class_and_place(tmp_path: Path) -> None:
+    far = box("dog", (0, 0, 1, 1))
+    _, table, losses = read(FORMAT, segmented(tmp_path, DOG, PERSON, far))
+    assert [row["rle"] is not None for row in table.to_pylist()] == [True, True, False]
+    assert losses.losses == []
+
+
+def test_masks_that_do_not_agree_stand_alone(tmp_path: Path) -> None:
+    _, table, losses = read(FORMAT, segmented(tmp_path, PERSON, DOG))
+    assert [(row["type"], row["label"]) for row in table.to_pylist()] == [
+        ("box", "person"), ("box", "dog"), ("mask", "dog"), ("mask", "person"),
+    ]  # fmt: skip
+    assert {(loss.what, loss.count) for loss in losses.losses} == {("masks", 2)}
+
+
+def test_masks_without_annotation_files(tmp_path: Path) -> None:
+    root = segmented(tmp_path)
+    (root / "labelmap.txt").write_text("# x\nbackground:0,0,0::\nbolt:64,0,128::\nnut:192,128,128::\n")
+    assert detect_format(root)[0].name == "voc"
+    records, table, losses = read(FORMAT, root)
+    assert [(row["type"], row["label"], row["area"]) for row in table.to_pylist()] == [
+        ("mask", "bolt", 3), ("mask", "nut", 3),
+    ]  # fmt: skip
+    assert [info.name for info in records.classes] == ["bolt", "nut"]
+    assert losses.losses == []
+
+
+@pytest.mark.parametrize(
+    ("things", "kinds", "expected"), [(THINGS, None, [None, None]), (None, KINDS, ["dog", "person"])]
+)
+def test_one_of_the_two_images_is_enough(tmp_path: Path, things: Any, kinds: Any, expected: list[str | None]) -> None:
+    _, table, losses = read(FORMAT, segmented(tmp_path, things=things, kinds=kinds))
+    assert table["label"].to_pylist() == expected
+    assert losses.losses == []
+
+
+def test_masks_of_the_image_as_stored_are_turned_with_the_boxes(tmp_path: Path) -> None:
+    segmented(tmp_path, DOG, PERSON)
+    write_image(tmp_path / "JPEGImages/a.jpg", (4, 3), orientation=6)
+    records, table, losses = read(FORMAT, tmp_path)
+    dog = table.to_pylist()[0]
+    # Stored 4 x 3 and turned by a quarter clockwise: (x, y) comes to (3 - y, x).
+    assert dog["bbox"] == [1, 1, 2, 2]
+    assert decode_rle(dog["rle"], dog["rle_size"]).tolist() == [[0, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    void = json.loads(records.images["metadata"][0].as_py())["voc"]["void"]
+    assert decode_rle(void, [4, 3]).tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert losses.losses == []
+
+
+def test_masks_that_cannot_be_used_are_reported(tmp_path: Path) -> None:
+    segmented(tmp_path, DOG, things=[[1, 1]], kinds=KINDS)
+    (tmp_path / "SegmentationObject/b.png").write_bytes(b"no image")
+    paint(tmp_path / "SegmentationClass/c.png", KINDS)
+    records, table, losses = read(FORMAT, tmp_path)
+    assert [(row["type"], row["label"]) for row in table.to_pylist()] == [
+        ("box", "dog"), ("mask", "dog"), ("mask", "person"), ("mask", "dog"), ("mask", "person"),
+    ]  # fmt: skip
+    assert records.images["location"].to_pylist() == ["JPEGImages/a.jpg", "JPEGImages/c.jpg"]
+    assert reasons(losses) == {
+        "of another size than the image",
+        "the mask cannot be read",
+        "not there; kept without a file",
+    }
+
+
+def test_masks_of_another_size_are_dropped_once(tmp_path: Path) -> None:
+    records, table, losses = read(FORMAT, segmented(tmp_path, DOG, things=[[1, 1]], kinds=[[12, 12]]))
+    assert records.images["location"].to_pylist() == ["JPEGImages/a.jpg"]
+    assert table["type"].to_pylist() == ["box"]
+    assert {(loss.reason, loss.count) for loss in losses.losses} == {("of another size than the image", 2)}
+
+
+def test_masks_go_round_with_their_void_border(tmp_path: Path) -> None:
+    records, table, losses = read(FORMAT, segmented(tmp_path / "in", DOG, PERSON))
+    target = tmp_path / "out"
+    target.mkdir()
+    FORMAT.write(Export(records.images, table, records.classes, {}), target, WriteOptions("copy"), losses)
+    assert losses.losses == []
+    assert load_labels(target / "SegmentationObject/a.png").values.tolist() == THINGS
+    assert load_labels(target / "SegmentationClass/a.png").values.tolist() == [
+        [0, 1, 1, 0], [0, 1, 255, 2], [0, 255, 2, 2],
+    ]  # fmt: skip
+    assert "<segmented>1</segmented>" in (target / "Annotations/a.xml").read_text()
+    again, back, losses = read(FORMAT, target)
+    columns = ["annotation_id", "type", "label", "bbox", "rle", "rle_size", "area"]
+    assert back.select(columns).to_pylist() == table.select(columns).to_pylist()
+    assert again.images["metadata"].to_pylist() == records.images["metadata"].to_pylist()
+    assert losses.losses == []
+
+
 # ----------------------------------------------------------------------------------------------------------- round trips
 
 
@@ -283,6 +444,38 @@ def test_round_trip(found: list[Case]) -> None:
                 assert row["label"] == given_row["label"]
                 assert row["bbox"] == pytest.approx(given_row["bbox"], abs=PIXELS)
                 assert json.loads(row["attributes"]) == json.loads(given_row["attributes"])
+
+
+@st.composite
+def masked_annotations(draw: st.DrawFn, size: tuple[int, int]) -> dict[str, Any]:
+    row = draw(box_annotations(size))
+    if not draw(st.booleans()):
+        return row
+    x, y = draw(st.integers(0, size[0] - 1)), draw(st.integers(0, size[1] - 1))
+    width, height = draw(st.integers(1, size[0] - x)), draw(st.integers(1, size[1] - y))
+    pixels = np.zeros((size[1], size[0]), dtype=np.uint8)
+    pixels[y : y + height, x : x + width] = 1
+    bbox = [float(side) for side in (x, y, width, height)]
+    return {**row, "type": "mask", "bbox": bbox, "rle": encode_rle(pixels), "rle_size": [size[1], size[0]]}
+
+
+@settings(deadline=None, max_examples=25)
+@given(cases(masked_annotations))
+def test_round_trip_of_masks(found: list[Case]) -> None:
+    with written(FORMAT, found, WriteOptions(images="copy")) as (target, losses):
+        records, table, back_losses = read(FORMAT, target)
+        back = {strip_layout(name, None): rows for name, rows in by_location(records, table).items()}
+        hidden = 0
+        assert back_losses.losses == []
+        for case in found:
+            things = [(number, row["rle"]) for number, row in enumerate(case.annotations, 1) if "rle" in row]
+            canvas, lost = paint_objects(things, (case.size[1], case.size[0]), 0)
+            hidden += lost
+            for number, (given_row, row) in enumerate(zip(case.annotations, back[case.location], strict=True), 1):
+                assert row["label"] == given_row["label"]
+                assert row["bbox"] == pytest.approx(given_row["bbox"], abs=PIXELS)
+                assert row["rle"] == (encode_rle(canvas == number) if (canvas == number).any() else None)
+        assert sum(loss.count for loss in losses.losses if loss.what == "mask pixels") == hidden
 
 
 def test_what_voc_cannot_say_is_reported(tmp_path: Path) -> None:

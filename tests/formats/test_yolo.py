@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from curate.errors import FormatError, UsageError
-from curate.formats.base import ReadOptions, WriteOptions
+from curate.formats.base import Export, ReadOptions, WriteOptions
 from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
 from curate.formats.yolo import FORMAT
@@ -68,14 +68,21 @@ def test_real_boxes_are_the_annotators_pixels(shared_data: Path) -> None:
     assert [bird["label"] for bird in birds] == ["bird", "bird"]
 
 
-def test_real_dota_lines_are_oriented_boxes(shared_data: Path) -> None:
-    records, table, losses = read(FORMAT, shared_data / "formats/datumaro/roboflow_dataset/yolo_obb")
-    boxes_found = by_location(records, table)
-    assert set(table["type"].to_pylist()) == {"rotated_box"}
-    assert table.num_rows == 4
-    assert boxes_found["train/images/train_001.jpg"][0]["bbox"] == pytest.approx([0, 0, 2, 2])
-    assert boxes_found["train/images/train_002.jpg"][0]["label"] == "label_1"
-    assert losses.losses == []
+def test_dota_lines_are_another_formats(shared_data: Path) -> None:
+    folder = shared_data / "formats/datumaro/roboflow_dataset/yolo_obb"
+    assert FORMAT.detect(folder) is None
+    with pytest.raises(FormatError, match="--format dota"):
+        read(FORMAT, folder)
+
+
+def test_a_dota_line_among_others_is_dropped_and_named(tmp_path: Path) -> None:
+    dataset(tmp_path, {"a": "0 .5 .5 .2 .2\n1 1 9 1 9 9 1 9 plane 0\n0 .1 .1 .5 .1 .5 .5 .1 nan"}, {"names": ["x"]})
+    _, table, losses = read(FORMAT, tmp_path)
+    assert table.num_rows == 1
+    assert {(loss.reason, loss.places[0]) for loss in losses.losses} == {
+        ("pixels and a class name, as DOTA has them: import with --format dota", "labels/a.txt:2"),
+        ("malformed line", "labels/a.txt:3"),
+    }
 
 
 def test_real_labels_without_names_are_named_by_number(shared_data: Path) -> None:
@@ -103,7 +110,15 @@ def test_missing_and_empty_label_files_are_background_images(tmp_path: Path) -> 
     write_image(tmp_path / "images/none.png", (9, 9))
     records, table, losses = read(FORMAT, tmp_path)
     assert records.images["location"].to_pylist() == ["images/a.png", "images/empty.png", "images/none.png"]
+    assert records.images["metadata"].to_pylist() == [None, None, '{"yolo":{"label_file":false}}']
     assert table.num_rows == 1
+    assert losses.losses == []
+    predictions, _, _ = read(FORMAT, tmp_path, ReadOptions(layer="predictions/m"))
+    assert predictions.images["metadata"].null_count == 3
+    target, losses = tmp_path / "out", LossReport()
+    target.mkdir()
+    FORMAT.write(Export(records.images, table, records.classes, {}), target, WriteOptions("copy"), losses)
+    assert sorted(path.name for path in (target / "labels").iterdir()) == ["a.txt", "empty.txt"]
     assert losses.losses == []
 
 
@@ -243,8 +258,56 @@ def test_nine_columns_that_are_rectangles_are_oriented_boxes_and_reported(tmp_pa
 
 def test_nine_columns_that_may_be_either_are_an_error_that_asks(tmp_path: Path) -> None:
     dataset(tmp_path, {"a": f"{QUAD}\n{KITE}"}, {"names": ["x"]})
-    with pytest.raises(FormatError, match="task: obb"):
+    with pytest.raises(FormatError, match=r"--variant obb or --variant segment.*task: obb"):
         read(FORMAT, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variant", "types"),
+    [("obb", ["rotated_box", "rotated_box", "polygon"]), ("segment", ["polygon"] * 3), ("detect", [])],
+)
+def test_the_user_may_say_what_lines_are(tmp_path: Path, variant: str, types: list[str]) -> None:
+    dataset(tmp_path, {"a": f"{QUAD}\n{KITE}\n0 .1 .1 .5 .1 .3 .9"}, {"names": ["x"], "task": "segment"})
+    _, table, losses = read(FORMAT, tmp_path, ReadOptions(variant=variant))
+    assert table["type"].to_pylist() == types
+    dropped = {"9 columns do not fit YOLO detect": 2, "7 columns do not fit YOLO detect": 1}
+    assert {loss.reason: loss.count for loss in losses.losses} == ({} if types else dropped)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (".1 .2 2 .3 .4 0", [10, 10, 2, 30, 20, 0]),
+        (".1 .2 .3 .4 .5 .6", [10, 10, 2, 30, 20, 2, 50, 30, 2]),
+        (".1 .2 .3 .4", [10, 10, 2, 30, 20, 2]),
+        (".1 .2 1", [10, 10, 1]),
+    ],
+)
+def test_poses_without_a_data_yaml(tmp_path: Path, text: str, expected: list[float]) -> None:
+    dataset(tmp_path, {"a": f"0 .5 .5 .2 .2 {text}"})
+    _, table, _ = read(FORMAT, tmp_path, ReadOptions(variant="pose"))
+    assert table["type"].to_pylist() == ["keypoints"]
+    assert table["keypoints"][0].as_py() == pytest.approx(expected)
+
+
+def test_poses_of_several_lengths_ask_for_their_shape(tmp_path: Path) -> None:
+    dataset(tmp_path, {"a": "0 .5 .5 .2 .2 .1 .2 2\n0 .5 .5 .2 .2 .1 .2 2 .1 .2 2"})
+    with pytest.raises(FormatError, match="kpt_shape"):
+        read(FORMAT, tmp_path, ReadOptions(variant="pose"))
+    dataset(tmp_path / "boxes", {"a": "0 .5 .5 .2 .2"})
+    assert read(FORMAT, tmp_path / "boxes", ReadOptions(variant="pose"))[1]["type"].to_pylist() == ["box"]
+
+
+def test_classify_is_a_folder_of_images_for_each_class(tmp_path: Path) -> None:
+    label = {"type": "label", "label": "bolt"}
+    target, _ = write(
+        [Case("a.png", (8, 8), "train", [label]), Case("b.png", (8, 8), "val", [label])], tmp_path, "classify"
+    )
+    files = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.*"))
+    assert files == ["train/bolt/a.png", "val/bolt/b.png"]
+    records, table, _ = read(FORMAT, target, ReadOptions(variant="classify"))
+    assert table["label"].to_pylist() == ["bolt", "bolt"]
+    assert records.images["split"].to_pylist() == ["train", "val"]
 
 
 @pytest.mark.parametrize(("task", "kind"), [("obb", "rotated_box"), ("segment", "polygon")])
@@ -463,3 +526,5 @@ def test_pose_round_trip(tmp_path: Path) -> None:
 def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="segment"):
         write([], tmp_path, "panoptic")
+    with pytest.raises(UsageError, match="segment"):
+        read(FORMAT, dataset(tmp_path / "x", {"a": ""}), ReadOptions(variant="panoptic"))

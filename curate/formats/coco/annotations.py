@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +13,9 @@ import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
 from curate.formats.coco.decoder import NOTHING, ObjectDecoder, collector_paused
-from curate.formats.coco.objects import AnnotationObject, Id, both_names, decode_annotations, id_texts, same_id, to_json
-from curate.formats.coco.pieces import JsonFile
+from curate.formats.coco.objects import AnnotationObject, Id, both_names, decode_annotations, id_texts, same_id
+from curate.formats.coco.panoptic import SEGMENTS, segments_of
+from curate.formats.coco.pieces import BLOCK_BYTES, JsonFile
 from curate.formats.coco.shapes import Shapes, orient_shapes, read_shapes, with_boxes
 from curate.formats.columns import Flags, Ints, annotations_table
 from curate.formats.losses import LossReport
@@ -22,6 +24,7 @@ from curate.names import PREDICTIONS
 TYPES: Final = ("label", "box", "polygon", "mask", "keypoints")
 """From the least to the most specific."""
 
+_OUTLINED: Final = 1
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 
 
@@ -66,6 +69,7 @@ class Reader:
         losses: Gets what cannot be read.
         others: Hashes of the annotations of the files read before, where files share images, else None.
         fields: Gets the fields beyond COCO's that annotations have.
+        segments: Folders that may hold the PNG files of panoptic annotations.
     """
 
     source: str
@@ -77,6 +81,7 @@ class Reader:
     losses: LossReport
     others: Seen | None = None
     fields: set[str] = field(default_factory=set)
+    segments: Sequence[Path] = ()
     _ids: Seen = field(default_factory=Seen)
     _repeated: dict[int, int] = field(default_factory=dict)
 
@@ -94,19 +99,44 @@ class Reader:
         for piece in json.pieces(key):
             with collector_paused():
                 items, count = decode_annotations(decoder, piece, first, self.source, self.losses)
-                table, contents = self._table(items, decoder)
-                del items
             first += count
-            mine.append(contents)
-            if table.num_rows:
-                yield table
+            for part, panoptic in self._parts(items, decoder):
+                with collector_paused():
+                    table, contents = self._table(part, decoder, panoptic)
+                mine.append(contents)
+                if table.num_rows:
+                    yield table
         for contents in mine:
             if self.others is not None:
                 self.others.add(contents)
 
-    def _table(
+    def _parts(
         self, items: list[AnnotationObject], decoder: ObjectDecoder[AnnotationObject]
+    ) -> Iterator[tuple[list[AnnotationObject], bool]]:
+        """The annotations, with the segments of panoptic ones in their stead; and whether they are such segments."""
+        if SEGMENTS not in decoder.extra_keys:
+            yield items, False
+            return
+        extras = decoder.extras(items)
+        is_panoptic = list(map(bool, extras[SEGMENTS]))
+        yield [item for item, panoptic in zip(items, is_panoptic, strict=True) if not panoptic], False
+        segments: list[bytes] = []
+        for row in np.flatnonzero(is_panoptic).tolist():
+            own = {key: column[row] for key, column in extras.items() if column[row]}
+            segments += segments_of(items[row], own, self.segments, self.place(items[row]), self.losses)
+            if sum(map(len, segments)) > BLOCK_BYTES:
+                yield self._decoded(segments, decoder), True
+                segments = []
+        yield self._decoded(segments, decoder), True
+
+    def _decoded(self, texts: list[bytes], decoder: ObjectDecoder[AnnotationObject]) -> list[AnnotationObject]:
+        piece = b"[" + b",".join(texts) + b"]"
+        return decode_annotations(decoder, piece, 0, self.source, self.losses)[0]
+
+    def _table(
+        self, items: list[AnnotationObject], decoder: ObjectDecoder[AnnotationObject], panoptic: bool
     ) -> tuple[pa.Table, Hashes]:
+        """The annotations as rows of the table, and the hashes of their contents where files share images."""
         items, rows = self._on_known_images(items)
         codes = self._category_codes(items)
         shapes = read_shapes(items, self.place, self.losses)
@@ -114,16 +144,15 @@ class Reader:
         extras = decoder.extras(items)
         attributes = self._attributes(items, codes, extras)
         keep = self._meaningful(items, codes, shapes, attributes, extras)
-        contents = self._contents(rows, codes, items, shapes) if self.others is not None else _NO_HASHES
+        contents = _NO_HASHES
         if self.others is not None:
-            double = self.others.contains(contents) & keep
-            self._report("converted", "the same annotation is in two files; the first is kept", items, double)
-            keep &= ~double
+            contents = self._contents(rows, codes, items, shapes)
+            keep &= ~self._repeats(contents, keep, items, shapes, self.others)
         labels = pa.array(codes, mask=codes < 0)
         predicted = self.layer.startswith(PREDICTIONS)
         columns = {
             "annotation_id": annotation_ids(
-                self.hashes[rows], self.layer, self.source, keys=self._keys(items, rows, keep)
+                self.hashes[rows], self.layer, self.source, keys=self._keys(items, rows, keep, panoptic)
             ),
             "image_id": self._image_ids.take(pa.array(rows)),
             "layer": self.layer,
@@ -138,7 +167,10 @@ class Reader:
             "source": self.source,
         }
         table = annotations_table(len(items), columns)
-        return (table if keep.all() else table.filter(pa.array(keep))), contents[keep[: len(contents)]]
+        if self.others is not None:
+            outlined = keep & shapes.outlined()
+            contents = np.concatenate([contents[keep], mix(contents[outlined], _OUTLINED)])
+        return (table if keep.all() else table.filter(pa.array(keep))), contents
 
     def place(self, item: AnnotationObject) -> str:
         """Where an annotation is, for the loss report."""
@@ -173,7 +205,7 @@ class Reader:
     ) -> list[str | None]:
         """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in."""
         texts: list[str | None] = [None] * len(items)
-        columns = {key: column for key, column in extras.items() if key != "segments_info"}
+        columns = {key: column for key, column in extras.items() if key != SEGMENTS}
         predicted = self.layer.startswith(PREDICTIONS)
         filled = {row for row, item in enumerate(items) if item.attributes is not NOTHING}
         scored = set() if predicted else {row for row, item in enumerate(items) if item.score is not None}
@@ -185,9 +217,9 @@ class Reader:
         for row in filled:
             own = {key: column[row] for key, column in columns.items() if column[row]}
             if row in scored:
-                own["score"] = to_json(items[row].score)
+                own["score"] = msgspec.json.encode(items[row].score)
             if row in unknown:
-                own["category_id"] = to_json(items[row].category_id)
+                own["category_id"] = msgspec.json.encode(items[row].category_id)
             texts[row] = _merged(bytes(items[row].attributes), own)
         return texts
 
@@ -200,21 +232,31 @@ class Reader:
         extras: Mapping[str, list[bytes]],
     ) -> Flags:
         """Which annotations say something: those with a geometry, or a class or attributes for the whole image."""
-        panoptic = _filled(extras.get("segments_info"), len(items))
         captions = _filled(extras.get("caption"), len(items))
         described = np.fromiter((text is not None for text in attributes), np.bool_, len(items))
         given = np.fromiter((item.category_id is not None for item in items), np.bool_, len(items))
         shapeless = shapes.type_codes() == 0
-        broken = shapes.broken & shapeless & ~panoptic
-        empty = shapeless & (codes < 0) & (given | ~described) & ~captions & ~broken & ~panoptic
-        self._report("dropped", "panoptic segments are not read", items, panoptic)
+        broken = shapes.broken & shapeless
+        empty = shapeless & (codes < 0) & (given | ~described) & ~captions & ~broken
         self._report("dropped", "no usable geometry", items, broken)
         self._report("dropped", "neither a known category nor a geometry", items, empty)
-        kept: Flags = ~(panoptic | broken | empty)
+        kept: Flags = ~(broken | empty)
         unlabelled = (codes < 0) & kept & ~captions
         self._report("converted", "category_id is not among the categories; no label", items, unlabelled & given)
         self._report("converted", "no category_id; no label", items, unlabelled & ~given)
         return kept
+
+    def _repeats(
+        self, contents: Hashes, keep: Flags, items: list[AnnotationObject], shapes: Shapes, others: Seen
+    ) -> Flags:
+        """Which annotations a file before had too."""
+        double = others.contains(contents) & keep
+        self._report("converted", "the same annotation is in two files; the first is kept", items, double)
+        more = double & shapes.outlined() & ~others.contains(mix(contents, _OUTLINED))
+        self._report(
+            "dropped", "the second of two files has an outline, the first, which is kept, has none", items, more
+        )
+        return double
 
     def _contents(self, rows: Ints, codes: Ints, items: list[AnnotationObject], shapes: Shapes) -> Hashes:
         """Hashes that are equal for the same annotation in two files (instances and person_keypoints share many)."""
@@ -222,8 +264,11 @@ class Reader:
         names = np.array([0, *map(hash_text, self.names.values())], dtype=np.uint64)[codes + 1]
         return mix(self.hashes[rows], ids, names, *shapes.boxes.view(np.uint64).T)
 
-    def _keys(self, items: list[AnnotationObject], rows: Ints, keep: Flags) -> Hashes:
-        """What tells the annotations of an image apart: their id, else their place among those without one."""
+    def _keys(self, items: list[AnnotationObject], rows: Ints, keep: Flags, panoptic: bool) -> Hashes:
+        """What tells the annotations of an image apart: their id, else their place among those without one.
+
+        Ids of annotations are unique in a file, those of panoptic segments on an image.
+        """
         ids = [item.id for item in items]
         keys = _numbers_of(ids)
         nameless = np.array([number is None for number in ids], dtype=np.bool_)
@@ -233,7 +278,8 @@ class Reader:
             self._nameless += np.bincount(image, minlength=len(self.hashes)).astype(np.uint64)
             keys[nameless] = mix(place, hash_text("no id"))
         named = np.flatnonzero(~nameless & keep)
-        double = named[self._ids.add(keys[named])]
+        unique = mix(self.hashes[rows[named]], keys[named]) if panoptic else keys[named]
+        double = named[self._ids.add(unique)]
         again = np.zeros(len(items), dtype=np.bool_)
         again[double] = True
         self._report("converted", "annotation id used twice; both are kept", items, again)

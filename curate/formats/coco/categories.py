@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from curate.formats.base import ClassInfo
 from curate.formats.coco.images import CocoFile
-from curate.formats.coco.objects import CATEGORY_FIELDS, Id, same_id
+from curate.formats.coco.objects import CATEGORY_FIELDS, Id, finite, same_id
 from curate.formats.coco.pieces import JsonFile, loads
 from curate.formats.losses import LossReport
 
 _CATEGORY_KEYS = frozenset({"id", "name", "supercategory", "keypoints", "skeleton", "color"})
+_CATEGORY_0 = re.compile(rb'"category_id"\s*:\s*"?-?0')
 _COLOR = re.compile(r"^#[0-9a-fA-F]{6}$")
 _LARGEST_EXTRA_BYTES = 1024 * 1024
 
@@ -59,8 +60,39 @@ def read_categories(file: CocoFile, losses: LossReport) -> Categories:
         if content.get("color") is not None and info.color is None:
             more["color"] = content["color"]
         if more:
-            extras.setdefault(info.name, more)
+            extras.setdefault(info.name, finite(more, place, losses))
     return Categories(classes, names, extras)
+
+
+def without_placeholder(
+    files: Sequence[CocoFile], categories: Sequence[Categories], losses: LossReport
+) -> list[list[ClassInfo]]:
+    """The classes of each file without the one that Roboflow puts before them, unless an annotation has it.
+
+    It has the id 0, no class above it, and all others below it; it names the project and is no class.
+    """
+    found = {own.classes[0] for own in categories if own.classes and _is_placeholder(own.classes)}
+    for file, own in zip(files, categories, strict=True):
+        if not found.isdisjoint(own.classes) and _has_category_0(file.json):
+            found.difference_update(own.classes)
+    for file, own in zip(files, categories, strict=True):
+        for info in found.intersection(own.classes):
+            losses.dropped("classes", "Roboflow's placeholder, which no annotation has", f"{file.source}: {info.name}")
+    return [[info for info in own.classes if info not in found] for own in categories]
+
+
+def _is_placeholder(classes: Sequence[ClassInfo]) -> bool:
+    first, *others = classes
+    return (
+        first.source_id == 0
+        and first.supercategory == "none"
+        and bool(others)
+        and all(info.supercategory == first.name for info in others)
+    )
+
+
+def _has_category_0(file: JsonFile) -> bool:
+    return any(_CATEGORY_0.search(piece) for piece in file.pieces("annotations"))
 
 
 def read_info(files: Iterable[CocoFile], categories: Iterable[Categories], losses: LossReport) -> dict[str, object]:
@@ -75,7 +107,8 @@ def read_info(files: Iterable[CocoFile], categories: Iterable[Categories], losse
                 losses.dropped("fields", "a large array that COCO does not define", f"{file.source}: {key}")
                 continue
             own[key] = list(_array(file.json, key))
-        for key, value in own.items():
+        for key, given in own.items():
+            value = finite(given, f"{file.source}: {key}", losses)
             if merged.setdefault(key, value) != value:
                 losses.converted("fields", "differs between files; the first is kept", f"{file.source}: {key}")
     extras: dict[str, Any] = {}

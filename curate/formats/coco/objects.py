@@ -57,6 +57,7 @@ class AnnotationObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 S = TypeVar("S", bound=msgspec.Struct)
+V = TypeVar("V")
 _Mend = Callable[[dict[str, Any], str, LossReport], dict[str, Any] | None]
 
 
@@ -124,6 +125,7 @@ def _mended(
     decoder: ObjectDecoder[S], piece: bytes, first: int, source: str, what: str, mend: _Mend, losses: LossReport
 ) -> tuple[list[S], int]:
     """Decode element by element with Python's more tolerant reader, and mend what has the wrong type."""
+    own = {info.encode_name for info in msgspec.structs.fields(decoder.base)}
     objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
     texts = list(elements(piece))
     for number, text in enumerate(texts, start=first):
@@ -132,21 +134,35 @@ def _mended(
             losses.dropped(f"{what}s", "not a JSON object", f"{source}: {what} at index {number}")
             continue
         name = f"{what} {content['id']}" if isinstance(content.get("id"), int | str) else f"{what} at index {number}"
-        fields = mend(content, f"{source}: {name}", losses)
+        place = f"{source}: {name}"
+        fields = mend(content, place, losses)
         if fields is not None:
-            objects.append((fields, content))
-    own = {info.encode_name for info in msgspec.structs.fields(decoder.base)}
-    decoder.learn({key: None for _, content in objects for key in content if key not in own})
+            extras = {key: value for key, value in content.items() if key not in own}
+            objects.append((fields, finite(extras, place, losses)))
+    decoder.learn({key: None for _, extras in objects for key in extras})
     items = [
-        decoder.build(fields, {key: to_json(value) for key, value in content.items() if key not in own})
-        for fields, content in objects
+        decoder.build(fields, {key: msgspec.json.encode(value) for key, value in extras.items()})
+        for fields, extras in objects
     ]
     return items, len(texts)
 
 
-def to_json(value: Any) -> bytes:
-    """A value as JSON text; NaN and infinity, which JSON does not have, become null."""
-    return msgspec.json.encode(value)
+def finite(value: V, place: str, losses: LossReport) -> V:
+    """A JSON value with null for every NaN and infinity, which Python writes and JSON does not have; they are reported."""
+    cleaned: V = _without_nan(value)
+    if cleaned != value:
+        losses.converted("fields", "NaN or infinity, which JSON does not have; null stands in its place", place)
+    return cleaned
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    return value
 
 
 def _mend_image(content: dict[str, Any], place: str, losses: LossReport) -> dict[str, Any] | None:
@@ -187,11 +203,11 @@ def _mend_annotation(content: dict[str, Any], place: str, losses: LossReport) ->
     if crowd is not None and crowd not in (0, 1):
         losses.converted("annotations", "iscrowd is neither 0 nor 1 and was left out", place)
         crowd = None
-    raw = {
-        key: msgspec.Raw(to_json(content[key]))
-        for key in ("segmentation", "attributes")
-        if content.get(key) is not None
-    }
+    raw = {}
+    if segmentation is not None:  # NaN becomes null, which no polygon may have: it is reported with the polygons
+        raw["segmentation"] = msgspec.Raw(msgspec.json.encode(segmentation))
+    if content.get("attributes") is not None:
+        raw["attributes"] = msgspec.Raw(msgspec.json.encode(finite(content["attributes"], place, losses)))
     ids = {key: _id(content, key, place, losses) for key in ("id", "image_id", "category_id")}
     crowd = None if crowd is None else bool(crowd)
     box = None if bbox is None else Box(*map(float, bbox))

@@ -93,6 +93,10 @@ def index(path: Path, *, block_bytes: int = BLOCK_BYTES) -> JsonFile:
             return _Indexer(path, file, block_bytes).run()
     except OSError as error:
         raise FormatError(f"the file cannot be read: {error.strerror}", where=path) from error
+    except FormatError:
+        raise
+    except (RecursionError, ValueError) as error:  # nested too deeply for Python's parser, a number of 5,000 digits
+        raise FormatError(f"the JSON cannot be read: {error}", where=path, remedy="export it again") from error
 
 
 class _Indexer:

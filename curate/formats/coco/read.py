@@ -11,10 +11,11 @@ from curate.dataset.ids import from_ids
 from curate.errors import FormatError, UsageError
 from curate.formats.base import ReadOptions, Records, merge_classes
 from curate.formats.coco.annotations import Reader, Seen
-from curate.formats.coco.categories import read_categories, read_info
+from curate.formats.coco.categories import read_categories, read_info, without_placeholder
 from curate.formats.coco.files import dataset_root, open_files
 from curate.formats.coco.images import CocoFile, ImageRows, place_file, read_images
 from curate.formats.coco.objects import ANNOTATION_FIELDS, Id, same_id
+from curate.formats.coco.panoptic import segment_folders
 from curate.formats.coco.pieces import JsonFile
 from curate.formats.losses import LossReport
 
@@ -64,12 +65,15 @@ def _read_datasets(files: list[CocoFile], options: ReadOptions, losses: LossRepo
 
     def annotations() -> Iterator[pa.Table]:
         for file, rows, own in zip(files, row_of, categories, strict=True):
-            reader = Reader(file.source, options.layer, rows, hashes, stored, own.names, losses, others, fields)
+            folders = segment_folders(file.json.path, file.root)
+            reader = Reader(
+                file.source, options.layer, rows, hashes, stored, own.names, losses, others, fields, folders
+            )
             yield from reader.tables(file.json, "annotations")
         if fields:
             info[ANNOTATION_FIELDS] = dict.fromkeys(sorted(fields), "beside attributes")
 
-    classes = merge_classes([own.classes for own in categories], losses)
+    classes = merge_classes(without_placeholder(files, categories, losses), losses)
     return Records(images.table(), annotations(), classes, info)
 
 

@@ -64,6 +64,12 @@ class Shapes:
         codes[[row for row, points in enumerate(self.keypoints) if points and any(points[2::3])]] = 4
         return codes
 
+    def outlined(self) -> Flags:
+        """Which annotations have polygons or a mask; shape (n,)."""
+        outlined: Flags = self.parts > 0
+        outlined[self.mask_rows] = True
+        return outlined
+
     def columns(self) -> dict[str, pa.Array]:
         """The columns bbox, polygons, rle, rle_size and keypoints of an annotations table."""
         count = len(self.boxes)

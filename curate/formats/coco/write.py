@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
+from curate.formats.coco.decoder import collector_paused
 from curate.formats.coco.images import clean_location
 from curate.formats.coco.objects import ANNOTATION_FIELDS, CATEGORY_FIELDS, both_names
 from curate.formats.columns import BROKEN_MASK, Flags, Ints, box_values, broken_masks, image_rows
@@ -30,6 +31,12 @@ from curate.geometry import polygon_area, rle_areas, rotated_box_corners
 PIECE_ROWS: Final = 20_000
 
 _TOP_LEVEL_ATTRIBUTES = ("caption", "ignore")
+_NOT_IN_RESULTS = {
+    "attributes": "attributes",
+    "area": "areas",
+    "iscrowd": "crowd flags",
+    "source_id": "annotation ids",
+}
 _OWN_IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "tags", "group", "frame", "timestamp"})
 _WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
 _ENCODER = msgspec.json.Encoder()
@@ -50,14 +57,19 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     if options.variant not in {None, "results"}:
         raise UsageError(f"COCO has no variant '{options.variant}'", remedy="use 'results', or none")
     categories = category_ids(export.classes, losses)
-    annotations = _expressible(export.annotations, losses)
+    annotations = export.annotations
+    expressible = _expressible(annotations, losses)
     fields = _given(export.info, ANNOTATION_FIELDS)
-    images = export.images.append_column("row", pa.array(np.arange(export.images.num_rows)))
-    for split in pc.unique(images["split"]).to_pylist() or [None]:
-        chosen = images.filter(pc.is_null(images["split"]) if split is None else pc.equal(images["split"], split))
-        own = annotations.filter(pc.is_in(annotations["image_id"], chosen["image_id"].combine_chunks()))
+    image = image_rows(annotations, export.images)
+    splits = export.images["split"].to_pylist()
+    for split in dict.fromkeys(splits) or [None]:
+        chosen = np.array([each == split for each in splits], dtype=np.bool_)
+        images = export.images.filter(pa.array(chosen))
+        image_ids = np.zeros(len(splits), dtype=np.int64)
+        image_ids[chosen] = _whole_ids(images["source_id"], "image", losses)
         suffix = "" if split is None else f"_{file_name(split)}"
-        file = _File(chosen, own, _whole_ids(chosen["source_id"], "image", losses), categories, fields, losses)
+        mine = expressible & chosen[image]
+        file = _File(images, image_ids[chosen], annotations, mine, image_ids[image], categories, fields, losses)
         if options.variant == "results":
             _write_pieces(target / f"results{suffix}.json", [("", file.results())])
         else:
@@ -70,7 +82,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         place_images(pairs, options.images, losses)
         losses.carried("images", export.images.num_rows)
         losses.carried("classes", len(export.classes))
-    losses.carried("annotations", annotations.num_rows)
+    losses.carried("annotations", int(expressible.sum()))
 
 
 def category_ids(classes: Sequence[ClassInfo], losses: LossReport) -> dict[str, int]:
@@ -126,23 +138,30 @@ def _category(info: ClassInfo, identity: int, extras: dict[str, Any]) -> dict[st
     return content | {key: value for key, value in extras.items() if key not in content}
 
 
-def _expressible(table: pa.Table, losses: LossReport) -> pa.Table:
-    """The annotations that COCO can hold; rotated boxes become polygons."""
+def _expressible(annotations: pa.Table, losses: LossReport) -> Flags:
+    """Which annotations COCO can hold; shape (n,)."""
+    return np.concatenate([np.zeros(0, dtype=np.bool_), *(_tell(piece, losses) for piece in _slices(annotations))])
+
+
+def _tell(table: pa.Table, losses: LossReport) -> Flags:
+    """The same of a few, with a report of what is lost of each."""
+    kept = np.ones(table.num_rows, dtype=np.bool_)
     for is_lost, reason in (
         (_is_polyline, "COCO has no open lines"),
         (_not_finite, "bbox is not finite"),
         (broken_masks, BROKEN_MASK),
     ):
-        lost = pa.array(is_lost(table))
-        _report(table, lost, "annotations", reason, "dropped", losses)
-        table = table.filter(pc.invert(lost))
+        lost = kept & is_lost(table)
+        _report(table, pa.array(lost), "annotations", reason, "dropped", losses)
+        kept &= ~lost
+    table = table if kept.all() else table.filter(pa.array(kept))
     _report(table, pc.and_(pc.is_valid(table["rle"]), pc.is_valid(table["polygons"])), "polygons",
             "a mask stands in their place", "dropped", losses)  # fmt: skip
     _report(
         table, pc.is_valid(table["probabilities"]), "probabilities", "COCO has no place for them", "dropped", losses
     )
     _report(table, pc.is_null(table["label"]), "annotations", "no label: category_id is null", "converted", losses)
-    return _with_corners(table, losses)
+    return kept
 
 
 def _report(table: pa.Table, which: pa.ChunkedArray, what: str, reason: str, outcome: str, losses: LossReport) -> None:
@@ -205,16 +224,20 @@ class _File:
 
     Attributes:
         images: The images of one split.
-        annotations: Their annotations.
-        image_ids: Id of each image.
+        image_ids: Id of each of them.
+        annotations: Those of all splits, n of them.
+        mine: Which of them go into this file; shape (n,).
+        image_id: Id of the image of each; shape (n,).
         categories: Category id of each class.
         fields: Keys that stood in the annotations themselves, not in their `attributes`.
         losses: Gets what cannot be written.
     """
 
     images: pa.Table
-    annotations: pa.Table
     image_ids: Ints
+    annotations: pa.Table
+    mine: Flags
+    image_id: Ints
     categories: dict[str, int]
     fields: Collection[str]
     losses: LossReport
@@ -224,7 +247,8 @@ class _File:
         yield from _array(_image(row, next(ids), self.losses) for row in _rows(self.images))
 
     def annotation_array(self) -> Iterator[bytes]:
-        ids = _whole_ids(self.annotations["source_id"], "annotation", self.losses)
+        own_ids = self.annotations["source_id"].filter(pa.array(self.mine))
+        ids = _whole_ids(own_ids, "annotation", self.losses)
         fields = list(dict.fromkeys([*_TOP_LEVEL_ATTRIBUTES, *self.fields]))
         yield from _array(
             {"id": identity, **content, **_attributes(row, [key for key in fields if key not in content])}
@@ -232,16 +256,23 @@ class _File:
         )
 
     def results(self) -> Iterator[bytes]:
-        missing = self.annotations["score"].null_count
-        self.losses.converted("annotations", "no score; written as 1", "results", missing)
+        for piece in _slices(self.annotations, self.mine):
+            _report(
+                piece, pc.is_null(piece["score"]), "annotations", "no score; written as 1", "converted", self.losses
+            )
+            for name, what in _NOT_IN_RESULTS.items():
+                given = pc.fill_null(piece[name], False) if name == "iscrowd" else pc.is_valid(piece[name])
+                _report(piece, given, what, "a COCO results file has no place for them", "dropped", self.losses)
         yield from _array(_result(row, content) for row, content in self._contents())
 
     def _contents(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Each annotation as a row of the table, and as COCO writes it but for id and attributes."""
-        images = iter(self.image_ids[image_rows(self.annotations, self.images)].tolist())
-        for piece in _slices(self.annotations):
-            areas = _areas(piece)
-            for row, area in zip(piece.to_pylist(), areas, strict=True):
+        images = iter(self.image_id[self.mine].tolist())
+        for piece in _slices(self.annotations, self.mine):
+            piece = _with_corners(piece, self.losses)
+            with collector_paused():
+                rows = piece.to_pylist()
+            for row, area in zip(rows, _areas(piece, rows), strict=True):
                 yield row, _annotation(row, area, next(images), self.categories.get(row["label"]))
 
 
@@ -298,18 +329,23 @@ def _attributes(row: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
     return top | ({"attributes": nested} if nested else {})
 
 
-def _areas(table: pa.Table) -> list[float | None]:
-    """Area of each annotation: as given, else of the mask, else of the polygons, else of the box."""
-    areas: list[float | None] = table["area"].to_pylist()
+def _areas(table: pa.Table, rows: list[dict[str, Any]]) -> list[float | None]:
+    """Area of each annotation: as given, else of the mask, else of the polygons, else of the box.
+
+    Args:
+        table: The annotations.
+        rows: The same.
+    """
+    areas: list[float | None] = [row["area"] for row in rows]
     boxes, _ = box_values(table["bbox"])
     with np.errstate(over="ignore"):
         measured = (boxes[:, 2] * boxes[:, 3]).tolist()  # NaN where there is no box
-    polygons, rles = table["polygons"].to_pylist(), table["rle"].to_pylist()
+    polygons, rles = [row["polygons"] for row in rows], [row["rle"] for row in rows]
     masks = [row for row, (area, rle) in enumerate(zip(areas, rles, strict=True)) if area is None and rle is not None]
     for row, (area, parts) in enumerate(zip(areas, polygons, strict=True)):
         if area is None and parts:
             measured[row] = sum(polygon_area(part) for part in parts)
-    sizes = table["rle_size"].take(pa.array(masks, pa.int64())).to_pylist()
+    sizes = [rows[row]["rle_size"] for row in masks]
     pixels = rle_areas([rles[row] for row in masks], np.array(sizes, dtype=np.int64).reshape(-1, 2))
     for row, count in zip(masks, pixels.tolist(), strict=True):
         measured[row] = count
@@ -324,9 +360,12 @@ def _short(values: Iterable[float]) -> list[float | int]:
     return [int(value) if value.is_integer() and abs(value) < 2**53 else value for value in values]
 
 
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
+def _slices(table: pa.Table, chosen: Flags | None = None) -> Iterator[pa.Table]:
+    """The chosen rows of a table, or all of them, some at a time, so that they are never all copied or made objects of."""
     for start in range(0, table.num_rows, PIECE_ROWS):
-        yield table.slice(start, PIECE_ROWS)
+        piece = table.slice(start, PIECE_ROWS)
+        own = None if chosen is None else chosen[start : start + PIECE_ROWS]
+        yield piece if own is None or own.all() else piece.filter(pa.array(own))
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.csv as arrow_csv
 
 from curate.errors import FormatError
 from curate.formats.columns import Flags, Floats, Ints
-from curate.formats.csv.header import REMEDY, Columns, parse_header, understand
+from curate.formats.csv.header import HEAD_BYTES, REMEDY, Columns, Header, read_header
 from curate.formats.files import decode_text
 from curate.formats.locations import split_name
 from curate.formats.losses import LossReport
@@ -33,6 +33,7 @@ class Rows:
         score: Shape (n,); NaN where there is none.
         size: Width and height stated, shape (n, 2); 0 where not.
         file: Which file, shape (n,).
+        classes: Those that the files' headers name, whether or not a row has them.
     """
 
     image: pa.Array
@@ -42,6 +43,7 @@ class Rows:
     score: Floats
     size: Ints
     file: Ints
+    classes: tuple[str, ...] = ()
 
 
 def read_rows(path: Path, file: int, losses: LossReport) -> Rows:
@@ -59,14 +61,15 @@ def read_rows(path: Path, file: int, losses: LossReport) -> Rows:
         text = decode_text(path.read_bytes())
     except OSError as error:
         raise FormatError(f"the file cannot be read: {error.strerror}", where=path, remedy="check it") from error
-    header, separator = parse_header(text)
-    columns = understand(header)
+    header = read_header(text[:HEAD_BYTES])
+    columns = header.columns
     if columns is None:
         raise FormatError("the first line names no image column, or no label and box", where=path, remedy=REMEDY)
-    table, lines = _parse(text, header, separator, path, losses)
+    table, lines = _parse(text, header, path, losses)
     box, bad = _boxes(table, columns)
     score, bad_score = _numbers(table, columns.score)
-    bad |= bad_score
+    flags, bad_flags = _flags(table, columns)
+    bad |= bad_score | bad_flags
     image = _texts(table, columns.image)
     nameless = np.asarray(image.is_null())
     blank = np.all([np.asarray(column.is_null()) for column in table.columns], axis=0)
@@ -77,7 +80,7 @@ def read_rows(path: Path, file: int, losses: LossReport) -> Rows:
     if (named := split_from_name(path)) is not None:
         split = pc.fill_null(split, named)
     size = np.stack([_numbers(table, column)[0] for column in columns.size or (None, None)], axis=1)
-    _report_unread(header, columns, table.num_rows, path, losses)
+    _report_unread(header.names, columns, table.num_rows, path, losses)
     rows = Rows(
         image=image,
         label=_texts(table, columns.label),
@@ -87,7 +90,11 @@ def read_rows(path: Path, file: int, losses: LossReport) -> Rows:
         size=np.nan_to_num(size).clip(0, 2**31 - 1).astype(np.int64),
         file=np.full(table.num_rows, file),
     )
-    return select_rows(rows, ~(bad | nameless))
+    kept = ~(bad | nameless)
+    rows = select_rows(rows, kept)
+    return (
+        _labelled(rows, flags[kept], [header.names[column] for column in columns.classes]) if columns.classes else rows
+    )
 
 
 def join_rows(pieces: Sequence[Rows]) -> Rows:
@@ -100,20 +107,27 @@ def join_rows(pieces: Sequence[Rows]) -> Rows:
         score=np.concatenate([piece.score for piece in pieces]),
         size=np.concatenate([piece.size for piece in pieces]),
         file=np.concatenate([piece.file for piece in pieces]),
+        classes=tuple(dict.fromkeys(name for piece in pieces for name in piece.classes)),
     )
 
 
 def select_rows(rows: Rows, kept: Flags) -> Rows:
     """Some of the rows."""
-    mask = pa.array(kept)
+    return take_rows(rows, np.flatnonzero(kept))
+
+
+def take_rows(rows: Rows, at: Ints) -> Rows:
+    """The rows at these places."""
+    places = pa.array(at)
     return Rows(
-        image=rows.image.filter(mask),
-        label=rows.label.filter(mask),
-        split=rows.split.filter(mask),
-        box=rows.box[kept],
-        score=rows.score[kept],
-        size=rows.size[kept],
-        file=rows.file[kept],
+        image=rows.image.take(places),
+        label=rows.label.take(places),
+        split=rows.split.take(places),
+        box=rows.box[at],
+        score=rows.score[at],
+        size=rows.size[at],
+        file=rows.file[at],
+        classes=rows.classes,
     )
 
 
@@ -148,6 +162,7 @@ def _report_unread(header: Sequence[str], columns: Columns, count: int, path: Pa
         columns.score,
         *(columns.box or ()),
         *(columns.size or ()),
+        *columns.classes,
     }
     for number, name in enumerate(header):
         if number not in read_columns:
@@ -156,19 +171,19 @@ def _report_unread(header: Sequence[str], columns: Columns, count: int, path: Pa
             )
 
 
-def _parse(text: str, header: Sequence[str], separator: str, path: Path, losses: LossReport) -> tuple[pa.Table, Ints]:
+def _parse(text: str, header: Header, path: Path, losses: LossReport) -> tuple[pa.Table, Ints]:
     """Every column as text, and each row's line number (rows that span lines count once)."""
     skipped: list[int] = []
 
     def skip(row: Any) -> str:
         skipped.append(row.number)
         if row.text.strip():
-            place = f"{path.name}:{row.number + 1}"
+            place = f"{path.name}:{row.number + header.lines}"
             losses.dropped("rows", f"not {row.expected_columns} columns as the header has", place)
         return "skip"
 
-    names = [str(number) for number in range(len(header))]
-    _, _, body = text.partition("\n")
+    names = [str(number) for number in range(len(header.names))]
+    body = text.partition("\n")[2] if header.lines else text.lstrip("\ufeff")
     if not body.strip():
         return pa.table({name: pa.array([], pa.string()) for name in names}), np.zeros(0, dtype=np.int64)
     try:
@@ -177,7 +192,7 @@ def _parse(text: str, header: Sequence[str], separator: str, path: Path, losses:
             # One thread, so that rows that are skipped have their number.
             read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+                delimiter=header.separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
             ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
@@ -186,7 +201,7 @@ def _parse(text: str, header: Sequence[str], separator: str, path: Path, losses:
     except pa.ArrowInvalid as error:
         raise FormatError(f"not a CSV file: {error}", where=path, remedy="check its quotes") from error
     lines = np.arange(1, 1 + table.num_rows + len(skipped))
-    return table, lines[~np.isin(lines, skipped)] + 1
+    return table, lines[~np.isin(lines, skipped)] + header.lines
 
 
 def _texts(table: pa.Table, column: int | None) -> pa.Array:
@@ -205,6 +220,23 @@ def _numbers(table: pa.Table, column: int | None) -> tuple[Floats, Flags]:
     mask = np.asarray(is_number)
     values[mask] = np.asarray(texts.filter(is_number).cast(pa.float64()))
     return values, ~mask & np.asarray(texts.is_valid())
+
+
+def _flags(table: pa.Table, columns: Columns) -> tuple[Flags, Flags]:
+    """Which of the classes each row has, shape (n, classes), and where that is neither 0 nor 1."""
+    values = np.zeros((table.num_rows, len(columns.classes)))
+    for number, column in enumerate(columns.classes):
+        values[:, number] = _numbers(table, column)[0]
+    bad: Flags = np.any(~np.isin(values, [0, 1]), axis=1)
+    return values == 1, bad
+
+
+def _labelled(rows: Rows, flags: Flags, names: Sequence[str]) -> Rows:
+    """A row for each class that a row has, in the order of the columns; one without a label where it has none."""
+    none = ~flags.any(axis=1)
+    at, label = np.nonzero(np.column_stack([flags, none]))
+    labels = pa.array([*names, None], pa.string()).take(pa.array(label))
+    return replace(take_rows(rows, at), label=labels, classes=tuple(names))
 
 
 def _boxes(table: pa.Table, columns: Columns) -> tuple[Floats, Flags]:

@@ -10,10 +10,17 @@ Layouts: Annotations/ + JPEGImages/ + ImageSets/Main/, XML files beside the imag
 Rotated boxes (roLabelImg's ``<robndbox>``, in radians) and polygons (Roboflow's ``<polygon>``) are read where they are.
 VOC has no ids: an object is known by its image and its place in the file.
 
+**Masks.** SegmentationObject/ and SegmentationClass/ hold a mask of every object; each is joined to its object in the XML
+file where the two agree, and is an annotation of its own where they do not, or where there is no XML file. The void border
+(255) is in no mask; it is kept in the image's metadata, and written again. Masks are written with labelmap.txt (CVAT's), so
+any classes can be read back; of overlapping ones the smaller is on top.
+
 - `images`: which images there are, which one an annotation file describes, and its split.
-- `objects`: the objects in a file, and all of them as annotations.
+- `objects`: the objects in a file.
+- `segmentation`: the masks, and which object each belongs to.
 - `read`: the files, one after another.
 - `write`: the tables as VOC files.
+- `paint`: the masks as segmentation images.
 """
 
 from __future__ import annotations

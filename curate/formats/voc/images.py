@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -13,21 +12,13 @@ from curate.formats.files import is_image, list_files, read_text
 from curate.formats.locations import split_name, split_of, stem
 from curate.formats.losses import LossReport
 
-_IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "jpegimages", "imgs")
-_MASK_FOLDERS: Final = frozenset({"SegmentationClass", "SegmentationObject"})
+IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "jpegimages", "imgs")
+"""Folders of images beside Annotations/."""
+
+MASK_FOLDERS: Final = frozenset({"SegmentationClass", "SegmentationObject"})
+"""Folders of images that are not the dataset's but masks of them."""
+
 _CLASS_LIST: Final = re.compile(r".+_(train|val|trainval|test)$")
-
-
-@dataclass
-class Images:
-    """What is known of each image, in parallel lists."""
-
-    location: list[str] = field(default_factory=list)
-    path: list[Path | None] = field(default_factory=list)
-    source: list[str | None] = field(default_factory=list)
-    size: list[tuple[int, int]] = field(default_factory=list)
-    metadata: list[str | None] = field(default_factory=list)
-    taken: set[str] = field(default_factory=set)
 
 
 class KnownImages:
@@ -45,7 +36,7 @@ class KnownImages:
         self.files = files
         self.folder = root
         found = list_files(self.root) if elsewhere else files
-        self.images = [name for name in found if is_image(name) and not _MASK_FOLDERS & set(name.split("/")[:-1])]
+        self.images = [name for name in found if is_image(name) and not MASK_FOLDERS & set(name.split("/")[:-1])]
         self._names = frozenset(self.images)
         self._by_stem: dict[str, str] = {}
         self._by_place: dict[str, list[str]] = {}
@@ -60,8 +51,8 @@ class KnownImages:
         folders, _, name = own.rpartition("/")
         inner = folders.partition("/")[2]
         outer = folders.rpartition("/")[0]
-        places = [folders, *(join(folder, inner) for folder in _IMAGE_FOLDERS)]
-        places += [join(outer, folder) for folder in _IMAGE_FOLDERS] + [""]
+        places = [folders, *(join(folder, inner) for folder in IMAGE_FOLDERS)]
+        places += [join(outer, folder) for folder in IMAGE_FOLDERS] + [""]
         for place in places:
             found = self._by_stem.get(join(place, name))
             if found is not None:
@@ -76,19 +67,8 @@ class KnownImages:
         return None
 
 
-def add_images_without_annotations(known: KnownImages, images: Images) -> None:
-    """Add the images that no annotation file describes."""
-    for name in known.images:
-        if name not in images.taken:
-            images.location.append(name)
-            images.path.append(known.root / name)
-            images.source.append(None)
-            images.size.append((0, 0))
-            images.metadata.append(None)
-
-
-def splits_of(known: KnownImages, locations: Sequence[str], losses: LossReport) -> list[str | None]:
-    """From ImageSets/Main (else another set), or the folders' names."""
+def listed_splits(known: KnownImages, losses: LossReport) -> dict[str, str]:
+    """The split of each image that ImageSets/Main (else another set) lists, by the name it has there."""
     lists = [name for name in known.files if name.endswith(".txt") and "ImageSets/" in name]
     chosen = next(
         (
@@ -109,17 +89,17 @@ def splits_of(known: KnownImages, locations: Sequence[str], losses: LossReport) 
             image = re.sub(r"\s+-?[01]$", "", line.strip()).strip('"')
             if image and split_by_name.setdefault(image, split) != split and split != "trainval":
                 losses.converted("images", "in several splits; the first is kept", f"{name}:{number}")
-    return [_listed_split(location, split_by_name) or split_of(location) for location in locations]
+    return split_by_name
 
 
-def _listed_split(location: str, split_by_name: Mapping[str, str]) -> str | None:
-    """An image's split in a list that may name it with or without its folder and ending."""
+def split_in(split_by_name: Mapping[str, str], location: str) -> str | None:
+    """An image's split in a list that may name it with or without its folder and ending; else its folders tell."""
     place = stem(location)
     inner = place.partition("/")[2]
     for name in (inner, place, PurePosixPath(place).name, PurePosixPath(location).name):
         if name and name in split_by_name:
             return split_by_name[name]
-    return None
+    return split_of(location)
 
 
 def join(folder: str, name: str) -> str:

@@ -1,112 +1,60 @@
-"""The objects in VOC files: boxes, rotated boxes, polygons and attributes; and all of them as annotations."""
+"""The objects in VOC files: boxes, rotated boxes, polygons and attributes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 import numpy as np
-import pyarrow as pa
 
-from curate.formats.columns import Flags, annotations_on, fixed_lists, prediction_scores
-from curate.formats.losses import LossReport
-from curate.formats.shapes import corners_to_rotated_boxes
-from curate.formats.sizes import Headers, turn_boxes
-from curate.formats.voc.images import Images
+from curate.formats.shape_columns import WHOLE_IMAGE, Shape
 from curate.formats.voc.write import PLAIN_FLAGS
-from curate.geometry import boxes_around, orient_points, rotated_box_corners
 
 _KNOWN_TAGS: Final = frozenset({"name", "bndbox", "polygon", "robndbox", "attributes", "part", "actions", "confidence"})
 
 
-@dataclass
-class Objects:
-    """The objects of all files, in parallel lists with one entry for each object."""
+@dataclass(frozen=True)
+class VocObject:
+    """An <object>.
 
-    image: list[int] = field(default_factory=list)
-    number: list[int] = field(default_factory=list)
-    label: list[str] = field(default_factory=list)
-    bbox: list[list[float]] = field(default_factory=list)
-    rotated: list[list[float] | None] = field(default_factory=list)
-    polygon: list[list[float] | None] = field(default_factory=list)
-    attributes: list[str | None] = field(default_factory=list)
-    score: list[float | None] = field(default_factory=list)
+    Attributes:
+        label: Its class.
+        shape: Where it is.
+        attributes: Whatever else it says.
+        score: Confidence, or None.
+    """
+
+    label: str
+    shape: Shape
+    attributes: dict[str, Any]
+    score: float | None
 
 
-def read_object(
-    element: Element, image: int, number: int, from_one: bool, place: str, objects: Objects, losses: LossReport
-) -> None:
-    """Add an object.
+def read_object(element: Element, from_one: bool) -> VocObject | str:
+    """Read an object.
 
     Args:
         element: The <object>.
-        image: Number of its image.
-        number: Its place in the file, from 1.
         from_one: Whether the file's pixels count from 1.
-        place: What to call it in the report.
-        objects: Gets it.
-        losses: An object without a name or a box is dropped.
+
+    Returns:
+        The object; or why there is none, for the loss report.
     """
     label = (element.findtext("name") or "").strip()
     if not label:
-        losses.dropped("annotations", "without a name", place)
-        return
-    rotated, polygon = _rotated_box(element.find("robndbox")), _polygon(element.find("polygon"))
-    box = _corners(element.find("bndbox"), from_one)
-    if box is None and rotated is not None:
-        box = boxes_around(rotated_box_corners([rotated]).reshape(-1, 2), [0])[0].tolist()
-    if box is None and polygon is not None:
-        box = boxes_around(np.reshape(polygon, (-1, 2)), [0])[0].tolist()
-    if box is None:
-        losses.dropped("annotations", "without four numbers for a box", place)
-        return
-    attributes = _attributes(element, from_one)
-    score = number_in(element.findtext("confidence"))
-    objects.image.append(image)
-    objects.number.append(number)
-    objects.label.append(label)
-    objects.bbox.append(box)
-    objects.rotated.append(rotated)
-    objects.polygon.append(polygon)
-    objects.attributes.append(json.dumps(attributes, ensure_ascii=False) if attributes else None)
-    objects.score.append(score)
-
-
-def annotations_of(
-    objects: Objects, images: Images, headers: Headers, raw: Flags, layer: str, losses: LossReport
-) -> pa.Table:
-    """The objects as annotations.
-
-    Args:
-        objects: What was read.
-        images: The images they are on.
-        headers: What the image files say of their size.
-        raw: Of which images the coordinates refer to the image as stored; they are turned.
-        layer: Where they go.
-        losses: Confidences in ground truth.
-    """
-    image = np.array(objects.image, dtype=np.int64)
-    for row in np.flatnonzero(raw[image]).tolist():
-        _orient_shapes(objects, row, headers)
-    bbox = np.array(objects.bbox, dtype=np.float64).reshape(-1, 4)
-    rotated = np.array([value or [0.0] * 5 for value in objects.rotated], dtype=np.float64).reshape(-1, 5)
-    no_rotation = np.array([value is None for value in objects.rotated], dtype=np.bool_)
-    no_polygon = np.array([value is None for value in objects.polygon], dtype=np.bool_)
-    scores = np.array(objects.score, dtype=np.float64)
-    columns = {
-        "type": np.select([~no_polygon, ~no_rotation], ["polygon", "rotated_box"], "box"),
-        "label": objects.label,
-        "bbox": fixed_lists(turn_boxes(bbox, image, headers, raw)),
-        "rotated_box": fixed_lists(rotated, no_rotation),
-        "polygons": [None if value is None else [value] for value in objects.polygon],
-        "score": prediction_scores(scores, layer, "<confidence>", losses),
-        "attributes": objects.attributes,
-        "source": pa.array(images.source, pa.string()).take(pa.array(image)),
-    }
-    return annotations_on(images.location, image, layer, columns, keys=np.array(objects.number, dtype=np.uint64))
+        return "without a name"
+    polygon = _polygon(element.find("polygon"))
+    shape = Shape(
+        bbox=_corners(element.find("bndbox"), from_one),
+        rotated_box=_rotated_box(element.find("robndbox")),
+        polygons=None if polygon is None else [polygon],
+    )
+    if shape == WHOLE_IMAGE:
+        return "without four numbers for a box"
+    return VocObject(label, shape, _attributes(element, from_one), number_in(element.findtext("confidence")))
 
 
 def _corners(element: Element | None, from_one: bool) -> list[float] | None:
@@ -181,14 +129,3 @@ def number_in(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if np.isfinite(value) else None
-
-
-def _orient_shapes(objects: Objects, row: int, headers: Headers) -> None:
-    """Turn an object's polygon and rotated box with its image."""
-    orientation, width, height = headers.stored(np.array([objects.image[row]]))
-    polygon, rotated = objects.polygon[row], objects.rotated[row]
-    if polygon is not None:
-        objects.polygon[row] = orient_points(polygon, orientation[0], width[0], height[0]).ravel().tolist()
-    if rotated is not None:
-        corners = orient_points(rotated_box_corners([rotated])[0], orientation[0], width[0], height[0])
-        objects.rotated[row] = corners_to_rotated_boxes(corners.reshape(1, 8))[0][0].tolist()

@@ -12,10 +12,13 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 import numpy as np
 
 from curate.formats.base import Export, WriteOptions
-from curate.formats.columns import image_rows, report_unsaid
+from curate.formats.batches import annotations_by_image
+from curate.formats.columns import report_unsaid
 from curate.formats.files import place_images
 from curate.formats.locations import file_name, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
+from curate.formats.values import mapping
+from curate.formats.voc.paint import MaskPainter
 
 PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
 """Attributes that VOC writes as 0 or 1."""
@@ -23,7 +26,10 @@ PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
 _DECIMALS: Final = 6
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHALLENGE: Final = re.compile(r"\bVOC ?20\d\d\b|visual object classes", re.IGNORECASE)
-_HELD: Final = ("metadata", "rotated_box", "polygons", "score", "attributes")
+_HELD: Final = ("metadata", "rotated_box", "polygons", "rle", "score", "attributes")
+_COLUMNS: Final = (
+    "image_id", "type", "label", "bbox", "rotated_box", "polygons", "rle", "rle_size", "score", "attributes",
+)  # fmt: skip
 
 
 def counts_from_one(database: str) -> bool:
@@ -32,23 +38,36 @@ def counts_from_one(database: str) -> bool:
 
 
 def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
-    """Write a dataset: corners to a millionth of a pixel, whole numbers as such.
+    """Write a dataset: corners to a millionth of a pixel, whole numbers as such; masks as SegmentationClass and -Object.
 
     Args:
         export: What to write.
         target: An empty folder.
         options: Whether images are copied.
-        losses: Masks, keypoints, ids, and polygons of several parts.
+        losses: Keypoints, ids, polygons of several parts, and what masks hide of each other.
     """
     images = export.images
     splits = images["split"].to_pylist()
     stripped = [strip_layout(*pair) for pair in zip(images["location"].to_pylist(), splits, strict=True)]
     places = unique_names(stripped, losses, by_stem=True)
-    annotations = _by_image(export, losses)
-    for row, place in enumerate(places):
-        image = {name: images[name][row].as_py() for name in ("width", "height", "metadata")}
-        _write_file(target / "Annotations" / f"{stem(place)}.xml", place, image, annotations[row], losses)
+    painter = MaskPainter(target, [info.name for info in export.classes], losses)
+    written = 0
+    segmented: list[int] = []
+    annotations = export.annotations.select(_COLUMNS)
+    for batch in annotations_by_image(images, annotations, range(images.num_rows)):
+        for row, found in batch:
+            image = images.slice(row, 1).select(["location", "width", "height", "metadata"]).to_pylist()[0]
+            kept = [each for each in found if _can_hold(each, image["location"], losses)]
+            is_segmented = painter.paint(stem(places[row]), image, kept)
+            segmented += [row] if is_segmented else []
+            path = target / "Annotations" / f"{stem(places[row])}.xml"
+            _write_file(path, places[row], image, kept, is_segmented, losses)
+            written += len(kept)
     _write_sets(target / "ImageSets" / "Main", places, splits)
+    if segmented:
+        painter.write_classes()
+        chosen = [places[row] for row in segmented], [splits[row] for row in segmented]
+        _write_sets(target / "ImageSets" / "Segmentation", *chosen)
     pairs = zip(images["path"].to_pylist(), (target / "JPEGImages" / place for place in places), strict=True)
     place_images(pairs, options.images, losses)
     report_unsaid(images, export.annotations, "VOC", losses, holds=_HELD)
@@ -56,30 +75,29 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         if info.source_id is not None:
             losses.dropped("category ids", "VOC has no place for them", info.name)
     losses.carried("images", images.num_rows)
-    losses.carried("annotations", sum(map(len, annotations)))
+    losses.carried("annotations", written)
 
 
-def _by_image(export: Export, losses: LossReport) -> list[list[dict[str, Any]]]:
-    """The annotations that VOC can hold, as dictionaries, for each image."""
-    columns = ["type", "label", "bbox", "rotated_box", "polygons", "score", "attributes"]
-    grouped: list[list[dict[str, Any]]] = [[] for _ in range(export.images.num_rows)]
-    rows = image_rows(export.annotations, export.images).tolist()
-    for image, annotation in zip(rows, export.annotations.select(columns).to_pylist(), strict=True):
-        place = export.images["location"][image].as_py()
-        if annotation["bbox"] is None:
-            losses.dropped("annotations", "labels of the whole image have no place in VOC", place)
-        elif annotation["label"] is None:
-            losses.dropped("annotations", "without a class", place)
-        else:
-            grouped[image].append(annotation)
-    return grouped
+def _can_hold(annotation: Mapping[str, Any], place: str, losses: LossReport) -> bool:
+    if annotation["bbox"] is None:
+        losses.dropped("annotations", "labels of the whole image have no place in VOC", place)
+    elif annotation["label"] is None:
+        losses.dropped("annotations", "without a class", place)
+    else:
+        return True
+    return False
 
 
 def _write_file(
-    path: Path, place: str, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], losses: LossReport
+    path: Path,
+    place: str,
+    image: Mapping[str, Any],
+    annotations: Sequence[Mapping[str, Any]],
+    is_segmented: bool,
+    losses: LossReport,
 ) -> None:
     said = json.loads(image["metadata"] or "{}")
-    voc = said.pop("voc", None) or {}
+    voc = mapping(said.pop("voc", None))
     if said:
         losses.dropped("image metadata", "VOC has no place for it", place)
     database = str(voc.get("database", "Unknown"))
@@ -90,7 +108,7 @@ def _write_file(
     size = SubElement(root, "size")
     for tag, value in (("width", image["width"] or 0), ("height", image["height"] or 0), ("depth", 3)):
         _text(size, tag, str(value))
-    _text(root, "segmented", "0")
+    _text(root, "segmented", str(int(is_segmented)))
     for annotation in annotations:
         _add_object(root, annotation, counts_from_one(database), place, losses)
     indent(root)

@@ -2,11 +2,14 @@
 
 The specification is Ultralytics' dataset documentation.
 
-- A missing or empty label file is a background image: kept, with no annotations.
+- A missing or empty label file is a background image: kept, with no annotations. The image's metadata say if the file is
+  missing (nobody may have looked at it), and it is not written then either.
 - Coordinates are parts of the image's size after EXIF orientation, as Ultralytics takes them.
-- Nine columns may be an oriented box or a four-point polygon. The whole set decides: a line with another number of points
-  makes all of them polygons; 'obb' in data.yaml's task, a file or folder name makes them oriented boxes; without either,
-  rectangles are oriented boxes (reported), and anything else is an error that asks.
+- Nine columns may be an oriented box or a four-point polygon. What the user asks for is taken, else the whole set decides: a
+  line with another number of points makes all of them polygons; 'obb' in data.yaml's task, a file or folder name makes them
+  oriented boxes; without either, rectangles are oriented boxes (reported), and anything else is an error that asks.
+- Lines in pixels and with class names are DOTA's, a format of its own.
+- Ultralytics' datasets to classify are folders of images: `curate.formats.imagefolder` reads and writes them.
 - YOLO has no ids: an annotation is known by its image and line.
 
 From the folder to the tables, and back:

@@ -11,13 +11,17 @@ from curate.formats.base import Detection
 from curate.formats.files import is_image, peek_files, read_head
 from curate.formats.locations import stem
 from curate.formats.yolo.config import CLASS_FILES, find_yaml
+from curate.formats.yolo.labels import is_dota
 from curate.formats.yolo.layout import LABEL_FOLDERS
 
 _LABEL_LINE: Final = re.compile(r"\s*\d+(\.0*)?(\s+-?[\d.]+([eE][-+]?\d+)?){4,}\s*$", re.MULTILINE)
 
 
 def detect(source: Path) -> Detection | None:
-    """A data.yaml or obj.data with names is certain; else label files whose lines look right, next to images."""
+    """A data.yaml or obj.data with names is certain; else label files whose lines look right, next to images.
+
+    Not where the lines are DOTA's, in pixels and with class names, even if there is a data.yaml.
+    """
     try:
         return _detect(source)
     except (OSError, CurateError):
@@ -30,7 +34,10 @@ def _detect(source: Path) -> Detection | None:
             return Detection(0.95, f"{source.name} with 'names'")
         return Detection(0.95, "Darknet's obj.data") if source.suffix.lower() == ".data" else None
     files = peek_files(source)
-    labels = [name for name in files if name.lower().endswith(".txt") and _has_label_lines(source / name)]
+    first_lines = {name: _first_line(source / name) for name in files if name.lower().endswith(".txt")}
+    if any(map(is_dota, first_lines.values())):
+        return None
+    labels = [name for name, line in first_lines.items() if _LABEL_LINE.match(line)]
     seen = f"{len(labels)} label files in a look at {len(files)} files"
     yaml_file = find_yaml(source)
     images = [name for name in files if is_image(name)]
@@ -50,5 +57,5 @@ def _detect(source: Path) -> Detection | None:
     return Detection(0.4, seen)
 
 
-def _has_label_lines(path: Path) -> bool:
-    return _LABEL_LINE.match(read_head(path, 512).split("\n", 1)[0]) is not None
+def _first_line(path: Path) -> str:
+    return read_head(path, 512).lstrip().split("\n", 1)[0]

@@ -7,15 +7,15 @@ A line is a class number and coordinates as parts of the image's width and heigh
     class x y x y x y x y                       the four corners of an oriented box (OBB): the same as a four-point polygon
     class cx cy w h  x y [v]  x y [v] ...       a box with keypoints (pose)
 
-Predictions have a confidence at the end. DOTA's lines (eight pixel coordinates, a class name, a difficulty), which
-Roboflow's YOLOv5-OBB export puts into 'labelTxt', are read too.
+Predictions have a confidence at the end. DOTA's lines (eight coordinates in pixels, a class name, a difficulty), which
+Roboflow's YOLOv5-OBB export puts into 'labelTxt', are another format: `is_dota` tells them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +27,15 @@ from curate.formats.columns import Flags, Floats, Ints, offsets
 from curate.formats.files import decode_text
 from curate.formats.losses import LossReport
 
+DOTA_LINE: Final = "pixels and a class name, as DOTA has them: import with --format dota"
+"""Why a line is dropped that `is_dota`."""
+
 _FILES_AT_ONCE: Final = 4096
 _NUMBER: Final = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _MAX_CLASS: Final = 1_000_000
-_DOTA: Final = re.compile(r"((?:[-+.\deE]+\s+){8})(\S+?)(?:\s+(\d+))?$")
-_DOTA_HEADERS: Final = ("imagesource:", "gsd:")
+_DOTA: Final = re.compile(
+    r"\s*(?:[-+.\deE]+\s+){8}(?!nan|inf)\S*[^\W\d]\S*(?:\s+\d+)?\s*$|\s*(?:imagesource|gsd)\s*:", re.IGNORECASE
+)
 _DECIMALS: Final = 12
 
 
@@ -69,43 +73,28 @@ class LabelFiles:
     Attributes:
         paths: Where each is; None for an image without one.
         places: What to call each in the report.
-        sizes: Width and height of each image, shape (n, 2); DOTA's pixels are divided by it.
     """
 
     paths: Sequence[Path | None]
     places: Sequence[str]
-    sizes: Ints
 
 
-@dataclass
-class ClassNumbers:
-    """Class names by number; grows when a DOTA line brings a new name."""
-
-    names: dict[int, str]
-    _numbers: dict[str, int] = field(default_factory=dict)
-
-    def number(self, name: str) -> int:
-        """The number of a name."""
-        if not self._numbers:
-            self._numbers = {known: number for number, known in self.names.items()}
-        if name not in self._numbers:
-            self._numbers[name] = max(self.names, default=-1) + 1
-            self.names[self._numbers[name]] = name
-        return self._numbers[name]
+def is_dota(line: str) -> bool:
+    """Whether a line is one of DOTA's: eight coordinates and a class that is no number, or a header."""
+    return _DOTA.match(line) is not None
 
 
-def read_lines(files: LabelFiles, classes: ClassNumbers, losses: LossReport) -> Lines:
+def read_lines(files: LabelFiles, losses: LossReport) -> Lines:
     """Read label files.
 
     Args:
         files: Of every image.
-        classes: Gets the class names that DOTA lines bring.
         losses: Malformed lines are dropped.
     """
     pieces = []
     present = [row for row, path in enumerate(files.paths) if path is not None]
     for first in range(0, len(present), _FILES_AT_ONCE):
-        pieces.append(_read_files(present[first : first + _FILES_AT_ONCE], files, classes, losses))
+        pieces.append(_read_files(present[first : first + _FILES_AT_ONCE], files, losses))
     return _concatenate(pieces)
 
 
@@ -124,7 +113,7 @@ def format_lines(classes: Ints, values: Floats, lengths: Ints) -> pa.Array:
     return pc.binary_join_element_wise(pa.array(classes).cast(pa.string()), joined, " ")
 
 
-def _read_files(rows: Sequence[int], files: LabelFiles, classes: ClassNumbers, losses: LossReport) -> Lines:
+def _read_files(rows: Sequence[int], files: LabelFiles, losses: LossReport) -> Lines:
     texts: list[str] = []
     counts = np.zeros(len(rows), dtype=np.int64)
     for at, row in enumerate(rows):
@@ -143,12 +132,11 @@ def _read_files(rows: Sequence[int], files: LabelFiles, classes: ClassNumbers, l
     good = _good_lines(values, starts, lengths)
     numbers = np.zeros(len(starts), dtype=np.int64)
     numbers[good] = values[starts[good]].astype(np.int64)
-    lines = Lines(image[good], number[good], numbers[good], starts[good] + 1, lengths[good] - 1, values)
     bad = np.flatnonzero(~good)
-    if len(bad) == 0:
-        return lines
-    dota = _dota_lines(trimmed.take(pa.array(bad)).to_pylist(), image[bad], number[bad], files, classes, losses)
-    return _concatenate([lines, dota])
+    for row, text in zip(bad.tolist(), trimmed.take(pa.array(bad)).to_pylist(), strict=True):
+        place = f"{files.places[image[row]]}:{number[row]}"
+        losses.dropped("annotations", DOTA_LINE if is_dota(text) else "malformed line", place)
+    return Lines(image[good], number[good], numbers[good], starts[good] + 1, lengths[good] - 1, values)
 
 
 def _split_lines(path: Path | None, place: str, losses: LossReport) -> list[str]:
@@ -176,53 +164,6 @@ def _good_lines(values: Floats, starts: Ints, lengths: Ints) -> Flags:
     first = np.nan_to_num(values[starts], nan=-1.0, posinf=-1.0)
     good: Flags = finite & (lengths >= 5) & (first >= 0) & (first <= _MAX_CLASS) & (first == np.floor(first))
     return good
-
-
-def _dota_lines(
-    texts: list[str],
-    image: Ints,
-    number: Ints,
-    files: LabelFiles,
-    classes: ClassNumbers,
-    losses: LossReport,
-) -> Lines:
-    """Those of the lines that are DOTA's; the rest are dropped."""
-    kept: list[int] = []
-    labels: list[int] = []
-    corners: list[Floats] = []
-    for row, text in enumerate(texts):
-        place = f"{files.places[image[row]]}:{number[row]}"
-        match = _DOTA.match(text)
-        size = files.sizes[image[row]]
-        values = None if match is None else _try_floats(match[1].split())
-        if values is None or match is None or re.match(_NUMBER, match[2]):
-            if not text.lower().startswith(_DOTA_HEADERS):
-                losses.dropped("annotations", "malformed line", place)
-        elif size.min() <= 0:
-            losses.dropped("annotations", "the image's size is not known", place)
-        else:
-            kept.append(row)
-            labels.append(classes.number(match[2]))
-            corners.append(values / np.tile(size, 4))
-            if match[3] not in {None, "0"}:
-                losses.dropped("attributes", "a DOTA difficulty has no place yet", place)
-    count = len(kept)
-    return Lines(
-        image[kept],
-        number[kept],
-        np.array(labels, dtype=np.int64),
-        np.arange(count) * 8,
-        np.full(count, 8),
-        np.concatenate([np.zeros(0), *corners]),
-    )
-
-
-def _try_floats(words: Sequence[str]) -> Floats | None:
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError:
-        return None
-    return values if np.isfinite(values).all() else None
 
 
 def _concatenate(pieces: Sequence[Lines]) -> Lines:

@@ -21,6 +21,9 @@ from curate.formats.yolo.config import Config, list_lines, read_config
 
 LABEL_FOLDERS: Final = ("labels", "labelTxt", "Annotations", "annotations")
 
+NO_LABEL_FILE: Final = '{"yolo":{"label_file":false}}'
+"""Metadata of an image that has no label file, not even an empty one."""
+
 
 @dataclass(frozen=True)
 class Layout:

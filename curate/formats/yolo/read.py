@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from curate.errors import FormatError
+from curate.errors import FormatError, UsageError
+from curate.formats import imagefolder
 from curate.formats.base import ClassInfo, ReadOptions, Records
 from curate.formats.columns import Ints, annotations_on, fixed_lists, images_table, number_lists, polygon_lists
 from curate.formats.files import read_head
@@ -17,19 +18,28 @@ from curate.formats.losses import LossReport
 from curate.formats.shapes import corners_to_rotated_boxes
 from curate.formats.sizes import probe
 from curate.formats.yolo.config import Config
-from curate.formats.yolo.kinds import Kinds, place_of, tell_kinds
-from curate.formats.yolo.labels import ClassNumbers, LabelFiles, Lines, read_lines
-from curate.formats.yolo.layout import Layout, find_layout
+from curate.formats.yolo.kinds import VARIANTS, Kinds, place_of, tell_kinds
+from curate.formats.yolo.labels import DOTA_LINE, LabelFiles, Lines, read_lines
+from curate.formats.yolo.layout import NO_LABEL_FILE, Layout, find_layout
 from curate.formats.yolo.shapes import centred_boxes, corners, keypoints, outlines
 from curate.geometry import boxes_around
+from curate.names import PREDICTIONS
 
 
 def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
     """Read a dataset's folder, or its data.yaml or obj.data.
 
+    An image without a label file is a background image, as is one with an empty file; its metadata say which it was.
+
     Raises:
-        FormatError: There are no images, a configuration file is broken, or nine columns may mean two things.
+        FormatError: There are no images, a configuration file is broken, nine columns may mean two things, or the label
+            files are DOTA's.
+        UsageError: YOLO has no such variant.
     """
+    if options.variant not in {None, *VARIANTS}:
+        raise UsageError(f"YOLO has no variant '{options.variant}'", remedy=f"one of: {', '.join(VARIANTS)}")
+    if options.variant == "classify":
+        return imagefolder.read(source, options, losses)
     layout = find_layout(source, options, losses)
     if not layout.locations:
         raise FormatError(
@@ -39,22 +49,33 @@ def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
         )
     headers = probe(layout.paths, losses)
     sizes = np.stack([headers.width, headers.height], axis=1)
-    numbers = ClassNumbers(dict(layout.config.names))
-    lines = read_lines(LabelFiles(layout.label_paths, layout.labels, sizes), numbers, losses)
+    lines = read_lines(LabelFiles(layout.label_paths, layout.labels), losses)
+    if not len(lines.image) and any(loss.reason == DOTA_LINE for loss in losses.losses):
+        raise FormatError("the label files are DOTA's, not YOLO's", where=source, remedy="import with --format dota")
     lines = _with_known_size(lines, layout, sizes, losses)
     kinds = tell_kinds(lines, layout, sizes, options, losses)
     lines, kinds = lines.select(kinds.known), kinds.select(kinds.known)
-    classes = _classes(numbers.names, lines.classes, layout.config, losses)
+    classes = _classes(layout.config.names, lines.classes, layout.config, losses)
     _report_orphans(layout.orphans, losses)
     images = images_table(
         layout.locations,
         layout.paths,
         headers.width,
         headers.height,
-        {"split": layout.splits, "source": layout.labels},
+        {"split": layout.splits, "source": layout.labels, "metadata": _metadata(layout, options)},
     )
     annotations = _annotations(lines, kinds, classes, layout, sizes, options.layer)
     return Records(images, [annotations], classes, {"yolo": {"task": kinds.task, "reason": kinds.reason}})
+
+
+def _metadata(layout: Layout, options: ReadOptions) -> list[str | None] | None:
+    """What tells an image without a label file, which perhaps nobody has labelled, from one whose file is empty.
+
+    Files of predictions say nothing of it.
+    """
+    if options.layer.startswith(PREDICTIONS):
+        return None
+    return [NO_LABEL_FILE if path is None else None for path in layout.label_paths]
 
 
 def _with_known_size(lines: Lines, layout: Layout, sizes: Ints, losses: LossReport) -> Lines:
@@ -70,7 +91,7 @@ def _report_orphans(orphans: Sequence[Path], losses: LossReport) -> None:
         losses.dropped("annotations", "the label file has no image", path.name, max(count, 1))
 
 
-def _classes(names: dict[int, str], used: Ints, config: Config, losses: LossReport) -> list[ClassInfo]:
+def _classes(names: Mapping[int, str], used: Ints, config: Config, losses: LossReport) -> list[ClassInfo]:
     """Every class that is named or used, by number; names made unique."""
     numbers = sorted({*names, *np.unique(used).tolist()})
     if not names and numbers:

@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 import yaml
 
 from curate.errors import UsageError
+from curate.formats import imagefolder
 from curate.formats.base import ClassInfo, Export, WriteOptions
 from curate.formats.columns import (
     BROKEN_MASK,
+    Flags,
     Floats,
     Ints,
     box_values,
@@ -30,10 +32,10 @@ from curate.formats.files import place_images
 from curate.formats.locations import NO_SPLIT, export_names, split_folders, stem
 from curate.formats.losses import LossReport
 from curate.formats.shapes import join_parts, outline_mask
+from curate.formats.yolo.kinds import VARIANTS
 from curate.formats.yolo.labels import format_lines
+from curate.formats.yolo.layout import NO_LABEL_FILE
 from curate.geometry import rotated_box_corners
-
-VARIANTS: Final = ("detect", "segment", "obb", "pose")
 
 _HELD: Final = ("rotated_box", "polygons", "rle", "keypoints")
 
@@ -52,7 +54,8 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     Args:
         export: What to write.
         target: An empty folder.
-        options: `variant` is 'detect', 'segment', 'obb' or 'pose'; None takes the one that loses least.
+        options: `variant` is 'detect', 'segment', 'obb', 'pose' or 'classify' (folders of images); None takes the one of
+            the first four that loses least.
         losses: Attributes, ids, scores, holes in masks and whatever else YOLO has no place for.
 
     Raises:
@@ -60,6 +63,9 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     """
     if options.variant not in {None, *VARIANTS}:
         raise UsageError(f"YOLO has no variant '{options.variant}'", remedy=f"one of: {', '.join(VARIANTS)}")
+    if options.variant == "classify":
+        imagefolder.write(export, target, options, losses)
+        return
     images = export.images
     annotations, image, sizes = _writable(export, losses)
     variant = options.variant or _variant(annotations)
@@ -69,7 +75,8 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     places = export_names(images["location"].to_pylist(), splits, losses, by_stem=True)
     places = [f"{folder}{place}" for folder, place in zip(split_folders(splits), places, strict=True)]
     lines = format_lines(classes, _normalised(shapes, image, sizes, variant), shapes.lengths)
-    _write_labels(target / "labels", places, image, lines)
+    without_file = np.asarray(pc.fill_null(pc.equal(images["metadata"], NO_LABEL_FILE), False))
+    _write_labels(target / "labels", places, image, lines, without_file)
     place_images(
         zip(images["path"].to_pylist(), (target / "images" / place for place in places), strict=True),
         options.images,
@@ -77,7 +84,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     )
     keypoints = int(shapes.lengths[0] - 4) // 3 if variant == "pose" and len(shapes.lengths) else 0
     (target / "data.yaml").write_text(_data_yaml(names, splits, variant, keypoints, losses), encoding="utf-8")
-    report_unsaid(images, annotations, "YOLO", losses, holds=_HELD)
+    report_unsaid(_without_own_metadata(images), annotations, "YOLO", losses, holds=_HELD)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", annotations.num_rows)
     losses.carried("classes", len(names))
@@ -237,20 +244,29 @@ def _normalised(shapes: _Shapes, image: Ints, sizes: Ints, variant: str) -> Floa
 # --------------------------------------------------------------------------------------------------- files
 
 
-def _write_labels(folder: Path, places: Sequence[str], image: Ints, lines: pa.Array) -> None:
-    """One file for each image, empty where it has no annotations."""
+def _write_labels(folder: Path, places: Sequence[str], image: Ints, lines: pa.Array, without_file: Flags) -> None:
+    """One file for each image, empty where it has no annotations; but none where it came without and still has none."""
     order = np.argsort(image, kind="stable")
     counts = np.bincount(image, minlength=len(places))
     grouped = pa.ListArray.from_arrays(offsets(counts), lines.take(pa.array(order)))
     texts = pc.binary_join(grouped, "\n").to_pylist()
     made: set[Path] = set()
     folder.mkdir()
-    for place, text in zip(places, texts, strict=True):
+    for place, text, no_file in zip(places, texts, without_file, strict=True):
+        if no_file and not text:
+            continue
         path = folder / f"{stem(place)}.txt"
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         path.write_text(f"{text}\n" if text else "", encoding="utf-8")
+
+
+def _without_own_metadata(images: pa.Table) -> pa.Table:
+    """The images without the metadata that the files' being there or not says again."""
+    own = pc.equal(images["metadata"], NO_LABEL_FILE)
+    rest = pc.if_else(pc.fill_null(own, False), pa.scalar(None, pa.string()), images["metadata"])
+    return images.set_column(images.column_names.index("metadata"), "metadata", rest)
 
 
 def _data_yaml(

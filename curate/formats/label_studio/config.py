@@ -1,0 +1,164 @@
+"""The labelling configuration: which controls a project has, on which images, with which labels.
+
+https://labelstud.io/guide/setup: an XML file whose object tags (``Image``) show a field of the task's data, and whose control
+tags (``RectangleLabels``, ``Choices`` ...) are named and point to one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from curate.errors import FormatError
+from curate.formats.base import ClassInfo
+from curate.formats.trees import read_xml
+
+CONFIG_FILE: Final = "label_config.xml"
+"""Its name beside the tasks, when curate writes it, and when the SDK's converter does."""
+
+_COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
+_TAGS: Final = {
+    name.lower(): name
+    for name in (
+        *("RectangleLabels", "PolygonLabels", "BrushLabels", "KeyPointLabels", "EllipseLabels", "Labels", "Choices"),
+        *("Rectangle", "Polygon", "Brush", "KeyPoint", "Ellipse", "Taxonomy", "Rating", "TextArea", "Number"),
+        *("DateTime", "Pairwise", "Ranker"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control tag.
+
+    Attributes:
+        type: Its name in lower case, as results have it: 'rectanglelabels'.
+        to_name: The object it labels.
+        labels: What may be chosen, in order.
+    """
+
+    type: str
+    to_name: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A labelling configuration; empty where there is none.
+
+    Attributes:
+        controls: By name.
+        images: Field of the data that each image object shows, by the object's name.
+        others: Names of the objects that are no images.
+        colors: '#rrggbb' by label.
+        keypoints: Labels of keypoints, in the models' order where it is said.
+    """
+
+    controls: Mapping[str, Control] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    others: frozenset[str] = frozenset()
+    colors: Mapping[str, str] = field(default_factory=dict)
+    keypoints: tuple[str, ...] = ()
+
+    def classes(self, used: Sequence[str]) -> list[ClassInfo]:
+        """The labels of shapes and choices, if it is the configuration of these tasks: if it has one of the labels used."""
+        names = dict.fromkeys(
+            label
+            for control in self.controls.values()
+            if control.type.endswith("labels") or control.type == "choices"
+            for label in control.labels
+            if control.type != "keypointlabels" or label in used
+        )
+        if not set(names) & set(used):
+            return []
+        return [ClassInfo(name, color=self.colors.get(name)) for name in names]
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration; an empty one if it is not there or cannot be understood, since tasks can do without."""
+    if not path.is_file():
+        return Config()
+    try:
+        root = read_xml(path)
+    except FormatError:
+        return Config()
+    controls: dict[str, Control] = {}
+    colors: dict[str, str] = {}
+    objects: dict[str, tuple[bool, str]] = {}
+    points: list[tuple[int, str]] = []
+    for element in root.iter():
+        name, to_name, value = (element.get(key, "") for key in ("name", "toName", "value"))
+        if name and to_name:
+            labels = _labels(element)
+            controls[name] = Control(str(element.tag).lower(), to_name, tuple(labels))
+            colors |= {label: color for label, color in labels.items() if color}
+            if controls[name].type == "keypointlabels":
+                points += _numbered(element, labels)
+        elif name and value.startswith("$"):
+            objects[name] = (str(element.tag).lower() == "image", value[1:])
+    return Config(
+        controls,
+        {name: key for name, (is_image, key) in objects.items() if is_image},
+        frozenset(name for name, (is_image, _) in objects.items() if not is_image),
+        colors,
+        tuple(dict.fromkeys(label for _, label in sorted(points, key=lambda pair: pair[0]))),
+    )
+
+
+def write_config(
+    path: Path, controls: Mapping[str, Control], images: Mapping[str, str], classes: Sequence[ClassInfo]
+) -> None:
+    """Write a configuration.
+
+    Args:
+        path: The file.
+        controls: By name; each on one of the images.
+        images: Field of the data by the image object's name.
+        classes: Their colors are written.
+    """
+    colors = {info.name: info.color for info in classes if info.color}
+    root = Element("View")
+    for name, key in images.items():
+        SubElement(root, "Image", {"name": name, "value": f"${key}"})
+    for name, control in controls.items():
+        attributes = {"name": name, "toName": control.to_name}
+        if control.type == "choices":
+            attributes["choice"] = "multiple"
+        element = SubElement(root, _TAGS.get(control.type, control.type), attributes)
+        for number, label in enumerate(control.labels):
+            tag = SubElement(element, "Choice" if control.type == "choices" else "Label", {"value": label})
+            if label in colors and control.type != "choices":
+                tag.set("background", colors[label])
+            if control.type == "keypointlabels":
+                tag.set("model_index", str(number))
+    indent(root)
+    path.write_bytes(tostring(root, encoding="utf-8") + b"\n")
+
+
+def can_write(control_type: str) -> bool:
+    """Whether a control of this type can be in a configuration that is written."""
+    return control_type in _TAGS
+
+
+def _labels(element: Element) -> dict[str, str | None]:
+    labels: dict[str, str | None] = {}
+    for child in element.iter():
+        label = child.get("value")
+        if child is not element and label:
+            color = child.get("background", "")
+            labels[label] = color.lower() if _COLOR.fullmatch(color) else None
+    return labels
+
+
+def _numbered(element: Element, labels: Mapping[str, str | None]) -> list[tuple[int, str]]:
+    """Labels of keypoints with the number that each has for the models, else its place."""
+    numbers = {child.get("value"): child.get("model_index", "") for child in element.iter()}
+    return [
+        (int(number) if _NUMBER.fullmatch(number := numbers.get(label) or "") else place, label)
+        for place, label in enumerate(labels)
+    ]

@@ -1,0 +1,96 @@
+"""Keypoints: single points in Label Studio, the points of one annotation in a dataset.
+
+A point that belongs to a region (``parentID``) becomes one of that region's keypoints. A point that belongs to none becomes an
+annotation of its own, of the class that is its label.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from curate.formats.label_studio.regions import Region
+
+POINTS: Final = "keypoints"
+"""Attribute of an annotation with keypoints: id, score and what else each point has, by its name."""
+
+_POINT = 3
+
+
+class KeypointNames:
+    """The names of each class's keypoints, in the order of the configuration, else that in which they are met.
+
+    Args:
+        known: Those of the configuration.
+    """
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known = known
+        self._places: dict[str, dict[str, int]] = {}
+
+    def place(self, label: str, name: str) -> int:
+        """The place of a name among those of a class."""
+        start = {known: place for place, known in enumerate(self._known)} if label != name else {}
+        places = self._places.setdefault(label, start)
+        return places.setdefault(name, len(places))
+
+    def of(self, label: str) -> tuple[str, ...]:
+        """The names of a class's keypoints."""
+        return tuple(self._places.get(label, ()))
+
+    def padded(self, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Annotations, each with all keypoints of its class: those that were met later are not labelled."""
+        for piece in pieces:
+            column = piece[POINTS]
+            if column.null_count == len(column):
+                yield piece
+                continue
+            labels, values = piece["label"].to_pylist(), column.to_pylist()
+            for row, (label, points) in enumerate(zip(labels, values, strict=True)):
+                missing = _POINT * len(self._places.get(label, ())) - len(points or ())
+                if points and missing > 0:
+                    values[row] = points + [0.0] * missing
+            place = piece.schema.get_field_index(POINTS)
+            yield piece.set_column(place, piece.schema.field(place), pa.array(values, column.type))
+
+
+def join_keypoints(regions: Sequence[Region], names: KeypointNames) -> list[Region]:
+    """Regions with their points: each point that belongs to a labelled region of its image moves into it."""
+    owners = {
+        region.id: region
+        for region in regions
+        if region.id and region.label and region.kind not in {"keypoint", "label"}
+    }
+    points: dict[str | None, dict[str, Region]] = defaultdict(dict)
+    rest = []
+    for region in regions:
+        owner = owners.get(region.parent or "") if region.kind == "keypoint" else None
+        if owner is not None and region.label and owner.image == region.image and region.label not in points[owner.id]:
+            points[owner.id][region.label] = region
+        else:
+            rest.append(region)
+    return [_with_points(region, points[region.id], names) for region in rest]
+
+
+def _with_points(region: Region, points: dict[str, Region], names: KeypointNames) -> Region:
+    label = region.label
+    if label is None or not (points or region.kind == "keypoint"):
+        return region
+    places = {name: names.place(label, name) for name in points or [label]}
+    triples = [0.0] * (_POINT * len(names.of(label)))
+    for name, place in places.items():
+        triples[_POINT * place : _POINT * (place + 1)] = (points.get(name) or region).shape.keypoints or ()
+    shape = replace(region.shape, keypoints=triples)
+    if not points:
+        return replace(region, shape=shape)
+    attributes = {**region.attributes, POINTS: {name: _details(point) for name, point in points.items()}}
+    return replace(region, shape=shape, attributes=attributes)
+
+
+def _details(point: Region) -> dict[str, Any]:
+    details: dict[str, Any] = {"id": point.id, "score": point.score, **point.attributes}
+    return {key: value for key, value in details.items() if value is not None and key != "parent"}

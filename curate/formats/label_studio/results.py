@@ -1,0 +1,309 @@
+"""Annotations as Label Studio's results: the way back from `curate.formats.label_studio.regions`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from curate.formats.label_studio.brush import encode_brush
+from curate.formats.label_studio.config import Control
+from curate.formats.label_studio.images import OWN
+from curate.formats.label_studio.keypoints import POINTS
+from curate.formats.losses import LossReport
+from curate.formats.values import mapping, number
+from curate.geometry import decode_rle, rle_boxes, rotated_box_corners
+
+Row = Mapping[str, Any]
+
+_PERCENT: Final = 100.0
+_SAME_BOX: Final = 1e-3
+_OF_RESULT: Final = {"origin": str, "parent": str, "image_rotation": int | float, "score": int | float, "meta": dict}
+_NAME_IN_RESULT: Final = {"parent": "parentID"}
+_ALWAYS_LIST: Final = frozenset({"choices", "taxonomy", "textarea"})
+_WHO: Final = ("annotator", "annotation_id", "prediction_id")
+_POINT_WIDTH: Final = 0.5
+
+
+class Controls:
+    """The names of the controls that results are of: those of the project that the dataset came from, else new ones.
+
+    Args:
+        known: By name.
+
+    Attributes:
+        used: What was asked for, by name, with the labels that were used.
+        image_keys: Field of the data of each image object, by its name.
+    """
+
+    def __init__(self, known: Mapping[str, Control]) -> None:
+        self.known = known
+        self.used: dict[str, tuple[Control, dict[str, None]]] = {}
+        self.image_keys: dict[str, str] = {}
+
+    def use(self, kind: str, preferred: Any, labels: Sequence[str], image: tuple[str, str]) -> tuple[str, str]:
+        """Name and object of a control.
+
+        Args:
+            kind: Its type: 'rectanglelabels'.
+            preferred: Its name, if it has that type.
+            labels: What is said with it.
+            image: The object, for a new control, and its field of the data.
+        """
+        name = preferred if isinstance(preferred, str) and self._type(preferred) == kind else self._first(kind)
+        control, said = self.used.setdefault(name, (self.known.get(name, Control(kind, image[0])), {}))
+        said.update(dict.fromkeys(labels))
+        to_name = control.to_name or image[0]
+        self.image_keys.setdefault(to_name, image[1])
+        return name, to_name
+
+    def has(self, kind: str) -> bool:
+        """Whether the project has a control of that type."""
+        return any(control.type == kind for control in self.known.values())
+
+    def _type(self, name: str) -> str | None:
+        return self.known[name].type if name in self.known else None
+
+    def _first(self, kind: str) -> str:
+        found = next((name for name, control in self.known.items() if control.type == kind), None)
+        return found or (kind if kind not in self.known else f"{kind}_curate")
+
+
+@dataclass
+class Writer:
+    """Writes the annotations of one image as results.
+
+    Attributes:
+        size: Width and height of the image; None if it is not known.
+        image: Name of the image object, for new controls, and its field of the data.
+        item: Place of the image in its field, where that is a list.
+        controls: Names of controls.
+        keypoints: Names of the keypoints of each class.
+        losses: What cannot be written.
+        place: What to call the image in the loss report.
+    """
+
+    size: tuple[int, int] | None
+    image: tuple[str, str]
+    item: int | None
+    controls: Controls
+    keypoints: Mapping[str, Sequence[str]]
+    losses: LossReport
+    place: str
+    written: int = 0
+    _ids: set[str] = field(default_factory=set)
+
+    def results(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The results of the rows of one annotation or prediction."""
+        results: list[dict[str, Any]] = []
+        choices: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._ids = set()
+        for row in rows:
+            if row["bbox"] is not None or row["keypoints"]:
+                results += self._shape(row)
+            elif row["label"] is None:
+                self.losses.dropped("annotations", "without a class and a place", self.place)
+            else:
+                self._choice(row, choices)
+        return [*results, *choices.values()]
+
+    def _choice(self, row: Row, choices: dict[tuple[str, ...], dict[str, Any]]) -> None:
+        """Add a label of the whole image to the result that it came from, or to a new one."""
+        self.written += 1
+        said = dict(row["attributes"])
+        name, to_name = self.controls.use("choices", said.pop("from_name", None), [row["label"]], self.image)
+        score = row["score"] if row["score"] is not None else number(said.pop("score", None))
+        own = self._own(row, {key: value for key, value in said.items() if key not in _WHO})
+        extra: dict[str, Any] = {"origin": "manual"}
+        extra |= {} if score is None else {"score": score}
+        extra |= {"meta": {OWN: own}} if own else {}
+        id_ = self._id(row)
+        result = {
+            "id": id_,
+            "type": "choices",
+            "value": {"choices": []},
+            "from_name": name,
+            "to_name": to_name,
+            **extra,
+        }
+        # Labels that one result said are said by one again, if nothing else is said of them that differs.
+        result = choices.setdefault((name, id_, json.dumps(extra, sort_keys=True)), result)
+        result["value"]["choices"].append(row["label"])
+
+    def _shape(self, row: Row) -> list[dict[str, Any]]:
+        if self.size is None or min(self.size) <= 0:
+            self.losses.dropped("annotations", "on an image without a size: Label Studio wants percentages", self.place)
+            return []
+        self.written += 1
+        points = _labelled_points(row, self.keypoints)
+        if row["keypoints"] and not points:
+            self.losses.converted("keypoints", "none is labelled; written without", self.place)
+        if len(points) == 1 and points[0][0] in {row["label"], None} and row["type"] == "keypoints" and _is_point(row):
+            return self._point(row, points[0], row["attributes"], self._id(row))
+        id_ = self._id(row)
+        results = self._drawn(row, id_)
+        details = mapping(row["attributes"].get(POINTS))
+        for number_, point in enumerate(points):
+            said = {**mapping(details.get(point[0] or "")), "parent": id_}
+            own_id = said.pop("id", None)
+            label = f"{number_ + 1}" if point[0] is None else point[0]
+            own_id = own_id if isinstance(own_id, str) else f"{id_}-{label}"
+            results += self._point({**row, "label": label, "score": said.get("score")}, point, said, own_id)
+        return results
+
+    def _drawn(self, row: Row, id_: str) -> list[dict[str, Any]]:
+        """A row's area: mask, polygons, rotated box or box, the first that it has."""
+        unsaid = [name for name in ("rle", "polygons", "rotated_box") if row[name]]
+        for name in unsaid[1:]:
+            self.losses.dropped(name, f"beside a geometry that says more ({unsaid[0]})", self.place)
+        if not _follows(row):
+            self.losses.converted("boxes", "not the one around the shape, which Label Studio takes", self.place)
+        if row["rle"]:
+            mask = decode_rle(row["rle"], row["rle_size"])
+            value: dict[str, Any] = {"format": "rle", "rle": encode_brush(mask)}
+            return self._region(row, id_, "brush", value, {}, size=(mask.shape[1], mask.shape[0]))
+        if row["polygons"]:
+            parts = [self._percent(part) for part in row["polygons"]]
+            is_open = row["type"] == "polyline"
+            values = [{"points": np.reshape(part, (-1, 2)).tolist(), "closed": not is_open} for part in parts]
+            results = self._region(row, id_, "polygon", values[0], {})
+            for number_, value in enumerate(values[1:], 2):
+                part = {**row, "attributes": {}, "iscrowd": None}
+                results += self._region(part, f"{id_}-part{number_}", "polygon", value, {"part_of": id_})
+            return results
+        if row["rotated_box"]:
+            return self._region(row, id_, "rectangle", self._rectangle(row["rotated_box"]), {})
+        x, y, width, height = self._percent(row["bbox"])
+        value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+        return self._region(row, id_, "rectangle", value, {})
+
+    def _point(
+        self, row: Row, point: tuple[str | None, float, float, float], attributes: Mapping[str, Any], id_: str
+    ) -> list[dict[str, Any]]:
+        x, y = self._percent(point[1:3])
+        said = dict(attributes)
+        width = number(said.pop("point_width", None))
+        value = {"x": x, "y": y, "width": _POINT_WIDTH if width is None else width}
+        extra = {"visibility": 1} if point[3] == 1 else {}
+        return self._region({**row, "attributes": said}, id_, "keypoint", value, extra)
+
+    def _region(
+        self,
+        row: Row,
+        id_: str,
+        kind: str,
+        value: dict[str, Any],
+        extra: Mapping[str, Any],
+        size: tuple[int, int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The results of one region: its shape, with its label where one control says both, and what was answered."""
+        said = {key: each for key, each in row["attributes"].items() if key not in (*_WHO, POINTS)}
+        labels = [] if row["label"] is None else [row["label"]]
+        several = said.get("labels")
+        if isinstance(several, list) and several[:1] == labels and all(isinstance(each, str) for each in several):
+            labels = said.pop("labels")
+        has = self.controls.has
+        apart = bool(labels) and not has(f"{kind}labels") and has(kind) and has("labels")
+        of_kind = f"{kind}labels" if labels and not apart else kind
+        name, to_name = self.controls.use(of_kind, said.pop("from_name", None), labels, self.image)
+        common: dict[str, Any] = {"id": id_, "to_name": to_name}
+        if self.item is not None:
+            common["item_index"] = self.item
+        width, height = size or self.size or (0, 0)
+        common |= {"original_width": width, "original_height": height, "image_rotation": 0}
+        result = {**common, "type": of_kind, "from_name": name, "origin": "manual"}
+        for key, expected in _OF_RESULT.items():
+            if isinstance(said.get(key), expected) and not isinstance(said[key], bool):
+                result[_NAME_IN_RESULT.get(key, key)] = said.pop(key)
+        if row["score"] is not None:
+            result["score"] = row["score"]
+        result["value"] = {**value, **({of_kind: labels} if labels and not apart else {})}
+        results = [result]
+        if apart:
+            from_name, _ = self.controls.use("labels", None, labels, self.image)
+            results.append({**common, "type": "labels", "from_name": from_name, "value": {**value, "labels": labels}})
+        results += self._answers(said, common, value)
+        own = {**self._own(row, said), **extra}
+        if own:
+            result["meta"] = {**mapping(result.get("meta")), OWN: own}
+        return results
+
+    def _answers(
+        self, said: dict[str, Any], common: Mapping[str, Any], value: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Results for the attributes that are answers to the project's controls; they are taken out of the attributes."""
+        results = []
+        for name in [name for name in said if name in self.controls.known]:
+            kind = self.controls.known[name].type
+            if kind.endswith("labels") or kind in {"rectangle", "polygon", "brush", "keypoint", "ellipse", "relation"}:
+                continue
+            answer = said.pop(name)
+            if kind in _ALWAYS_LIST and not isinstance(answer, list):
+                answer = [answer]
+            used = [each for each in answer if isinstance(each, str)] if kind == "choices" else []
+            _, to_name = self.controls.use(kind, name, used, self.image)
+            key = "text" if kind == "textarea" else kind
+            given = {**value, key: answer}
+            results.append({**common, "to_name": to_name, "type": kind, "from_name": name, "value": given})
+        return results
+
+    def _own(self, row: Row, said: Mapping[str, Any]) -> dict[str, Any]:
+        """What Label Studio has no place for, for the region's ``meta``."""
+        own = {"attributes": dict(said), "iscrowd": row["iscrowd"]}
+        return {key: value for key, value in own.items() if value not in (None, {})}
+
+    def _rectangle(self, rotated: Sequence[float]) -> dict[str, float]:
+        """A rotated box about its top-left corner."""
+        centre_x, centre_y, width, height, degrees = rotated
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        left = centre_x - (width * cosine - height * sine) / 2
+        top = centre_y - (width * sine + height * cosine) / 2
+        x, y, across, down = self._percent([left, top, width, height])
+        return {"x": x, "y": y, "width": across, "height": down, "rotation": degrees % 360}
+
+    def _percent(self, values: Sequence[float]) -> list[float]:
+        assert self.size is not None
+        return [value / self.size[place % 2] * _PERCENT for place, value in enumerate(values)]
+
+    def _id(self, row: Row) -> str:
+        """The source's id, which is a region's, else curate's own."""
+        id_ = row["source_id"] or row["annotation_id"]
+        if id_ in self._ids and row["bbox"] is not None:
+            id_ = row["annotation_id"]
+        self._ids.add(id_)
+        return str(id_)
+
+
+def _labelled_points(row: Row, names: Mapping[str, Sequence[str]]) -> list[tuple[str | None, float, float, float]]:
+    """Name, x, y and visibility of the keypoints that are labelled."""
+    values = row["keypoints"] or []
+    own = names.get(row["label"] or "", ())
+    return [
+        (own[place] if place < len(own) else None, *values[3 * place : 3 * place + 3])
+        for place in range(len(values) // 3)
+        if values[3 * place + 2] > 0
+    ]
+
+
+def _is_point(row: Row) -> bool:
+    """Whether a row has no area of its own beside its only point."""
+    return not (row["rle"] or row["polygons"] or row["rotated_box"]) and max(map(abs, row["bbox"][2:])) <= _SAME_BOX
+
+
+def _follows(row: Row) -> bool:
+    """Whether a row's box is the one around its other geometry, so that it need not be said."""
+    if row["rle"]:
+        around = rle_boxes([row["rle"]], [row["rle_size"]])[0]
+    elif row["polygons"]:
+        corners = np.concatenate([np.reshape(part, (-1, 2)) for part in row["polygons"]])
+        around = np.r_[corners.min(axis=0), np.ptp(corners, axis=0)]
+    elif row["rotated_box"]:
+        corners = rotated_box_corners([row["rotated_box"]])[0]
+        around = np.r_[corners.min(axis=0), np.ptp(corners, axis=0)]
+    else:
+        return True
+    return bool(np.abs(around - row["bbox"]).max() <= _SAME_BOX)
