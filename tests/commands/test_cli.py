@@ -171,7 +171,7 @@ def test_a_second_file_says_what_stays_and_places_are_relative(tmp_path: Path) -
 
 
 def test_help_says_what_arguments_are() -> None:
-    assert re.search(r"SOURCE +File or folder\.", curate("import", "--help").stdout)
+    assert re.search(r"SOURCE +File, folder, or archive", curate("import", "--help").stdout)
     assert re.search(r"A +Commit number\.", curate("diff", "--help").stdout)
     assert re.search(r"NAME\] +The dataset;", curate("rm", "--help").stdout)
 

@@ -70,7 +70,7 @@ REAL = [
     )),
     *(f"label_studio/{name}" for name in (
         "test_export_yolo/data.json", "test_export_yolo/data_keypoints.json", "test_export_yolo/data_obb.json",
-        "test_export_yolo/data_polygons.json", "test_export_csv/csv_test.json", "test_export_csv/csv_test2.json",
+        "test_export_yolo/data_polygons.json", "test_export_csv/csv_test.json",
         "test_import_coco", "test_import_yolo_data", "test_import_yolo_data_unif_dims",
     )),
 ]  # fmt: skip

@@ -72,7 +72,7 @@ def kind_of_name(name: str) -> Kind | None:
 def stem_of_archive(name: str) -> str:
     """A name without the ending of an archive: 'set.tar.gz' -> 'set'."""
     suffix = next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
-    return name.removesuffix(name[len(name) - len(suffix) :]) if len(suffix) < len(name) else name
+    return name[: len(name) - len(suffix)] or name
 
 
 def open_tar(path: Path, kind: Kind) -> tuple[IO[bytes], IO[bytes]]:
