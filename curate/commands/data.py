@@ -44,6 +44,12 @@ def import_(
         float | None,
         typer.Option("--fps", help="Frames taken of each second of a video. Default: every frame.", metavar="N"),
     ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--variant", help="YOLO: detect, segment, obb, pose or classify, where that is open.", metavar="NAME"
+        ),
+    ] = None,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -58,7 +64,7 @@ def import_(
         raise UsageError(f"{fps:g} frames a second cannot be taken", where="--fps", remedy="a number above 0")
     if classes is not None and not classes.is_file():
         raise UsageError("there is no such file", where=classes, remedy="check --classes")
-    options = ReadOptions(layer=layer, images=images, split=split, classes=classes, fps=fps)
+    options = ReadOptions(layer=layer, images=images, split=split, classes=classes, fps=fps, variant=variant)
     with late_progress("unpacking, kB") as report:
         result = import_source(
             dataset,
@@ -114,7 +120,12 @@ def export(
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")] = False,
     link: Annotated[bool, typer.Option("--link", help="Link the images into the target.")] = False,
     variant: Annotated[
-        str | None, typer.Option("--variant", help="YOLO: detect, segment or obb. COCO: results.", metavar="NAME")
+        str | None,
+        typer.Option(
+            "--variant",
+            help="YOLO: detect, segment, obb, pose or classify. COCO: results. CVAT: video.",
+            metavar="NAME",
+        ),
     ] = None,
     strict: StrictOption = False,
     json: JsonOption = False,

@@ -96,14 +96,17 @@ def _writer(format: str, layer: str) -> Format:
 
 def _select(dataset: Dataset, layer: str, where: str | None) -> Export:
     images = dataset.table("images", where=where)
-    annotations = dataset.table("annotations", where=None if layer == ALL_LAYERS else in_layer(layer))
-    if annotations.num_rows == 0 and layer not in {GROUND_TRUTH, ALL_LAYERS}:
+    condition = None if layer == ALL_LAYERS else in_layer(layer)
+    if layer not in {GROUND_TRUTH, ALL_LAYERS} and dataset.count("annotations", where=condition) == 0:
         layers = pc.unique(dataset.table("annotations", columns=["layer"])["layer"]).to_pylist()
         raise UsageError(
             f"there is no layer '{layer}'", where=dataset.name, remedy=f"layers: {', '.join(sorted(layers))}"
         )
-    if where is not None:
-        annotations = annotations.filter(pc.is_in(annotations["image_id"], images["image_id"].combine_chunks()))
+    chosen = images["image_id"].combine_chunks()
+    batches = dataset.scan("annotations", where=condition)
+    if where is not None:  # batch by batch, so that what is not exported is never in memory all at once
+        batches = (batch.filter(pc.is_in(batch["image_id"], chosen)) for batch in batches)
+    annotations = pa.Table.from_batches(batches, schema=dataset.schema("annotations"))
     info = {key: value for key, value in dataset.commit.info.items() if key not in SETTINGS}
     return Export(_sorted(images), annotations, class_infos(dataset), info)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
 
 import msgspec
@@ -13,6 +14,8 @@ from defusedxml.ElementTree import fromstring
 
 from curate.errors import FormatError
 from curate.formats.files import decode_text
+
+_NOT_XML: Final = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_xml(path: Path) -> Element:
@@ -46,6 +49,11 @@ def read_json(path: Path) -> Any:
         return json.loads(_encodable(tree)) if "\\ud" in text.lower() else tree
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not valid JSON: {error}", where=path, remedy="export it again, or mend it") from error
+
+
+def xml_text(text: str) -> str:
+    """A text with what XML cannot hold, or would read back as something else (a carriage return), replaced."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def _encodable(tree: Any) -> bytes:

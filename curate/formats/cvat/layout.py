@@ -15,10 +15,10 @@ from curate.formats.base import Export
 from curate.formats.cvat.images import IMAGES, frame_name
 from curate.formats.cvat.meta import INFO
 from curate.formats.cvat.source import NO_SUBSET, split_of_subset
-from curate.formats.cvat.text import clean
 from curate.formats.cvat.write_meta import Subset
 from curate.formats.locations import safe_location, strip_layout, unique_names
 from curate.formats.losses import LossReport
+from curate.formats.trees import xml_text
 
 _RENUMBERED = "numbers are not unique or whole; all are numbered anew"
 
@@ -153,7 +153,7 @@ def _cleaned(locations: Sequence[str], splits: Sequence[str | None], losses: Los
     names = []
     for location, split in zip(locations, splits, strict=True):
         name = strip_layout(location, split)
-        names.append(clean(name))
+        names.append(xml_text(name))
         if names[-1] != name:
             losses.converted("images", "characters that XML cannot hold were replaced", location)
     return names

@@ -14,12 +14,12 @@ from curate.formats.batches import annotations_by_image
 from curate.formats.columns import report_unsaid
 from curate.formats.cvat.attributes import split_attributes
 from curate.formats.cvat.layout import Layout, lay_out_frames, lay_out_images, task_subset
-from curate.formats.cvat.text import clean
 from curate.formats.cvat.write_meta import Specifications, meta_element
 from curate.formats.cvat.write_shapes import COLUMNS, ShapeWriter, attributes_of_row
 from curate.formats.cvat.write_tracks import frames_of_task, track_elements
 from curate.formats.files import place_images
 from curate.formats.losses import LossReport
+from curate.formats.trees import xml_text
 
 _NOT_A_TRACK: Final = "only a track can be outside the picture; write it with --variant video"
 _HELD: Final = ("metadata", "source_id", "rotated_box", "polygons", "rle", "keypoints", "attributes", "score")
@@ -85,7 +85,7 @@ def _image_elements(export: Export, layout: Layout, shapes: ShapeWriter) -> Iter
         name = layout.names[row]
         image = Element("image", {"id": str(layout.ids[row]), "name": name})
         if (subset := layout.subsets[row]) is not None:
-            image.attrib |= {"subset": clean(subset), "task_id": clean(layout.tasks[row])}
+            image.attrib |= {"subset": xml_text(subset), "task_id": xml_text(layout.tasks[row])}
         if widths[row] is not None and heights[row] is not None:
             image.attrib |= {"width": str(widths[row]), "height": str(heights[row])}
         for annotation in members:

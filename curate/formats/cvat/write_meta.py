@@ -14,8 +14,8 @@ import numpy as np
 
 from curate.formats.base import ClassInfo, Export
 from curate.formats.cvat.meta import INFO, LABELS, ROOTS, edges_of, specifications
-from curate.formats.cvat.text import clean
 from curate.formats.losses import LossReport
+from curate.formats.trees import xml_text
 
 _TAG: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _TEXT: Final = "text"
@@ -184,7 +184,7 @@ def _add_tree(parent: Element, tree: Mapping[str, Any]) -> None:
             if isinstance(each, dict):
                 _add_tree(child, each)
             else:
-                child.text = clean(str(each))
+                child.text = xml_text(str(each))
 
 
 def _input_type(value: Any) -> str:

@@ -21,9 +21,9 @@ from curate.formats.cvat.shapes import (
     rotated_box_element,
 )
 from curate.formats.cvat.skeletons import skeleton_element
-from curate.formats.cvat.text import clean
 from curate.formats.losses import LossReport
 from curate.formats.shapes import join_parts
+from curate.formats.trees import xml_text
 from curate.geometry import rle_boxes, valid_rles
 
 COLUMNS: Final = [
@@ -94,7 +94,7 @@ class ShapeWriter:
         if label is None:
             self.losses.converted("annotations", "without a class, which CVAT does not take", place)
             return ""
-        text = clean(label)
+        text = xml_text(label)
         if text != label:
             self.losses.converted("classes", "characters that XML cannot hold were replaced", place)
         return text
@@ -120,16 +120,16 @@ class ShapeWriter:
         own, declared = split_attributes(attributes)
         for name, text in own.items():
             if name not in skip:
-                element.set(name, clean(text))
+                element.set(name, xml_text(text))
         if "source" in element.attrib:
             for part in filter(is_shape, element):  # a skeleton's points have their own
                 part.attrib.setdefault("source", element.attrib["source"])
         if annotation["score"] is not None:
             declared = {**declared, "score": annotation["score"]}
         for name, value in declared.items():
-            child = SubElement(element, "attribute", {"name": clean(name)})
+            child = SubElement(element, "attribute", {"name": xml_text(name)})
             text = declared_text(value)
-            child.text = clean(text)
+            child.text = xml_text(text)
             if child.text != text:
                 self.losses.converted("attributes", "characters that XML cannot hold were replaced", f"{place}: {name}")
             if isinstance(value, list | dict) or value is None:

@@ -20,10 +20,10 @@ from curate.formats.columns import Ints, image_rows
 from curate.formats.cvat.attributes import split_attributes
 from curate.formats.cvat.layout import Layout
 from curate.formats.cvat.shapes import is_shape
-from curate.formats.cvat.text import clean
 from curate.formats.cvat.tracks import frame_number, from_json
 from curate.formats.cvat.write_shapes import COLUMNS, ShapeWriter, attributes_of_row
 from curate.formats.losses import LossReport
+from curate.formats.trees import xml_text
 
 _BATCH: Final = 8192
 _OF_TRACK: Final = ("source", "group_id", "track_id")
@@ -93,7 +93,7 @@ def _add_shape(
     own, _ = split_attributes(attributes)
     if "label" not in track.attrib:
         track.attrib |= {"label": shapes.label(annotation, place)}
-        track.attrib |= {name: clean(own[name]) for name in ("source", "group_id") if name in own}
+        track.attrib |= {name: xml_text(own[name]) for name in ("source", "group_id") if name in own}
     for name in ("source", "group_id"):
         if own.get(name) != track.get(name):
             shapes.losses.converted("attributes", "of a track's shapes the first one's is written", f"{place}: {name}")
@@ -142,7 +142,7 @@ def _tracks(export: Export, rows: list[int], losses: LossReport) -> tuple[Any, l
         key = (groups[row], str(identity), label) if is_track else index
         tracks[index] = numbers.setdefault(key, len(numbers))
         if tracks[index] == len(ids):
-            ids.append(clean(str(identity)) if is_track else None)
+            ids.append(xml_text(str(identity)) if is_track else None)
     losses.converted("annotations", "written as tracks of one frame", "tracks", ids.count(None))
     taken = {each for each in ids if each is not None}
     free = (str(number) for number in range(len(ids) + len(taken)) if str(number) not in taken)

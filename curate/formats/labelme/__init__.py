@@ -17,8 +17,8 @@ attributes. An image that is only inside the file (`imageData`) is written where
 
 LabelMe keeps members that it does not know, so the writer loses next to nothing: attributes that are true or false become
 `flags`, other values go to `attributes`; `score`, `iscrowd`, `area`, `bbox`, `visibility` and `id` hold what else there is,
-and `curate` what is known of the image. Images keep their locations; `labels.txt` lists the classes. `oriented_rectangle`
-needs a LabelMe newer than 5.11.
+and `curate` what is known of the image. Images keep their locations; `labels.txt` lists the classes. A rotated box is written
+as a polygon that says it is `oriented`, since LabelMe up to 5.11 does not open files with an `oriented_rectangle`.
 
 - `objects`: one shape, and what it is.
 - `read`: the files, one after another.

@@ -24,7 +24,7 @@ LARGEST: Final = 1e9
 OWN_KEYS: Final = frozenset(
     {
         *("label", "points", "group_id", "shape_type", "flags", "description", "mask"),
-        *("attributes", "score", "iscrowd", "area", "bbox", "visibility", "id"),
+        *("attributes", "score", "iscrowd", "area", "bbox", "visibility", "id", "oriented"),
     }
 )
 """Members of a shape that have a meaning here: LabelMe's own, and those that the writer adds."""
@@ -89,7 +89,7 @@ def read_object(value: Any, size: tuple[int, int], place: str, losses: LossRepor
         label=text(said.get("label")) or None,
         shape=shape,
         attributes=attributes,
-        group=group if kind == "polygon" and _is_group(group) else None,
+        group=group if shape.polygons and not shape.is_open and kind == "polygon" and _is_group(group) else None,
         keeps_group="group_id" in mapping(said.get("attributes")),
         score=number(said.get("score")),
         iscrowd=crowd if isinstance(crowd := said.get("iscrowd"), bool) else None,
@@ -138,8 +138,8 @@ def _attributes(said: Mapping[str, Any], place: str, losses: LossReport) -> dict
     return found
 
 
-def _polygon(flat: list[float], _: _Context) -> Shape:
-    return Shape(polygons=[flat])
+def _polygon(flat: list[float], context: _Context) -> Shape | None:
+    return _oriented_rectangle(flat, context) if context.said.get("oriented") is True else Shape(polygons=[flat])
 
 
 def _rectangle(flat: list[float], context: _Context) -> Shape | None:

@@ -206,7 +206,7 @@ def _draw(annotation: Mapping[str, Any], attributes: dict[str, Any]) -> list[dic
         return [{"shape_type": "rectangle", "points": [[x, y], [x + width, y + height]]}]
     if kind == "rotated_box":
         corners = rotated_box_corners([annotation["rotated_box"]])[0].tolist()
-        return [{"shape_type": "oriented_rectangle", "points": corners}]
+        return [{"shape_type": "polygon", "points": corners, "oriented": True}]
     if kind == "polygon":
         circle = _circle(annotation["polygons"], attributes)
         return (

@@ -17,6 +17,7 @@ from curate.formats.columns import report_unsaid
 from curate.formats.files import place_images
 from curate.formats.locations import file_name, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
+from curate.formats.trees import xml_text
 from curate.formats.values import mapping
 from curate.formats.voc.paint import MaskPainter
 
@@ -24,7 +25,6 @@ PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
 """Attributes that VOC writes as 0 or 1."""
 
 _DECIMALS: Final = 6
-_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHALLENGE: Final = re.compile(r"\bVOC ?20\d\d\b|visual object classes", re.IGNORECASE)
 _HELD: Final = ("metadata", "rotated_box", "polygons", "rle", "score", "attributes")
 _COLUMNS: Final = (
@@ -201,7 +201,7 @@ def _write_sets(folder: Path, places: Sequence[str], splits: Sequence[str | None
 def _text(parent: Element, tag: str, text: str) -> str:
     """Add an element; returns its text, with what XML cannot hold replaced."""
     child = SubElement(parent, tag)
-    child.text = _NOT_XML.sub("\ufffd", text)
+    child.text = xml_text(text)
     return child.text
 
 
