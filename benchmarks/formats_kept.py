@@ -2,10 +2,10 @@
 
 What a folder holds is counted in its files by a few lines here that know nothing of the readers. Each tool runs over all
 folders in one process of its own and is told the format by name, where it knows one; CPU seconds are its own (user and
-system), without its imports. A tool that raises has read nothing. Datumaro and supervision may be installed elsewhere:
-`--python` names the interpreter that has them.
+system), without its imports. A tool that raises has read nothing. Datumaro and supervision may be installed elsewhere: the
+environment variable CURATE_PEERS names the interpreter that has them.
 
-    python -m benchmarks.formats_kept --data FOLDER [--python /path/of/peers/bin/python] [--json FILE]
+    python -m benchmarks.formats_kept --data FOLDER [--json FILE]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ class Export:
     """A folder of one format.
 
     Attributes:
-        folder: Below the data folder.
+        folder: Folder, or file, below the data folder.
         count: Counts the objects in the folder's files.
         datumaro: What Datumaro calls the format; None where it has none.
         supervision: What supervision reads it with: 'coco', 'yolo' or 'voc'; None where it has nothing.
@@ -74,17 +75,18 @@ def count_via(folder: Path) -> int:
     )
 
 
-def count_tasks(folder: Path) -> int:
+def count_tasks(file: Path) -> int:
     """Regions of all annotations of Label Studio's tasks."""
-    tasks = json.loads((folder / "data.json").read_bytes())
+    tasks = json.loads(file.read_bytes())
     regions = [region for task in tasks for each in task["annotations"] for region in each["result"]]
     return sum("value" in region for region in regions)
 
 
 def count_open_images(folder: Path) -> int:
-    """Rows of the box files."""
-    files = folder.glob("annotations/*-annotations-bbox.csv")
-    return sum(len(list(csv.DictReader(path.open()))) for path in files)
+    """Boxes, and labels that are not verified as absent. Masks are those of boxes."""
+    files = [*folder.glob("annotations/*-annotations-bbox.csv"), *folder.glob("annotations/*-human-imagelabels*.csv")]
+    rows = [row for path in files for row in csv.DictReader(path.read_text().splitlines())]
+    return sum(float(row["Confidence"]) > 0 for row in rows)
 
 
 TEN: Final = "formats/same_images_ten_formats"
@@ -104,7 +106,7 @@ EXPORTS: Final = [
     Export("formats/datumaro/kitti_dataset/kitti_detection", count_lines, "kitti_detection"),
     Export("formats/datumaro/open_images_dataset/v6", count_open_images, "open_images"),
     Export("formats/datumaro/roboflow_dataset/voc", count_xml("object"), "roboflow_voc", "voc"),
-    Export("formats/label_studio/test_export_yolo", count_tasks),
+    Export("formats/label_studio/test_export_yolo/data.json", count_tasks),
     Export("detection/bccd", count_xml("object"), "voc", "voc"),
     Export(
         "detection/roboflow_wagon",
@@ -126,7 +128,7 @@ for number, (folder, _, _) in enumerate(json.loads(sys.argv[1])):
         import_source(f"bench{number}", Path(folder), command="benchmark")
         objects = open_dataset(f"bench{number}").count("annotations", where="layer = 'ground_truth'")
     except Exception as problem:
-        error = f"{type(problem).__name__}: {problem}"
+        error = type(problem).__name__
     print(json.dumps({"objects": objects, "cpu_s": time.process_time() - began, "error": error}))
 """
 DATUMARO: Final = """
@@ -142,7 +144,7 @@ for folder, name, _ in json.loads(sys.argv[1]):
             grouped = {each.group for each in item.annotations if each.group}
             objects += len(grouped) + sum(not each.group for each in item.annotations)
     except BaseException as problem:
-        error = f"{type(problem).__name__}: {str(problem)[:200]}"
+        error = type(problem).__name__
     print(json.dumps({"objects": objects, "cpu_s": time.process_time() - began, "error": error}))
 """
 SUPERVISION: Final = """
@@ -175,7 +177,7 @@ for folder, _, name in json.loads(sys.argv[1]):
         for dataset in load(folder, name):
             objects += sum(len(detections) for detections in dataset.annotations.values())
     except BaseException as problem:
-        error = f"{type(problem).__name__}: {str(problem)[:200]}"
+        error = type(problem).__name__
     print(json.dumps({"objects": objects, "cpu_s": time.process_time() - began, "error": error}))
 """
 TOOLS: Final = {"curate": CURATE, "datumaro": DATUMARO, "supervision": SUPERVISION}
@@ -185,18 +187,17 @@ def main() -> None:
     """Run every tool that is installed."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the test data")
-    parser.add_argument("--python", default=sys.executable, help="interpreter that has the peers installed")
     run(measure, parser)
 
 
 def measure(arguments: argparse.Namespace) -> Report:
     """Count what is in the files, then what each tool reads of them."""
     data = arguments.data.absolute()
-    there = [export for export in EXPORTS if (data / export.folder).is_dir()]
+    there = [export for export in EXPORTS if (data / export.folder).exists()]
     held = [export.count(data / export.folder) for export in there]
     read, notes = {}, []
     for tool, code in TOOLS.items():
-        python = sys.executable if tool == "curate" else arguments.python
+        python = sys.executable if tool == "curate" else os.environ.get("CURATE_PEERS", sys.executable)
         found, problem = run_tool(python, code, [(str(data / e.folder), e.datumaro, e.supervision) for e in there])
         if problem:
             notes.append(f"{tool} is left out: {problem}")

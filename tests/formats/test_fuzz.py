@@ -6,11 +6,14 @@ failing seed and what was damaged are in the failure's message. `CURATE_FUZZ=N` 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -107,6 +110,33 @@ OWN = [
 """What a format that is written is damaged in, too."""
 
 
+MADE = {
+    "bdd100k": {
+        "labels/det_train.json": [
+            {
+                "name": "a.jpg",
+                "videoName": "v",
+                "timestamp": 10000,
+                "attributes": {"weather": "clear"},
+                "labels": [
+                    {"id": "1", "category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 9, "y2": 8}, "score": 0.5},
+                    {"id": "2", "category": "lane", "poly2d": [{"vertices": [[0, 0], [4, 4], [9, 2]], "types": "LCC"}]},
+                    {"id": "3", "category": "car", "rle": {"counts": "04", "size": [2, 2]}},
+                ],
+            }
+        ]
+    }
+}
+"""What stands in for a real export where the test data has none: files by name, as documented."""
+
+COVERAGE_GUIDED = {
+    "coco": "formats/datumaro/coco_dataset/coco_person_keypoints/annotations/person_keypoints_train.json",
+    "cvat": "formats/datumaro/cvat_dataset/for_video/annotations.xml",
+    "label_studio": "formats/label_studio/test_export_yolo/data_obb.json",
+}
+"""Readers with a parser of their own, and what they are seeded with."""
+
+
 def test_every_format_is_tried() -> None:
     assert {name for name, _ in FORMATS} == set(REAL)
 
@@ -117,8 +147,9 @@ def test_damaged_exports_give_one_kind_of_error(name: str, shared_data: Path, tm
     reader = FORMATS.get(name)
     if reader.is_written:
         sources.append(_write(reader, tmp_path / "written"))
-    if not sources:
-        pytest.skip("only read, and there is no real export of it in the test data")
+    if name in MADE:
+        sources.append(_make(MADE[name], tmp_path / "made"))
+    assert sources
     for source in sources:
         for seed in range(ROUNDS):
             place = tmp_path / "outer" / "inner"
@@ -128,6 +159,28 @@ def test_damaged_exports_give_one_kind_of_error(name: str, shared_data: Path, tm
             assert {path.name for path in (tmp_path / "outer").iterdir()} == {"inner"}
             assert {path.name for path in place.iterdir()} <= {"export", "files"}, what
             shutil.rmtree(place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(COVERAGE_GUIDED))
+def test_coverage_guided(name: str, shared_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="atheris is not installed: it is not made for every system")
+    target = Path(__file__).with_name("fuzz_target.py")
+    seconds = 8 * int(os.environ.get("CURATE_FUZZ", "1"))
+    options = [f"-max_total_time={seconds}", f"-timeout={SECONDS}", "-rss_limit_mb=3000", "-seed=1"]
+    command = [sys.executable, str(target), name, str(shared_data / COVERAGE_GUIDED[name]), *options]
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert run.returncode == 0, f"{run.stdout[-2000:]}\n{run.stderr[-3000:]}"
+    assert "Done " in run.stderr
+
+
+def _make(files: Mapping[str, object], folder: Path) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    return folder
 
 
 def _try_reading(reader: Format, source: Path, what: str) -> None:
