@@ -106,7 +106,8 @@ def _select(dataset: Dataset, layer: str, where: str | None) -> Export:
     batches = dataset.scan("annotations", where=condition)
     if where is not None:  # batch by batch, so that what is not exported is never in memory all at once
         batches = (batch.filter(pc.is_in(batch["image_id"], chosen)) for batch in batches)
-    annotations = pa.Table.from_batches(batches, schema=dataset.schema("annotations"))
+    # Writers take rows batch by batch, which puts the pieces of a column together anew each time if they are many.
+    annotations = pa.Table.from_batches(batches, schema=dataset.schema("annotations")).combine_chunks()
     info = {key: value for key, value in dataset.commit.info.items() if key not in SETTINGS}
     return Export(_sorted(images), annotations, class_infos(dataset), info)
 

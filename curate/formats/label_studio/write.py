@@ -26,7 +26,7 @@ from curate.formats.losses import LossReport
 from curate.formats.values import mapping, sequence, text
 from curate.names import PREDICTIONS
 
-_TASKS_AT_ONCE: Final = 256
+_TASKS_AT_ONCE: Final = 2048
 _ONLY: Final = TaskImage("image", None, "")
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HELD: Final = (
@@ -100,7 +100,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 
 
 def _tasks(export: Export, names: Sequence[str], context: _Context) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each task, and the number of annotations in it; a few hundred of them in memory."""
+    """Each task, and the number of annotations in it; a few thousand of them in memory."""
     image = image_rows(export.annotations, export.images)
     order = np.argsort(image, kind="stable")
     bounds = np.searchsorted(image[order], np.arange(export.images.num_rows + 1))
