@@ -58,6 +58,11 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         quick=[],
         data=True,
     ),
+    "import_large": Benchmark(
+        "Memory for a large file",
+        "`curate import` of a generated JSON; 1.5 GB of resident memory is the limit for 2 GB of file.",
+        quick=["--gigabytes", "0.02"],
+    ),
     "import_coco": Benchmark(
         "Importing a COCO file",
         "`curate import` reads, checks and stores, `curate read` only reads; the others load the file into memory.",

@@ -24,6 +24,7 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from benchmarks.report import Report, markdown, options, run
+from curate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,16 @@ TOOLS: Final = {"curate": CURATE, "datumaro": DATUMARO, "supervision": SUPERVISI
 
 def main() -> None:
     """Run every tool that is installed."""
-    parser = options(__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the test data")
+    parser = options(__doc__, data=True)
     run(measure, parser)
 
 
 def measure(arguments: argparse.Namespace) -> Report:
     """Count what is in the files, then what each tool reads of them."""
+    if arguments.data is None:
+        raise UsageError(
+            "there is nothing to read", where="--data", remedy="--data FOLDER, with formats/ and detection/"
+        )
     data = arguments.data.absolute()
     there = [export for export in EXPORTS if (data / export.folder).exists()]
     held = [export.count(data / export.folder) for export in there]
