@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +48,7 @@ def measure(arguments: argparse.Namespace) -> Report:
             print(measured[-1], file=sys.stderr)
     rows = [[m.tool, round(size, 2), objects, m.cpu_s, m.wall_s, m.peak_mb] for m, size, objects in measured]
     header = ["file", "GB", "objects", "CPU s", "wall s", "peak MB"]
-    results = [{**asdict(m), "gigabytes": size, "objects": objects} for m, size, objects in measured]
+    results = [{**asdict(replace(m, output="")), "gigabytes": size, "objects": n} for m, size, n in measured]
     return Report({"gigabytes": arguments.gigabytes}, results, markdown(header, rows))
 
 
