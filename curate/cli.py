@@ -10,13 +10,18 @@ import typer
 from curate import __version__
 from curate.commands.app import CurateGroup
 from curate.commands.arguments import CurateCommand
+from curate.commands.check import check
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
 from curate.commands.demo import demo
+from curate.commands.duplicates import duplicates
 from curate.commands.embed import embed
 from curate.commands.findings import accept, findings, reject
 from curate.commands.formats import formats
+from curate.commands.leaks import leaks
 from curate.commands.mistakes import mistakes
+from curate.commands.outliers import outliers
+from curate.commands.quality import quality
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -57,7 +62,12 @@ app.command("diff", cls=CurateCommand)(diff)
 app.command("undo", cls=CurateCommand)(undo)
 app.command("rm", cls=CurateCommand)(rm)
 app.command("embed", cls=CurateCommand)(embed)
+app.command("check", cls=CurateCommand)(check)
 app.command("mistakes", cls=CurateCommand)(mistakes)
+app.command("leaks", cls=CurateCommand)(leaks)
+app.command("outliers", cls=CurateCommand)(outliers)
+app.command("duplicates", cls=CurateCommand)(duplicates)
+app.command("quality", cls=CurateCommand)(quality)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,8 @@ import typer
 from curate.commands.output import note, print_json_lines, progress
 
 if TYPE_CHECKING:
-    from curate.checks.base import Check, Result, Settings
-    from curate.checks.gate import Gate
+    from curate.checks.base import Check, Settings
+    from curate.checks.config import Config
 
 FOUND_PROBLEMS = 1
 
@@ -32,6 +33,14 @@ EncoderOption = Annotated[
 ]
 
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="The project's curate.toml. Default: in the current folder or above.", metavar="FILE"
+    ),
+]
+
+
 def run_and_print(
     check: Check,
     dataset: str,
@@ -42,7 +51,7 @@ def run_and_print(
     limit: int,
     json: bool,
 ) -> None:
-    """Run a check and print what it found.
+    """Run a check and print what it found, as far as the project's `curate.toml` does not accept it.
 
     Args:
         check: The check.
@@ -59,32 +68,39 @@ def run_and_print(
     from dataclasses import replace
 
     from curate.checks.base import run_check
-    from curate.checks.gate import parse_gates
+    from curate.checks.gate import failures, parse_gates
+    from curate.report.findings import print_result
 
+    project = project_config(None)
     gates = parse_gates(fail_on or [])
     with progress(check.name) as report:
         lowest = min([settings.min_score, *(gate.score for gate in gates)])
         result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command)
-    print_results([result], gates, limit=limit, json=json)
-
-
-def print_results(results: Sequence[Result], gates: Sequence[Gate], *, limit: int, json: bool) -> None:
-    """Print the results of checks, and leave with status 1 if a finding fails a gate."""
-    from curate.checks.gate import failures
-    from curate.report.findings import print_result
-
-    for result in results:
-        for line in result.notes:
-            note(line)
-        if json:
-            print_json_lines(finding.to_json() for finding in result.findings)
-            print_json_lines(
-                {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
-            )
-        else:
-            print_result(result, limit=limit)
-    failed = failures([finding for result in results for finding in result.findings], gates)
-    for line in failed:
+    for line in result.notes:
         note(line)
-    if failed:
+    findings, told = project.select(result.findings)
+    if json:
+        print_json_lines(finding.to_json() for finding in findings)
+        print_json_lines(
+            {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
+        )
+    else:
+        print_result(replace(result, findings=findings), limit=limit)
+    for line in told:
+        note(line)
+    fail(failures(findings, gates))
+
+
+def project_config(path: Path | None) -> Config:
+    """The settings of the project that the user is in, or of the file named."""
+    from curate.checks.config import find_config, load_config
+
+    return load_config(path or find_config(Path.cwd()))
+
+
+def fail(lines: Sequence[str]) -> None:
+    """Leave with status 1 if there is anything to say of gates that were failed."""
+    for line in lines:
+        note(line)
+    if lines:
         raise typer.Exit(FOUND_PROBLEMS)

@@ -162,6 +162,10 @@ class Transaction:
         so_far = replace(self.base, commit=replace(self.base.commit, tables=self._versions))
         return so_far.table(table, columns=columns, where=where)
 
+    def has(self, table: str) -> bool:
+        """Whether a table is there, as this transaction has it so far."""
+        return table in self._versions
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Do something once the commit is made: take away files that are needed until then."""
         self._afterwards.append(action)

@@ -229,9 +229,9 @@ def update_tables(
 def _known(transaction: Transaction, kept: Kept, content: Content) -> pa.Table:
     """Columns id and fingerprint of what is stored."""
     table = f"{kept.prefix}-{content}"
-    if table not in transaction.base.commit.tables:
+    if not transaction.has(table):
         return stored_schema(kept.computation).empty_table().select(["id", "fingerprint"])
-    return transaction.base.table(table, columns=["id", "fingerprint"])
+    return transaction.read(table, columns=["id", "fingerprint"])
 
 
 def _known_to_all(tables: Sequence[pa.Table]) -> pa.Table:

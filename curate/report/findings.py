@@ -63,6 +63,22 @@ def print_result(result: Result, *, limit: int) -> None:
                 out.print(f"... and {len(rows) - _TABLE_ROWS:,} more; --json prints all")
 
 
+def print_summary(results: Sequence[Result], findings: Sequence[Finding], *, limit: int) -> None:
+    """Print what several checks found, as one: what each looked at, then their findings.
+
+    Args:
+        results: Of the checks.
+        findings: Those to show, highest score first.
+        limit: How many of them to print.
+    """
+    out = console()
+    for result in results:
+        out.print(f"{result.check}: {result.summary}", soft_wrap=True)
+    out.print()
+    undecided = [finding for finding in findings if finding.status not in SETTLED]
+    print_findings(undecided, limit=limit)
+
+
 def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int) -> list[Finding]:
     """The first findings of each kind, one kind after the other; what a short kind leaves free goes to the others."""
     of_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in kinds}

@@ -1,0 +1,237 @@
+"""The copies in a dataset: what was compared is kept there, so that no pair is compared twice."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.checks.duplicates.features import FeatureStore
+from curate.checks.duplicates.find import COLUMNS, Table, find_copies, to_table
+from curate.checks.duplicates.keepers import invert
+from curate.checks.duplicates.pairs import (
+    COPY,
+    SAME_BYTES,
+    SAME_PIXELS,
+    SAME_SOURCE,
+    IntArray,
+    Pairs,
+    certain_pairs,
+    concatenate,
+)
+from curate.checks.duplicates.verify import compare
+from curate.checks.measures.content import update_content_hashes
+from curate.checks.measures.table import MEASURES, read_measures
+from curate.dataset import Transaction
+from curate.dataset.ids import from_ids, mix, to_ids
+from curate.dataset.store import EMBEDDINGS
+from curate.errors import UsageError
+from curate.models.passes import LeftOut, Progress, fingerprints, image_items
+from curate.models.spaces import choose_encoder, embedding_table, read_vectors, update_tables
+
+COMPARED: Final = "pairs/1"
+"""Table of the pairs that were compared."""
+
+IMAGE_COLUMNS: Final = ("image_id", "location", "path", "content_hash", "group")
+"""What `dataset_pairs` wants to know of images."""
+
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # of the two image ids, in their order
+        pa.field("fingerprint", pa.string(), nullable=False),  # of the two files
+        pa.field("numbers", pa.list_(pa.float32(), len(COLUMNS)), nullable=False),
+        pa.field("matrix", pa.list_(pa.float32(), 6), nullable=False),
+    ]
+)
+_SOURCE_MARK: Final = ".rf."
+
+
+def dataset_pairs(
+    transaction: Transaction, images: pa.Table, *, encoder: str | None = None, progress: Progress | None = None
+) -> tuple[Pairs, list[LeftOut]]:
+    """Find the pairs of images that are copies of one another.
+
+    Hashes, measures and vectors are brought up to date in the transaction, and what is compared is kept in it.
+
+    Memory for 50,000 images: 0.5 GB, of which the vectors are most; features are in a temporary file of 4 GB at most.
+
+    Args:
+        transaction: The commit being made.
+        images: n rows with the columns `IMAGE_COLUMNS`.
+        encoder: Spec of the encoder; None for the one the dataset remembers.
+        progress: Told (done, total).
+
+    Returns:
+        Pairs of rows of `images`, and the images that could not be read. Equal images are linked to the first of them (by
+        id) only; the others' near copies are the first's.
+    """
+    images = images.combine_chunks()
+    update_content_hashes(transaction, images)
+    images = _with_hashes(transaction, images)
+    chosen = choose_encoder(transaction.base, encoder)
+    space = embedding_table(chosen)
+    updates = update_tables(transaction, [MEASURES, space], {"images": image_items(images)}, progress=progress)
+    transaction.info = {**transaction.info, "encoder": chosen.name}
+    measures, measured = read_measures(transaction, "images", images["image_id"])
+    pixels = np.zeros(images.num_rows, np.uint64)
+    pixels[measured] = measures.columns["pixel_hash"]
+    certain, distinct = _equal(images, pixels, measured)
+    source = _sources(images)
+    parts = [certain, _same_source(images, source)]
+    if measured.any():
+        name = space.prefix.removeprefix(EMBEDDINGS) + "-images"
+        near = _near(transaction, images, distinct & measured, name, progress)
+        # What was made of one source belongs together, whatever augmentation did to the pixels.
+        alike = (source[near.first] == source[near.second]) & (source[near.first] >= 0)
+        parts.insert(1, near.take(~alike | (near.score >= COPY)))
+    return concatenate(parts), updates[0].left_out
+
+
+def _with_hashes(transaction: Transaction, images: pa.Table) -> pa.Table:
+    """The images with their content hashes as the transaction has them."""
+    stored = transaction.read("images", columns=["image_id", "content_hash"])
+    at = pc.index_in(images["image_id"], value_set=stored["image_id"].combine_chunks())
+    column = images.schema.get_field_index("content_hash")
+    return images.set_column(column, images.schema.field(column), stored["content_hash"].take(at))
+
+
+def _equal(
+    images: pa.Table, pixels: npt.NDArray[np.uint64], measured: npt.NDArray[np.bool_]
+) -> tuple[Pairs, npt.NDArray[np.bool_]]:
+    """Links from equal images to the first of them (by id), and which images are the first."""
+    ids = from_ids(images["image_id"])
+    codes = pc.fill_null(images["content_hash"].combine_chunks().dictionary_encode().indices, -1).to_numpy()
+    parts = []
+    distinct = np.ones(images.num_rows, dtype=bool)
+    for kind, keys, known in ((SAME_BYTES, codes, codes >= 0), (SAME_PIXELS, pixels, measured)):
+        rows = np.flatnonzero(known & distinct)
+        rows = rows[np.lexsort((ids[rows], keys[rows]))]
+        first = np.searchsorted(keys[rows], keys[rows])
+        copies = rows[first] != rows
+        parts.append(certain_pairs(rows[first][copies], rows[copies], kind))
+        distinct[rows[copies]] = False
+    return concatenate(parts), distinct
+
+
+def _sources(images: pa.Table) -> IntArray:
+    """Numbers that images share that an export made of one source, by what it named them; -1 for others; shape (n,)."""
+    made = pc.match_substring(images["location"], _SOURCE_MARK)
+    groups = pc.if_else(made, images["group"], pa.scalar(None, pa.string())).combine_chunks().dictionary_encode()
+    return np.asarray(pc.fill_null(groups.indices, -1).to_numpy(), dtype=np.int64)
+
+
+def _same_source(images: pa.Table, codes: IntArray) -> Pairs:
+    """Links from the images of one source to the first of them (by id)."""
+    rows = np.flatnonzero(codes >= 0)
+    rows = rows[np.lexsort((from_ids(images["image_id"])[rows], codes[rows]))]
+    first = np.searchsorted(codes[rows], codes[rows])
+    linked = rows[first] != rows
+    return certain_pairs(rows[first][linked], rows[linked], SAME_SOURCE)
+
+
+def _near(
+    transaction: Transaction,
+    images: pa.Table,
+    chosen: npt.NDArray[np.bool_],
+    space: str,
+    progress: Progress | None,
+) -> Pairs:
+    """Near copies among images that are all different."""
+    order = np.flatnonzero(chosen)
+    order = order[np.argsort(from_ids(images["image_id"])[order])]  # so that nothing depends on the order of rows
+    images = images.take(pa.array(order))
+    vectors, there = read_vectors(transaction, space, images["image_id"])
+    order, images = order[there], images.filter(pa.array(there))
+    columns = read_measures(transaction, "images", images["image_id"])[0].columns
+    hashes = [(columns[name], columns[f"{name}_mirrored"]) for name in ("dhash", "phash")]
+    with tempfile.TemporaryDirectory(dir=transaction.base.path) as folder:
+        comparer = _Comparer(transaction, images, Path(folder), progress)
+        found = find_copies(vectors, hashes, comparer)
+        comparer.keep()
+    turned = order[found.first] > order[found.second]
+    return _renumbered(found, order, turned)
+
+
+def _renumbered(pairs: Pairs, order: IntArray, turned: npt.NDArray[np.bool_]) -> Pairs:
+    """Pairs of places in `order` as pairs of rows; where that turns a pair round, its model is turned round too."""
+    first, second = order[pairs.first], order[pairs.second]
+    matrix = pairs.matrix.copy()
+    for row in np.flatnonzero(turned):
+        matrix[row] = invert(matrix[row], bool(pairs.mirrored[row]))
+    return Pairs(
+        np.where(turned, second, first),
+        np.where(turned, first, second),
+        pairs.score,
+        pairs.kind,
+        pairs.mirrored,
+        matrix,
+        pairs.inliers,
+        pairs.overlap,
+        pairs.correlation,
+        pairs.detail,
+        pairs.differing,
+    )
+
+
+class _Comparer:
+    """Compares pairs of images of a dataset, unless it was done before."""
+
+    def __init__(self, transaction: Transaction, images: pa.Table, folder: Path, progress: Progress | None) -> None:
+        self._transaction = transaction
+        self._ids = from_ids(images["image_id"])
+        prints = fingerprints(image_items(images))
+        self._prints = from_ids(pc.fill_null(prints, "0" * 16))
+        self._paths: list[str | None] = images["path"].to_pylist()
+        self._store = FeatureStore(folder / "features", images.num_rows)
+        self._progress = progress
+        self._known = _read_known(transaction)
+        self._new: list[pa.Table] = []
+
+    def __call__(self, pairs: IntArray) -> Table:
+        keys = to_ids(mix(self._ids[pairs[:, 0]], self._ids[pairs[:, 1]]))
+        prints = to_ids(mix(self._prints[pairs[:, 0]], self._prints[pairs[:, 1]]))
+        at = pc.index_in(keys, value_set=self._known["id"].combine_chunks())
+        same = pc.fill_null(pc.equal(self._known["fingerprint"].take(at), prints), False)
+        done = np.asarray(same.to_numpy(zero_copy_only=False), dtype=bool)
+        new = np.flatnonzero(~done)
+        self._store.fill(np.unique(pairs[new]), self._paths, self._progress)
+        new = new[self._store.there[pairs[new]].all(axis=1)]
+        compared = to_table(pairs[new], [compare(self._store[a], self._store[b]) for a, b in pairs[new].tolist()])
+        self._new.append(_to_rows(keys.take(pa.array(new)), prints.take(pa.array(new)), compared))
+        known = _from_rows(pairs[done], self._known.take(at.filter(pa.array(done))))
+        return Table(
+            *(np.concatenate([getattr(known, k), getattr(compared, k)]) for k in ("pairs", "numbers", "matrix"))
+        )
+
+    def keep(self) -> None:
+        """Store what was compared now."""
+        rows = pa.concat_tables([_SCHEMA.empty_table(), *self._new])
+        if rows.num_rows:
+            self._transaction.upsert(COMPARED, rows, "id")
+            self._transaction.count("pairs compared", rows.num_rows)
+
+
+def _read_known(transaction: Transaction) -> pa.Table:
+    try:
+        return transaction.read(COMPARED)
+    except UsageError:  # nothing was compared yet
+        return _SCHEMA.empty_table()
+
+
+def _to_rows(keys: pa.Array, prints: pa.Array, table: Table) -> pa.Table:
+    numbers = pa.FixedSizeListArray.from_arrays(pa.array(table.numbers.ravel().astype(np.float32)), len(COLUMNS))
+    matrix = pa.FixedSizeListArray.from_arrays(pa.array(table.matrix.ravel().astype(np.float32)), 6)
+    return pa.table([keys, prints, numbers, matrix], schema=_SCHEMA)
+
+
+def _from_rows(pairs: IntArray, rows: pa.Table) -> Table:
+    def values(name: str, width: int) -> npt.NDArray[np.float64]:
+        flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat, dtype=np.float64).reshape(-1, width)
+
+    return Table(pairs, values("numbers", len(COLUMNS)), values("matrix", 6).reshape(-1, 2, 3))

@@ -1,0 +1,73 @@
+"""`images.content_hash`: BLAKE2b of the files' bytes, so that the same file is found under another name."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.dataset import Transaction
+from curate.engine.local import default_threads
+from curate.errors import UsageError
+from curate.models.passes import fingerprints, image_items, is_known
+
+HASHED: Final = "measures/content"
+"""Table of ids and fingerprints: of which files the hashes in `images` are."""
+
+_SCHEMA: Final = pa.schema(
+    [pa.field("id", pa.string(), nullable=False), pa.field("fingerprint", pa.string(), nullable=False)]
+)
+_DIGEST_BYTES: Final = 16
+_CHUNK: Final = 1 << 20
+
+
+def update_content_hashes(transaction: Transaction, images: pa.Table) -> int:
+    """Hash the files that have no hash yet, or have changed since; a file that cannot be read has none.
+
+    Args:
+        transaction: The commit being made; its table `images` is changed where a hash is.
+        images: Columns image_id and path of the images to look at.
+
+    Returns:
+        How many files were hashed.
+    """
+    items = image_items(images).combine_chunks()
+    prints = fingerprints(items)
+    before = pc.index_in(items["id"], value_set=(stored := transaction.read("images"))["image_id"].combine_chunks())
+    hashed = pc.is_valid(stored["content_hash"].take(before)).to_numpy(zero_copy_only=False)
+    todo = np.flatnonzero(~(hashed & is_known(items["id"], prints, _known(transaction))) & pc.is_valid(prints))
+    if not len(todo):
+        return 0
+    with ThreadPoolExecutor(default_threads()) as pool:
+        digests = list(pool.map(content_hash, items["path"].take(pa.array(todo)).to_pylist()))
+    rows = stored.take(before.take(pa.array(todo)))
+    column = rows.schema.get_field_index("content_hash")
+    changed = rows.set_column(column, rows.schema.field(column), pa.array(digests, pa.string()))
+    transaction.upsert("images", changed, "image_id")
+    known = pa.table([items["id"].take(pa.array(todo)), prints.take(pa.array(todo))], schema=_SCHEMA)
+    transaction.upsert(HASHED, known, "id")
+    transaction.count("files hashed", len(todo))
+    return len(todo)
+
+
+def content_hash(path: str) -> str | None:
+    """128 bits of BLAKE2b over a file's bytes, 32 hexadecimal digits; None if it cannot be read."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _known(transaction: Transaction) -> pa.Table:
+    try:
+        return transaction.read(HASHED)
+    except UsageError:  # nothing was hashed yet
+        return _SCHEMA.empty_table()

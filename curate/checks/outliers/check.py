@@ -1,0 +1,205 @@
+"""`curate outliers`: embeds images and objects, asks how isolated they are, and makes findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from curate.checks.base import Check, Judgement, Settings
+from curate.checks.duplicates.search import pairs_above
+from curate.checks.findings import FLAGGED, Finding, Related
+from curate.checks.mistakes.load import Labels, load_labels
+from curate.checks.outliers.isolation import Isolation, find_outliers
+from curate.checks.outliers.tail import FEWEST
+from curate.dataset import Transaction
+from curate.dataset.store import EMBEDDINGS
+from curate.models.passes import ITEMS, LeftOut, image_items
+from curate.models.spaces import Content, choose_encoder, embedding_table, read_vectors, update_tables
+
+IntArray = npt.NDArray[np.int64]
+
+_SAME: Final = 0.999
+"""Images whose vectors are as alike as this are copies, which do not vouch for one another."""
+
+
+def judge(transaction: Transaction, settings: Settings) -> Judgement:
+    """Find images, and annotated objects, that resemble nothing else in the set.
+
+    Args:
+        transaction: The dataset.
+        settings: Its option `objects` (True if absent) says whether the boxes of `layer` are judged too.
+
+    Raises:
+        UsageError: No image is chosen, or there is no such layer.
+        UnavailableError: The encoder's weights cannot be had.
+    """
+    labels = load_labels(transaction.base, settings.layer, settings.where)
+    objects = np.flatnonzero(labels.boxed & ~labels.crowd) if settings.options.get("objects", True) else _NO_ROWS
+    ids = {"images": labels.images["image_id"], "crops": labels.annotations["annotation_id"].take(pa.array(objects))}
+    encoder = choose_encoder(transaction.base, settings.encoder)
+    space = embedding_table(encoder)
+    items: dict[Content, pa.Table] = {"images": image_items(labels.images)}
+    if len(objects):
+        items["crops"] = _object_items(labels, objects)
+    updates = update_tables(transaction, [space], items, progress=settings.progress)
+    transaction.info = {**transaction.info, "encoder": encoder.name}
+    left_out = [row for update in updates for row in update.left_out]
+    notes = _left_out_note(left_out, sum(map(len, items.values())))
+    findings: list[Finding] = []
+    groups = labels.image_groups()
+    for content in items:
+        name = f"{space.prefix.removeprefix(EMBEDDINGS)}-{content}"
+        vectors, there = read_vectors(transaction, name, ids[content])
+        if len(vectors) < FEWEST:
+            notes.append(f"{len(vectors):,} {_WORDS[content]} are too few to tell what is usual; {FEWEST} are needed")
+        rows = np.flatnonzero(there)
+        if content == "images":
+            groups[rows] = _join(groups, rows, vectors)
+            found = find_outliers(vectors, groups=groups[rows], labels=_image_classes(labels)[rows], seed=settings.seed)
+            findings += _image_findings(labels, rows, found, settings.min_score)
+        else:
+            chosen = objects[rows]
+            found = find_outliers(
+                vectors, groups=groups[labels.image[chosen]], labels=labels.label[chosen], seed=settings.seed
+            )
+            findings += _object_findings(labels, chosen, found, settings.min_score)
+    seen = set(ids["images"].to_pylist())
+    return Judgement(
+        findings,
+        f"{transaction.base.name}: {labels.images.num_rows:,} images and {len(objects):,} objects by {encoder.name}; "
+        f"{sum(finding.score >= FLAGGED for finding in findings):,} belong to nothing",
+        notes,
+        judged=lambda finding: finding.image_id in seen,
+    )
+
+
+CHECK: Final = Check("outliers", judge)
+
+_WORDS: Final[dict[Content, str]] = {"images": "images", "crops": "objects"}
+_NO_ROWS: Final[IntArray] = np.zeros(0, np.int64)
+
+
+def _object_items(labels: Labels, rows: IntArray) -> pa.Table:
+    chosen = labels.annotations.take(pa.array(rows))
+    paths = labels.images["path"].take(pa.array(labels.image[rows]))
+    return pa.table([chosen["annotation_id"], paths, chosen["bbox"]], schema=ITEMS)
+
+
+def _left_out_note(left_out: Sequence[LeftOut], total: int) -> list[str]:
+    if not left_out:
+        return []
+    first = left_out[0]
+    return [
+        f"{len(left_out):,} of {total:,} could not be embedded and are not judged; "
+        f"the first: {first.path or first.id}: {first.reason}"
+    ]
+
+
+def _join(groups: IntArray, rows: IntArray, vectors: npt.NDArray[np.float32]) -> IntArray:
+    """Group numbers of the chosen rows, with those of images that are all but the same joined; shape (len(rows),)."""
+    first, second, _ = pairs_above(vectors, _SAME)
+    a, b = groups[rows[first]], groups[rows[second]]
+    count = int(groups.max(initial=-1)) + 1
+    joined = connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(count, count)), False)[1]
+    return np.asarray(joined[groups[rows]], dtype=np.int64)
+
+
+def _image_classes(labels: Labels) -> IntArray:
+    """The one label of each image, -1 for those with none or several; int64 of shape (m,)."""
+    classes = np.full(labels.images.num_rows, -1, np.int64)
+    rows = labels.whole_image
+    classes[labels.image[rows]] = labels.label[rows]
+    return classes
+
+
+def _image_findings(labels: Labels, rows: IntArray, found: Isolation, min_score: float) -> list[Finding]:
+    findings = []
+    for place in np.flatnonzero(found.p_outlier >= max(min_score, _TINY)):
+        nearest = _nearest(found, int(place))
+        related = [_related(labels, int(rows[k]), None, value) for k, value in nearest]
+        findings.append(
+            Finding(
+                kind="outlier",
+                score=float(found.p_outlier[place]),
+                image=labels.images["location"][int(rows[place])].as_py(),
+                image_id=labels.images["image_id"][int(rows[place])].as_py(),
+                check=CHECK.name,
+                related=related,
+                evidence=_evidence(found, int(place), "image", "the images", None),
+            )
+        )
+    return findings
+
+
+def _object_findings(labels: Labels, rows: IntArray, found: Isolation, min_score: float) -> list[Finding]:
+    findings = []
+    for place in np.flatnonzero(found.p_outlier >= max(min_score, _TINY)):
+        row = int(rows[place])
+        annotation = labels.annotations.slice(row, 1).to_pylist()[0]
+        image = int(labels.image[row])
+        nearest = _nearest(found, int(place))
+        names = Counter(str(labels.annotations["label"][int(rows[k])].as_py()) for k, _ in nearest)
+        usual = f"the objects of class {annotation['label']}" if annotation["label"] is not None else "the objects"
+        findings.append(
+            Finding(
+                kind="outlier",
+                score=float(found.p_outlier[place]),
+                image=labels.images["location"][image].as_py(),
+                image_id=labels.images["image_id"][image].as_py(),
+                annotation_id=annotation["annotation_id"],
+                source_annotation_id=annotation["source_id"],
+                bbox=annotation["bbox"],
+                given=annotation["label"],
+                check=CHECK.name,
+                related=[
+                    _related(
+                        labels,
+                        int(labels.image[rows[k]]),
+                        labels.annotations["annotation_id"][int(rows[k])].as_py(),
+                        value,
+                    )
+                    for k, value in nearest
+                ],
+                evidence=_evidence(found, int(place), "object", usual, names),
+            )
+        )
+    return findings
+
+
+_TINY: Final = 1e-9
+"""A probability of 0 is no finding, whatever is asked for."""
+
+
+def _nearest(found: Isolation, place: int) -> list[tuple[int, float]]:
+    """Places and similarities of the nearest."""
+    pairs = zip(found.nearest[place].tolist(), found.similarity[place].tolist(), strict=True)
+    return [(k, round(value, 4)) for k, value in pairs if k >= 0]
+
+
+def _related(labels: Labels, image: int, annotation_id: str | None, score: float) -> Related:
+    location, image_id = (labels.images[name][image].as_py() for name in ("location", "image_id"))
+    return Related(location, image_id, annotation_id, score)
+
+
+def _evidence(found: Isolation, place: int, what: str, usual: str, names: Counter[str] | None) -> dict[str, Any]:
+    """Why; `names` are the labels of the nearest, where there are labels."""
+    times = found.distance[place] / max(found.usual[place], 1e-6)
+    said = f"{times:.2g} times as far from the others as is usual for {usual}"
+    apart = names is not None and len(names) > 1 and max(names.values()) <= sum(names.values()) / 2
+    evidence: dict[str, Any] = {
+        "why": f"the {what} is {said}" + (", and its nearest have no class in common" if apart else ""),
+        "p_value": float(found.p_value[place]),
+        "distance": round(float(found.distance[place]), 4),
+        "usual_distance": round(float(found.usual[place]), 4),
+        "neighbor": found.neighbors,
+    }
+    if names is not None:
+        evidence["nearest_labels"] = dict(names.most_common())
+    return evidence
