@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from curate.errors import ImageError
 
@@ -48,6 +51,20 @@ Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 _EXIF_ORIENTATION = 0x0112
 _SWAPS_AXES = frozenset({5, 6, 7, 8})
 _HEADER_BYTES = 65536
+# What Pillow raises for files whose bytes are not what they should be; the last but one for broken EXIF.
+_UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA: Final = frozenset({b"eXIf", b"iTXt", b"tEXt", b"zTXt"})
+_PNG_NO_PIXELS: Final = bytes(4) + b"IDAT" + bytes(4)
+_MAX_METADATA: Final = 1 << 20
 # Pillow stretches grey of 2 and 4 bits to 0-255, by these factors.
 _STRETCHED = {"L;2": 85, "L;4": 17}
 
@@ -105,11 +122,11 @@ def read_header(path: str | Path | IO[bytes]) -> ImageHeader:
                 return header
             file.seek(0)
             with Image.open(file) as image:
-                orientation = _orientation(image)
+                orientation = _png_orientation(image, file) if isinstance(image, PngImageFile) else _orientation(image)
                 # Pillow turns TIFFs by itself, their size included.
                 is_turned = image.format == "TIFF"
                 return ImageHeader(*image.size, orientation) if is_turned else _oriented(*image.size, orientation)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
 
 
@@ -138,7 +155,7 @@ def load_pixels(path: str | Path, *, shortest_side: int | None = None) -> Pixels
             return np.asarray(ImageOps.exif_transpose(_to_rgb(image)))
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
 
 
@@ -167,7 +184,7 @@ def load_labels(path: str | Path | IO[bytes]) -> LabelImage:
             values = np.asarray(ImageOps.exif_transpose(_without_alpha(image)))
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise ImageError(_reason(error), where=path, remedy="replace the file or remove it from the set") from error
     kind = {1: np.uint8, 2: np.uint16}.get(values.dtype.itemsize, np.int32)
     colors = None if palette is None else np.array(palette, dtype=np.uint8).reshape(-1, 3)
@@ -252,8 +269,41 @@ def _check_size(image: Image.Image, path: object) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return _one_to_eight(image.getexif())
+
+
+def _one_to_eight(exif: Image.Exif) -> int:
+    value = exif.get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_orientation(image: PngImageFile, file: IO[bytes]) -> int:
+    """A PNG's orientation, wherever it says so (PNG, third edition). Pillow would decode all pixels to look behind them."""
+    late = b"" if "exif" in image.info else _png_late_metadata(file)
+    if late:
+        # The same said before pixels that are not there, for Pillow to read: it knows all the ways to say it.
+        file.seek(len(_PNG_SIGNATURE))
+        head = _PNG_SIGNATURE + file.read(8 + 13 + 4) + late + _PNG_NO_PIXELS
+        with Image.open(BytesIO(head)) as said:
+            return _one_to_eight(Image.Image.getexif(said))
+    return _one_to_eight(Image.Image.getexif(image))
+
+
+def _png_late_metadata(file: IO[bytes]) -> bytes:
+    """The chunks behind a PNG's first pixels that may tell its orientation, one after another; pixels are skipped."""
+    found = b""
+    seen_pixels = False
+    position = len(_PNG_SIGNATURE)
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if len(head) < 8 or kind == b"IEND":
+            return found
+        seen_pixels |= kind == b"IDAT"
+        if seen_pixels and kind in _PNG_METADATA and len(found) + length <= _MAX_METADATA:
+            found += head + file.read(length + 4)
+        position += 12 + length
 
 
 def _oriented(width: int, height: int, orientation: int) -> ImageHeader:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from curate import imaging
 from curate.errors import ImageError
@@ -182,3 +183,65 @@ def test_labels_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     with pytest.raises(ImageError):
         load_labels(tmp_path / "b.png")
+
+
+def png(width: int, height: int, *late: tuple[bytes, bytes]) -> bytes:
+    """A black PNG with chunks behind its pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = zlib.compress(bytes((width + 1) * height))
+    half = len(pixels) // 2
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", pixels[:half])]
+    parts += [(b"IDAT", pixels[half:]), *late, (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def late_orientation(orientation: int) -> list[tuple[bytes, bytes]]:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    xmp = f'<x tiff:Orientation="{orientation}"/>'.encode()
+    return [
+        (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+    ]
+
+
+@pytest.mark.parametrize("way", [0, 1])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_orientation_behind_the_pixels_of_a_png(tmp_path: Path, way: int, orientation: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(40, 20, late_orientation(orientation)[way]))
+    header = read_header(path)
+    assert header.orientation == orientation
+    assert load_pixels(path).shape == (header.height, header.width, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff", ".gif", ".bmp"])
+def test_reading_a_header_decodes_nothing(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"a{suffix}"
+    gradient(40, 20).save(path)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image.Image, "load", refuse)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    assert read_header(path).width == 40
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize(
+    "content", [b"", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"junk", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0"]
+)
+def test_broken_metadata_of_a_png_is_no_other_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.png"
+    for data in (
+        png(40, 20, (b"eXIf", content)),
+        png(40, 20, (b"zTXt", content)),
+        png(40, 20, (b"iTXt", content))[:-20],
+    ):
+        path.write_bytes(data)
+        with contextlib.suppress(ImageError):
+            assert read_header(path).stored_size == (40, 20)

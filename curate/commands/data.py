@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,10 @@ from curate.names import GROUND_TRUTH
 
 _FORMATS = ", ".join(FORMATS.builtins)
 _ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
+
+_LINK_HELP = (
+    "Link the images into the target. They are the same files then: changing one there in place changes the original."
+)
 
 FormatOption = Annotated[
     str, typer.Option("--format", "-f", help=f"auto, to look; or one of: {_FORMATS}.", metavar="FORMAT")
@@ -84,6 +89,7 @@ def import_(
                 "changes": result.counts,
                 "commit": result.commit,
                 "kept_from_other_files": result.kept,
+                "unread": [asdict(each) for each in result.unread],
                 **result.losses.to_json(),
             }
         )
@@ -91,7 +97,7 @@ def import_(
     why = f" ({result.detection.reason})" if result.detection else ""
     note(f"read as {result.format}{why}")
     folder = source.expanduser().absolute()
-    print_losses(result.losses, folder=folder if folder.is_dir() else folder.parent)
+    print_losses(result.losses, folder=folder if folder.is_dir() else folder.parent, unread=result.unread)
     if result.kept:
         kept = ", ".join(f"{count:,} from {file}" for file, count in result.kept.items())
         note(f"the same images keep annotations from other files: {kept}")
@@ -118,7 +124,7 @@ def export(
     ] = GROUND_TRUTH,
     where: WhereOption = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")] = False,
-    link: Annotated[bool, typer.Option("--link", help="Link the images into the target.")] = False,
+    link: Annotated[bool, typer.Option("--link", help=_LINK_HELP)] = False,
     variant: Annotated[
         str | None,
         typer.Option(

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_texts, image_ids
 from curate.dataset.schema import ANNOTATIONS, IMAGES
-from curate.formats.losses import LossReport
-from curate.geometry import valid_rles
+from curate.formats.base import ClassInfo
+from curate.formats.losses import PLACES_KEPT, Loss, LossReport, Outcome
+from curate.geometry import rle_areas, valid_rles
 from curate.names import PREDICTIONS
 
 Floats = npt.NDArray[np.float64]
@@ -37,12 +38,21 @@ _VALUES_OF_ANNOTATIONS: Final = {
     "polygons": "polygons",
     "rle": "masks",
     "keypoints": "keypoints",
+    "area": "areas",
     "attributes": "attributes",
     "score": "scores",
     "probabilities": "class probabilities",
     "iscrowd": "crowd flags",
     "source_id": "annotation ids",
 }
+_VALUES_OF_CLASSES: Final = {
+    "source_id": "category ids",
+    "supercategory": "supercategories",
+    "keypoints": "names of keypoints",
+    "skeleton": "skeletons",
+    "color": "colors of classes",
+}
+_FIRST_ROWS: Final = 1000
 
 
 def images_table(
@@ -172,10 +182,26 @@ def broken_masks(annotations: pa.Table) -> Flags:
     return broken
 
 
+def report_rows(outcome: Outcome, what: str, reason: str, images: pa.Table, at: Ints, losses: LossReport) -> None:
+    """Report things on images at once, with the locations of the first images they are on.
+
+    Args:
+        outcome: 'dropped' or 'converted'.
+        what: As for `LossReport.dropped`.
+        reason: As for `LossReport.dropped`.
+        images: What is written, with a column `location`.
+        at: Row in `images` of each of n things, shape (n,); nothing is reported where n is 0.
+        losses: Where they are counted.
+    """
+    if len(at):
+        first = list(dict.fromkeys(at[:_FIRST_ROWS].tolist()))[:PLACES_KEPT]
+        losses.include([Loss(outcome, what, reason, len(at), images["location"].take(first).to_pylist())])
+
+
 def report_unsaid(
     images: pa.Table, annotations: pa.Table, format_name: str, losses: LossReport, *, holds: Container[str]
 ) -> None:
-    """Report, for an export, the values that a format has no place for.
+    """Report, for an export, the values that a format has no place for, with the first images that have them.
 
     Args:
         images: What is written.
@@ -184,14 +210,56 @@ def report_unsaid(
         losses: Where each value that is there is counted as dropped; of booleans only the true ones count.
         holds: Names of the columns that the format does hold, beyond those that every format does.
     """
-    for table, values in ((images, _VALUES_OF_IMAGES), (annotations, _VALUES_OF_ANNOTATIONS)):
-        for name, what in values.items():
-            if name in holds:
-                continue
-            column = table[name]
-            is_flag = pa.types.is_boolean(column.type)
-            count = (pc.sum(column).as_py() or 0) if is_flag else len(column) - column.null_count
-            losses.dropped(what, f"{format_name} has no place for them", name, count)
+    reason = f"{format_name} has no place for them"
+    for name, what in _VALUES_OF_IMAGES.items():
+        if name not in holds:
+            report_rows("dropped", what, reason, images, _filled_rows(images[name]), losses)
+    if "rle" in holds:
+        annotations = _without_measured_areas(annotations)
+    image: Ints | None = None
+    for name, what in _VALUES_OF_ANNOTATIONS.items():
+        rows = np.zeros(0, dtype=np.int64) if name in holds else _filled_rows(annotations[name])
+        if len(rows):
+            image = image_rows(annotations, images) if image is None else image
+            report_rows("dropped", what, reason, images, image[rows], losses)
+
+
+def report_unsaid_classes(
+    classes: Sequence[ClassInfo], format_name: str, losses: LossReport, *, holds: Container[str]
+) -> None:
+    """Report, for an export, what is known of the classes that a format has no place for.
+
+    Args:
+        classes: What is written.
+        format_name: For the reason.
+        losses: Where each class that has such a value is counted as dropped.
+        holds: Names of the attributes of `ClassInfo` that the format does hold, or whose loss is told otherwise.
+    """
+    for name, what in _VALUES_OF_CLASSES.items():
+        for info in classes if name not in holds else ():
+            if getattr(info, name) not in {None, ()}:
+                losses.dropped(what, f"{format_name} has no place for them", info.name)
+
+
+def _without_measured_areas(annotations: pa.Table) -> pa.Table:
+    """The annotations without the areas that the pixels of their masks say again."""
+    has_both = np.asarray(annotations["area"].is_valid()) & np.asarray(annotations["rle"].is_valid())
+    rows = np.flatnonzero(has_both & ~broken_masks(annotations)) if has_both.any() else np.zeros(0, dtype=np.int64)
+    if not len(rows):
+        return annotations
+    sizes = np.array(annotations["rle_size"].take(rows).to_pylist(), dtype=np.int64)
+    pixels = rle_areas(annotations["rle"].take(rows).to_pylist(), sizes)
+    measured = np.zeros(annotations.num_rows, dtype=np.bool_)
+    measured[rows] = pixels == np.asarray(annotations["area"].take(rows))
+    rest = pc.if_else(pa.array(measured), pa.scalar(None, pa.float64()), annotations["area"])
+    return annotations.set_column(annotations.column_names.index("area"), "area", rest)
+
+
+def _filled_rows(column: pa.ChunkedArray) -> Ints:
+    """Rows that have a value, or of booleans are true."""
+    filled = pc.fill_null(column, False) if pa.types.is_boolean(column.type) else column.is_valid()
+    rows: Ints = np.flatnonzero(np.asarray(filled))
+    return rows
 
 
 def _table(schema: pa.Schema, count: int, columns: Mapping[str, Any]) -> pa.Table:

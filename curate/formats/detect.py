@@ -48,6 +48,12 @@ def detect_format(source: Path) -> tuple[Format, Detection]:
     return best
 
 
+def surest_claim(source: Path) -> str | None:
+    """Name of the format that is surest that a file is its own; None if no format is sure enough."""
+    claims, _ = _ask(source)
+    return claims[0][0].name if claims and claims[0][1].confidence > MIN_CONFIDENCE else None
+
+
 def _ask(source: Path) -> tuple[list[tuple[Format, Detection]], list[str]]:
     """What each format claims, the surest first; and which failed to look, a plugin for one: the others are still asked."""
     claims, failures = [], []

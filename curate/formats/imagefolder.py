@@ -5,13 +5,14 @@
     1.jpg  2.jpg                             images without labels
 
 Folders below a class's are part of an image's name. Classes are sorted and numbered as torchvision does. A folder above the
-classes counts as a split only if all of them are named after splits, since a class may be called 'train' too.
+classes counts as a split only if all of them are named after splits, since a class may be called 'train' too. An image
+without a label is written beside the classes' folders, its own folders made part of its name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,14 @@ import pyarrow.compute as pc
 
 from curate.errors import FormatError, UsageError
 from curate.formats.base import ClassInfo, Detection, Export, Format, ReadOptions, Records, WriteOptions
-from curate.formats.columns import annotations_on, image_rows, images_table, report_unsaid
+from curate.formats.columns import (
+    annotations_on,
+    image_rows,
+    images_table,
+    report_rows,
+    report_unsaid,
+    report_unsaid_classes,
+)
 from curate.formats.files import is_image, list_files, peek_files, place_images
 from curate.formats.locations import NO_SPLIT, file_name, split_folders, split_name, strip_layout, unique_names
 from curate.formats.losses import LossReport
@@ -109,17 +117,18 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     folders = _class_folders(sorted({label for label in labels if label is not None}), losses)
     splits = images["split"].to_pylist()
     if any(splits) and None in splits:
-        losses.converted("images", f"no split: in {NO_SPLIT}", "images", splits.count(None))
-    groups = [
-        f"{split}{'' if label is None else folders[label] + '/'}"
-        for split, label in zip(split_folders(splits), labels, strict=True)
-    ]
-    names = _names(images["location"].to_pylist(), splits, groups, losses)
+        unsplit = np.flatnonzero(np.asarray(images["split"].is_null()))
+        report_rows("converted", "images", f"no split: in {NO_SPLIT}", images, unsplit, losses)
+    groups = _groups(images, labels, folders, losses)
+    stripped = [strip_layout(*pair) for pair in zip(images["location"].to_pylist(), splits, strict=True)]
+    flat = _flattened(stripped, labels, losses)
+    names = _names(flat, groups, losses)
     pairs = zip(images["path"].to_pylist(), (target / name for name in names), strict=True)
     place_images(pairs, options.images, losses)
     _report_classes(export.classes, list(folders), losses)
     is_label = pc.equal(export.annotations["type"], "label")
     report_unsaid(images, export.annotations.filter(is_label), "ImageFolder", losses, holds=())
+    report_unsaid_classes(export.classes, "ImageFolder", losses, holds=("source_id",))
     losses.carried("images", images.num_rows)
     losses.carried("annotations", sum(label is not None for label in labels))
 
@@ -139,8 +148,12 @@ def _levels(locations: Sequence[str]) -> _Levels:
             break
         wrapper += 1
     level = {parts[wrapper] for parts in folders if len(parts) > wrapper}
-    named = bool(level) and all(split_name(name) or name == NO_SPLIT for name in level)
+    named = bool(level) and all(map(_is_split, level))
     return _Levels(wrapper, named)
+
+
+def _is_split(folder: str) -> bool:
+    return folder == NO_SPLIT or split_name(folder) is not None
 
 
 def _label(location: str, levels: _Levels) -> str | None:
@@ -166,8 +179,13 @@ def _one_label_each(export: Export, losses: LossReport) -> list[str | None]:
     """The first whole-image label of each image."""
     annotations = export.annotations
     is_label = pc.and_(pc.equal(annotations["type"], "label"), pc.is_valid(annotations["label"]))
-    dropped = annotations.num_rows - (pc.sum(is_label).as_py() or 0)
-    losses.dropped("annotations", "boxes and shapes have no place in ImageFolder", "annotations", dropped)
+    shaped = image_rows(annotations.filter(pc.not_equal(annotations["type"], "label")), export.images)
+    nameless = pc.and_(pc.equal(annotations["type"], "label"), pc.is_null(annotations["label"]))
+    for image, reason in (
+        (shaped, "boxes and shapes have no place in ImageFolder"),
+        (image_rows(annotations.filter(nameless), export.images), "without a class"),
+    ):
+        report_rows("dropped", "annotations", reason, export.images, image, losses)
     chosen = annotations.filter(is_label)
     rows = image_rows(chosen, export.images).tolist()
     labels: list[str | None] = [None] * export.images.num_rows
@@ -177,9 +195,9 @@ def _one_label_each(export: Export, losses: LossReport) -> list[str | None]:
         else:
             place = f"{export.images['location'][row].as_py()}: {label}"
             losses.dropped("annotations", "a second label of an image", place)
-    if labels.count(None):
-        first = export.images["location"][labels.index(None)].as_py()
-        losses.converted("images", "without a label: beside the classes' folders", first, labels.count(None))
+    without = np.array([row for row, label in enumerate(labels) if label is None], dtype=np.int64)
+    reason = "without a label: beside the classes' folders"
+    report_rows("converted", "images", reason, export.images, without, losses)
     return labels
 
 
@@ -200,14 +218,40 @@ def _class_folders(names: Sequence[str], losses: LossReport) -> dict[str, str]:
     return folders
 
 
-def _names(
-    locations: Sequence[str], splits: Sequence[str | None], groups: Sequence[str], losses: LossReport
+def _groups(
+    images: pa.Table, labels: Sequence[str | None], folders: Mapping[str, str], losses: LossReport
 ) -> list[str]:
-    """Where each image goes; a class folder that the location already has is not repeated."""
+    """The folders of each image's split and class, as a prefix; an unlabelled image's are never read as a class."""
+    splits = split_folders(images["split"].to_pylist())
+    are_splits = all(_is_split(folder.rstrip("/")) for folder in set(splits) - {""})
+    groups = [
+        f"{split if are_splits or label is not None else ''}{'' if label is None else folders[label] + '/'}"
+        for split, label in zip(splits, labels, strict=True)
+    ]
+    if not are_splits:
+        lost = np.asarray(images["split"].is_valid()) & np.array([label is None for label in labels], dtype=np.bool_)
+        reason = "an image without a label is in no split's folder, which would be a class"
+        report_rows("dropped", "splits", reason, images, np.flatnonzero(lost), losses)
+    return groups
+
+
+def _flattened(names: Sequence[str], labels: Sequence[str | None], losses: LossReport) -> list[str]:
+    """The names, without folders where there is no label: a folder would be read as a class."""
+    flat = []
+    for name, label in zip(names, labels, strict=True):
+        flat.append(name if label is not None else name.replace("/", "_"))
+        if flat[-1] != name:
+            losses.converted(
+                "images", "renamed: the folder of an image without a label would be a class", f"{name} -> {flat[-1]}"
+            )
+    return flat
+
+
+def _names(stripped: Sequence[str], groups: Sequence[str], losses: LossReport) -> list[str]:
+    """Where each image goes; a class folder that the name already has is not repeated."""
     placed = []
-    for location, split, group in zip(locations, splits, groups, strict=True):
+    for name, group in zip(stripped, groups, strict=True):
         folder = group.rstrip("/").rpartition("/")[2]
-        name = strip_layout(location, split)
         placed.append(group + (name.removeprefix(f"{folder}/") if folder else name))
     return unique_names(placed, losses)
 

@@ -23,12 +23,15 @@ from curate.dataset.store import Dataset, Transaction, begin, open_dataset
 from curate.errors import CurateError, FormatError, InputError, UsageError
 from curate.formats.base import ClassInfo, Detection, Format, ReadOptions, Records, merge_classes
 from curate.formats.detect import detect_format
-from curate.formats.losses import LossReport
+from curate.formats.losses import PLACES_KEPT, LossReport
 from curate.formats.registry import FORMATS
 from curate.formats.roboflow_names import group_by_source
 from curate.formats.source_files import drop_if_unused, source_folder
 from curate.formats.sources import Report, kind_of_source, opened
+from curate.formats.unread import Unread, find_unread
+from curate.imaging import MAX_PIXELS
 from curate.names import SETTINGS
+from curate.wording import counted
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class ImportResult:
         counts: What the commit changed; empty if nothing did.
         commit: Number of the dataset's newest commit afterwards.
         kept: How many annotations of the same layer its images have from other files as well, by file. They stay.
+        unread: What else lies in the folder: files of other formats, and images that nothing read refers to. It is
+            told and counted, but no loss: a set in several formats says the same in each.
     """
 
     format: str
@@ -50,6 +55,7 @@ class ImportResult:
     counts: dict[str, int]
     commit: int
     kept: dict[str, int]
+    unread: list[Unread] = field(default_factory=list)
 
 
 def import_source(
@@ -72,7 +78,8 @@ def import_source(
         source: File, folder or archive.
         format: A format's name, or 'auto' to look.
         options: Layer, image folder, split.
-        strict: Raise at the first thing that would be lost or changed; nothing is then written.
+        strict: Raise at the first thing that would be lost or changed, or if images stay behind that have label files of
+            their own in another format; nothing is then written.
         command: The command line, for the history.
         unpacking: Called while an archive is unpacked, with how many of its bytes are done and how many it has.
 
@@ -102,14 +109,15 @@ def import_source(
         _store_images(transaction, records.images, losses)
         _store_classes(transaction, records, losses)
         where = in_layers({options.layer} | records.layers)
-        update = _store_annotations(transaction, records, where, losses)
+        update, sources = _store_annotations(transaction, records, where, losses)
         _store_info(transaction, records.info, losses)
+        unread = _unread(content, reader.name, records.images, sources, strict=strict)
         drop_if_unused(folder, records.images, transaction.base)
     stored = open_dataset(name)
     kept = _from_other_files(stored, update, records.images, where) if update else {}
     if detection is not None and kind is not None:
         detection = replace(detection, reason=f"{kind} archive; {detection.reason}")
-    return ImportResult(reader.name, detection, losses, transaction.counts, stored.commit.number, kept)
+    return ImportResult(reader.name, detection, losses, transaction.counts, stored.commit.number, kept, unread)
 
 
 def class_infos(dataset: Dataset) -> list[ClassInfo]:
@@ -182,8 +190,33 @@ def _check(records: Records, format: str, source: Path, base: Dataset) -> None:
         raise FormatError("the reader gave two images the same location", where=source, remedy="report this as a bug")
 
 
+def _unread(content: Path, format: str, images: pa.Table, sources: set[str], *, strict: bool) -> list[Unread]:
+    """What else lies in the folder that was read.
+
+    Raises:
+        FormatError: With `strict`, images are left that have label files of their own.
+    """
+    sources = sources.union(pc.unique(images["source"]).drop_null().to_pylist())
+    unread, labelled = find_unread(content, format, images, sources)
+    if strict and labelled:
+        raise FormatError(
+            f"{counted(len(labelled), 'images')} with label files of another format would stay behind",
+            where=labelled[0],
+            remedy="import each format from a folder of its own, or leave out --strict",
+        )
+    return unread
+
+
+def _report_huge(images: pa.Table, losses: LossReport) -> None:
+    pixels = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
+    huge = images["location"].filter(pc.fill_null(pc.greater(pixels, MAX_PIXELS), False))
+    reason = f"more pixels than the limit of {MAX_PIXELS:,}; kept, but not looked at until they are cut into tiles"
+    losses.converted("images", reason, huge.slice(0, PLACES_KEPT).to_pylist(), len(huge))
+
+
 def _store_images(transaction: Transaction, images: pa.Table, losses: LossReport) -> None:
     losses.carried("images", images.num_rows)
+    _report_huge(images, losses)
     base = transaction.base
     if base.count("images") == 0:
         transaction.append("images", [images])
@@ -249,8 +282,10 @@ def _store_info(transaction: Transaction, info: dict[str, object], losses: LossR
             transaction.info = {**transaction.info, key: value}
 
 
-def _store_annotations(transaction: Transaction, records: Records, where: str, losses: LossReport) -> _Update | None:
-    """Store the annotations; what they say against those that were there, if any were.
+def _store_annotations(
+    transaction: Transaction, records: Records, where: str, losses: LossReport
+) -> tuple[_Update | None, set[str]]:
+    """Store the annotations; what they say against those that were there, if any were, and which files they are from.
 
     `where` chooses the layers that the import speaks of.
     """
@@ -262,7 +297,7 @@ def _store_annotations(transaction: Transaction, records: Records, where: str, l
     else:
         update = _update_annotations(transaction, records.images, pieces, where)
     losses.carried("annotations", pieces.rows)
-    return update
+    return update, pieces.sources
 
 
 def _update_annotations(transaction: Transaction, images: pa.Table, pieces: Iterator[pa.Table], where: str) -> _Update:
@@ -348,11 +383,12 @@ def _append_if_any(transaction: Transaction, pieces: Iterator[pa.Table]) -> None
 
 
 class _Counter:
-    """Passes tables on and counts their rows."""
+    """Passes tables of annotations on, counts their rows and notes the files they are from."""
 
     def __init__(self, pieces: Iterable[pa.Table]) -> None:
         self._pieces: Iterator[pa.Table] = iter(pieces)
         self.rows = 0
+        self.sources: set[str] = set()
 
     def __iter__(self) -> Iterator[pa.Table]:
         return self
@@ -360,4 +396,5 @@ class _Counter:
     def __next__(self) -> pa.Table:
         piece = next(self._pieces)
         self.rows += piece.num_rows
+        self.sources.update(pc.unique(piece["source"]).drop_null().to_pylist())
         return piece

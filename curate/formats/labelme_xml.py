@@ -209,6 +209,8 @@ def _load(path: Path) -> Element:
 
 
 def _box(sides: list[float], attributes: dict[str, Any]) -> Shape:
+    if not all(map(math.isfinite, sides)):
+        return Shape(bbox=[math.nan] * 4)  # which is dropped; the least of NaN and a number may be the number
     across, down = sides[::2], sides[1::2]
     left, top, width, height = min(across), min(down), max(across) - min(across), max(down) - min(down)
     degrees = attributes.get("rotation")

@@ -1,4 +1,7 @@
-"""The loss report: what an import or export carried, converted or dropped, by reason and with the first places."""
+"""The loss report: what came over in an import or export, what of it was converted, and what was dropped.
+
+Everything is counted once as carried or as dropped; what was converted is carried too. Reasons come with their first places.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from curate.errors import FormatError
+from curate.wording import counted
 
 Outcome = Literal["converted", "dropped"]
 
@@ -37,20 +41,24 @@ class LossReport:
         self._losses: dict[tuple[str, str, str], Loss] = {}
 
     def carried(self, what: str, count: int = 1) -> None:
-        """Count things that came over whole: 'images', 'annotations', 'classes' ..."""
+        """Count things that came over, those that were converted among them: 'images', 'annotations', 'classes' ..."""
         self.carried_counts[what] = self.carried_counts.get(what, 0) + count
 
     def converted(self, what: str, reason: str, place: object, count: int = 1) -> None:
-        """Count things that came over changed, in a way the user may care about."""
+        """Count things that came over changed, in a way the user may care about; they are counted as carried as well.
+
+        Arguments as for `dropped`.
+        """
         self._add("converted", what, reason, place, count)
 
     def dropped(self, what: str, reason: str, place: object, count: int = 1) -> None:
-        """Count things that did not come over.
+        """Count things that did not come over; they are not counted as carried.
 
         Args:
             what: 'annotations', 'images', 'attributes' ... : plural, as counted.
             reason: Why, in words a user understands; the same words for the same reason.
-            place: The file, and the place in it, of the first of them ('labels/a.txt:3').
+            place: The file, and the place in it, of the first of them ('labels/a.txt:3'); or a list of several places, of
+                which the first `PLACES_KEPT` are kept.
             count: How many.
         """
         self._add("dropped", what, reason, place, count)
@@ -62,9 +70,7 @@ class LossReport:
             FormatError: With `strict`, at the first.
         """
         for loss in losses:
-            self._add(loss.outcome, loss.what, loss.reason, loss.places[0], loss.count)
-            places = self._losses[loss.outcome, loss.what, loss.reason].places
-            places += loss.places[1 : 1 + PLACES_KEPT - len(places)]
+            self._add(loss.outcome, loss.what, loss.reason, loss.places, loss.count)
 
     def rename_places(self, old: str, new: str) -> None:
         """Replace a text in every place: files that were read at one path and are known to the user by another."""
@@ -74,16 +80,16 @@ class LossReport:
     def _add(self, outcome: Outcome, what: str, reason: str, place: object, count: int) -> None:
         if count == 0:
             return
+        places = place if isinstance(place, list) else [place]
         if self.strict:
             raise FormatError(
-                f"{count} {what} {outcome}: {reason}",
-                where=place,
+                f"{counted(count, what)} {outcome}, the first of what would be lost or changed: {reason}",
+                where=next(iter(places), None),
                 remedy="mend the source, or leave out --strict to go on with a loss report",
             )
         loss = self._losses.setdefault((outcome, what, reason), Loss(outcome, what, reason))
         loss.count += count
-        if len(loss.places) < PLACES_KEPT:
-            loss.places.append(str(place))
+        loss.places += map(str, places[: PLACES_KEPT - len(loss.places)])
 
     @property
     def losses(self) -> list[Loss]:

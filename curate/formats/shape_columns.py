@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -38,6 +39,12 @@ class Shape:
 
 WHOLE_IMAGE: Final = Shape()
 
+MOST_PIXELS: Final = 2**32
+"""Masks have fewer: run lengths of more cannot be computed with."""
+
+LARGE_MASK: Final = "a mask of 2^32 pixels or more"
+"""Why a mask is dropped that is larger."""
+
 
 def problem_of(shape: Shape) -> str | None:
     """Why a shape cannot be kept: in words for the loss report, None where it can be. Impossible boxes can be."""
@@ -46,8 +53,8 @@ def problem_of(shape: Shape) -> str | None:
     if shape.rotated_box is not None and len(shape.rotated_box) != 5:
         return "without five numbers for a rotated box"
     for numbers in (shape.bbox, shape.rotated_box, shape.keypoints, *(shape.polygons or ())):
-        # A sum is finite only if every number is.
-        if numbers is not None and not np.isfinite(sum(numbers)):
+        # A sum is finite only if every number is, but may not be where all are: it overflows.
+        if numbers is not None and not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
             return "coordinates that are not finite numbers"
     if shape.polygons is not None:
         fewest = 4 if shape.is_open else 6
@@ -56,8 +63,14 @@ def problem_of(shape: Shape) -> str | None:
     if shape.keypoints is not None and (len(shape.keypoints) % 3 or not shape.keypoints):
         return "keypoints that are not triples of x, y and visibility"
     if shape.rle is not None and not valid_rles([shape.rle[0]], [shape.rle[1]])[0]:
-        return BROKEN_MASK
+        return problem_of_mask(shape.rle[1])
     return None
+
+
+def problem_of_mask(size: Any) -> str:
+    """Why a mask that is of no use is of none: [height, width], as the source has it, may be the reason."""
+    sides = [side for side in size if type(side) is int] if isinstance(size, list | tuple) else []
+    return LARGE_MASK if len(sides) == 2 and min(sides) > 0 and math.prod(sides) >= MOST_PIXELS else BROKEN_MASK
 
 
 def shape_columns(shapes: Sequence[Shape]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from curate.errors import CurateError, FormatError, InputError, UsageError
-from curate.formats.archives import archive_kind, unpack
+from curate.formats.archives import archive_kind, kind_of_name, unpack
 from curate.formats.archives.kinds import Kind, stem_of_archive
 from curate.formats.archives.unpack import Report as Report
 from curate.formats.locations import file_name
-from curate.formats.losses import LossReport
+from curate.formats.losses import Loss, LossReport
+from curate.wording import counted
 
 
 def kind_of_source(source: Path) -> Kind | None:
@@ -52,7 +53,8 @@ def opened(
 ) -> Iterator[Path]:
     """What is to be read of a source: itself, or what an archive unpacks to.
 
-    What is raised or reported inside the block names the archive instead of the files it was unpacked to.
+    What is raised or reported inside the block names the archive instead of the files it was unpacked to. What is raised also
+    says what was left out of the archive, which may be why; and if the file only has an archive's name.
 
     Args:
         source: File, folder or archive.
@@ -66,18 +68,33 @@ def opened(
         InputError: The disk is full.
     """
     if kind is None:
-        yield source
+        named = kind_of_name(source.name) if source.is_file() else None
+        try:
+            yield source
+        except FormatError as error:
+            if named is not None:
+                error.what += f"; it is named as a {named} archive, but is none: check that it was downloaded whole"
+            raise
         return
     name = file_name(stem_of_archive(source.name))
-    content = unpack(source, folder / "archive" / name, losses, report=report)
+    refused = LossReport(strict=losses.strict)
+    content = unpack(source, folder / "archive" / name, refused, report=report)
+    left_out = [loss for loss in refused.losses if loss.outcome == "dropped"]
+    losses.include(refused.losses)
     try:
         yield content
     except CurateError as error:
         _rename(error, content, source)
+        if isinstance(error, FormatError):
+            error.what += "".join(f"; {_left_out(loss)}" for loss in left_out)
         raise
     inside = os.path.join(content, "")  # noqa: PTH118 - with a slash at the end
     losses.rename_places(inside, f"{source.name}: ")
     losses.rename_places(str(content), source.name)
+
+
+def _left_out(loss: Loss) -> str:
+    return f"{counted(loss.count, loss.what)} in the archive left closed or out, {loss.reason}: {loss.places[0]}"
 
 
 def _rename(error: CurateError, content: Path, source: Path) -> None:

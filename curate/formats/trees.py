@@ -26,7 +26,13 @@ def read_xml(path: Path) -> Element:
     """
     try:
         root: Element = fromstring(_bytes(path), forbid_dtd=False)
-    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+    except DefusedXmlException as error:
+        raise FormatError(
+            "declares XML entities, which are refused",
+            where=path,
+            remedy="take the <!ENTITY ...> lines out and write what they stand for in their place",
+        ) from error
+    except (ParseError, ValueError, LookupError, RecursionError) as error:
         raise FormatError(f"not valid XML: {error}", where=path, remedy="export it again, or mend it") from error
     return root
 

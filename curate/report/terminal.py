@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curate.formats.losses import LossReport
+from curate.formats.unread import Unread
 from curate.wording import counted
 
 _PIPE_WIDTH = 160
@@ -52,23 +53,28 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     print_table([{"what": what, "of": of, "count": _counts(counts)} for what, of, counts in rows])
 
 
-def print_losses(losses: LossReport, *, folder: Path | None = None) -> None:
-    """Print a loss report: what came over, and for each reason what did not, with the first places.
+def print_losses(losses: LossReport, *, folder: Path | None = None, unread: Sequence[Unread] = ()) -> None:
+    """Print a loss report: what came over, for each reason what was converted or dropped, and what was not read.
 
     Args:
         losses: The report.
         folder: Places below it are printed relative to it.
+        unread: What else lies in the folder that was imported.
     """
     out = console()
     carried = ", ".join(counted(count, what) for what, count in losses.carried_counts.items()) or "nothing"
-    out.print(f"carried over whole: {carried}")
+    out.print(f"came over: {carried}")
     if not losses.losses:
-        out.print("nothing was lost or changed")
+        out.print("nothing of what was read was lost or changed" if unread else "nothing was lost or changed")
     for loss in losses.losses:
         out.print(f"{loss.outcome}: {counted(loss.count, loss.what)}: {loss.reason}", soft_wrap=True)
         more = ", ..." if loss.count > len(loss.places) else ""
         places = ", ".join(loss.places) if folder is None else _relative(", ".join(loss.places), folder)
         out.print(f"    at {_printable(places)}{more}", soft_wrap=True)
+    for each in unread:
+        more = ", ..." if each.count > len(each.places) else ""
+        out.print(f"not read: {counted(each.count, each.what)}", soft_wrap=True)
+        out.print(f"    at {_printable(', '.join(each.places))}{more}", soft_wrap=True)
 
 
 def print_difference(result: Mapping[str, Any]) -> None:

@@ -148,7 +148,7 @@ def test_export_to_coco_counts_what_it_wrote(stripes: str, tmp_path: Path) -> No
     (report,) = lines(curate("export", tmp_path / "a", "-d", stripes, "-f", "coco", "--json"))
     assert report["carried"] == {"images": 60, "annotations": 60, "classes": 2}
     shown = curate("export", tmp_path / "b", "-d", stripes, "-f", "coco", "--where", "location like '%/06.png'").stdout
-    assert "carried over whole: 1 image, 2 classes, 1 annotation\n" in shown
+    assert "came over: 1 image, 2 classes, 1 annotation\n" in shown
 
 
 def test_a_second_file_says_what_stays_and_places_are_relative(tmp_path: Path) -> None:

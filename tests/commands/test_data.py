@@ -40,7 +40,7 @@ def archive(tmp_path: Path) -> Path:
 def test_an_archive_says_what_it_was_read_as_and_what_was_left_out(archive: Path) -> None:
     result = curate("import", archive, "-d", "pets")
     assert "read as imagefolder (zip archive; " in result.stderr
-    assert "carried over whole: 4 images, 2 classes, 4 annotations" in result.stdout
+    assert "came over: 4 images, 2 classes, 4 annotations" in result.stdout
     assert "dropped: 1 file: in the archive: its name leads outside the archive" in result.stdout
     assert "at pets.zip: ../\\x1b[31mevil" in result.stdout
     (again,) = lines(curate("import", archive, "-d", "pets", "--json"))

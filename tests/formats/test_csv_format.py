@@ -20,11 +20,11 @@ from format_cases import (
     write_image,
     written,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from curate.errors import FormatError, UsageError
-from curate.formats.base import ReadOptions, WriteOptions
+from curate.formats.base import ClassInfo, ReadOptions, WriteOptions
 from curate.formats.csv import FORMAT
 from curate.formats.losses import LossReport
 
@@ -266,6 +266,9 @@ def box_or_label(size: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
 @settings(deadline=None, max_examples=25)
 @given(cases(box_or_label))
 def test_round_trip(found: list[Case]) -> None:
+    drawn = [row["bbox"] for case in found for row in case.annotations if "bbox" in row]
+    # Boxes of no more than a pixel in all of the set would be read as parts of the images' sizes.
+    assume(not drawn or max(max(box[0] + box[2], box[1] + box[3]) for box in drawn) > 2)
     with written(FORMAT, found, WriteOptions(images="copy")) as (target, losses):
         records, table, back_losses = read(FORMAT, target)
         back = by_location(records, table)
@@ -288,6 +291,26 @@ def test_a_classification_csv_is_short(tmp_path: Path) -> None:
     assert reasons(losses) == {"boxes have no place in a classification CSV", "CSV has no place for them"}
     with pytest.raises(UsageError, match="detection"):
         FORMAT.write(export, tmp_path, WriteOptions("none", "panoptic"), losses)
+
+
+@pytest.mark.parametrize("variant", ["classification", "detection"])
+def test_what_a_row_cannot_hold_is_dropped_and_counted(tmp_path: Path, variant: str) -> None:
+    box = {"type": "box", "label": "bolt", "bbox": [0.0, 0.0, 1.0, 1.0], "area": 1.0}
+    caption = {"type": "label", "attributes": '{"caption": "a bolt"}'}
+    found = [Case(f"{row}.png", (4, 4), None, [{"type": "label", "label": "bolt"}, caption, box]) for row in range(7)]
+    losses, target = LossReport(), tmp_path / "out"
+    target.mkdir()
+    export = make_export(tmp_path, found, [])
+    export.classes.append(ClassInfo("bolt", supercategory="part", keypoints=("head",), skeleton=((1, 1),)))
+    FORMAT.write(export, target, WriteOptions("copy", variant), losses)
+    told = {(loss.what, loss.reason): (loss.count, loss.places) for loss in losses.losses}
+    places = [f"{row}.png" for row in range(5)]
+    assert told["annotations", "neither a class nor a box: a row would hold nothing"] == (7, places)
+    assert {"supercategories", "names of keypoints", "skeletons"} <= {what for what, _ in told}
+    assert told.get(("areas", "CSV has no place for them")) == ((7, places) if variant == "detection" else None)
+    dropped = sum(count for (what, _), (count, _) in told.items() if what == "annotations")
+    back = read(FORMAT, target)[1].num_rows
+    assert losses.carried_counts["annotations"] == back == 21 - dropped == (14 if variant == "detection" else 7)
 
 
 @pytest.mark.slow

@@ -848,3 +848,44 @@ def test_what_cvats_own_loader_asks_for_is_there(tmp_path: Path) -> None:
 def test_there_is_no_other_variant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no variant 'tracks'"):
         FORMAT.write(make_export(tmp_path, []), tmp_path, WriteOptions("none", "tracks"), LossReport())
+
+
+def test_ids_and_areas_of_annotations_are_told(tmp_path: Path) -> None:
+    row = {"type": "box", "label": CLASSES[0], "bbox": [1.0, 2.0, 3.0, 4.0], "area": 5.0, "source_id": "9"}
+    export_ = make_export(tmp_path / "in", [Case("a.png", (9, 9), None, [row, {**row, "source_id": None}])])
+    for variant in ("images", "video"):
+        target, losses = tmp_path / variant, LossReport()
+        target.mkdir()
+        FORMAT.write(export_, target, WriteOptions(variant=variant), losses)
+        told = {loss.what: loss.count for loss in losses.losses if loss.outcome == "dropped"}
+        assert (told["annotation ids"], told["areas"]) == (1, 2)
+        assert losses.carried_counts["annotations"] == 2
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        (["0", "7", "9999999999999"], "CVAT's are numbers of at most 9 digits"),
+        (["0", "7", "x"], "not whole numbers"),
+        (["0", "7", "7"], "two images have the same"),
+        (["0", "7", None], "not every image has one"),
+    ],
+)
+def test_why_images_are_numbered_anew(tmp_path: Path, ids: list[str | None], reason: str) -> None:
+    export_ = make_export(tmp_path / "in", [Case(f"{name}.png", (9, 9), None, []) for name in "abc"])
+    place = export_.images.schema.get_field_index("source_id")
+    images = export_.images.set_column(place, "source_id", pa.array(ids, pa.string()))
+    target, losses = tmp_path / "out", LossReport()
+    target.mkdir()
+    FORMAT.write(Export(images, export_.annotations, export_.classes, {}), target, WriteOptions(), losses)
+    assert [loss.reason for loss in losses.losses if loss.what == "image ids"] == [f"{reason}; all are numbered anew"]
+    assert [element.get("id") for element in read_elements(target / "annotations.xml") if element.tag == "image"] == [
+        "0", "1", "2",
+    ]  # fmt: skip
+
+
+def test_entities_are_refused_in_words(tmp_path: Path) -> None:
+    text = '<!DOCTYPE annotations [<!ENTITY a "b">]><annotations><version>1.1</version></annotations>'
+    (tmp_path / "annotations.xml").write_text(text)
+    with pytest.raises(FormatError, match=r"^\S*annotations.xml: declares XML entities, which are refused"):
+        read(FORMAT, tmp_path / "annotations.xml")

@@ -304,7 +304,7 @@ def test_images_elsewhere(tmp_path: Path) -> None:
         (annotation("points", points=[1, 2], visibility=[3]), "points that do not have a visibility of 0, 1 or 2 each"),
         (annotation("mask", rle={"counts": "0", "size": [50, 100]}), "run lengths do not fill the mask's size"),
         (annotation("mask", rle={"counts": [1, 2], "size": [50, 100]}), "run lengths do not fill the mask's size"),
-        (annotation("mask", rle={"counts": [4], "size": [2**40, 2**40]}), "run lengths do not fill the mask's size"),
+        (annotation("mask", rle={"counts": [4], "size": [2**40, 2**40]}), "a mask of 2^32 pixels or more"),
         (annotation("label", label_id=None), "a label without a class"),
         (annotation(["bbox"]), "without a type"),  # type: ignore[arg-type]
     ],
@@ -503,3 +503,23 @@ def test_what_datumaro_cannot_say_is_reported(tmp_path: Path) -> None:
     }  # fmt: skip
     assert Counter(path.name for path in target.rglob("*") if path.is_file()) == {"default.json": 1}
     assert annotations_table(0, {}).schema == ANNOTATIONS
+
+
+def test_a_cuboid_with_nan_is_dropped(tmp_path: Path) -> None:
+    corners = [[1, 1], [float("nan"), 5], *[[x, x] for x in range(2, 8)]]
+    rows, losses = only(tmp_path, annotation("cuboid_2d", points=corners))
+    assert rows == []
+    assert [(loss.outcome, loss.what, loss.count) for loss in losses.losses] == [("dropped", "annotations", 1)]
+
+
+def test_what_is_written_and_what_is_dropped_add_up(tmp_path: Path) -> None:
+    nothing = {"type": "label", "label": None}
+    shape = {"type": "box", "label": CLASSES[0], "bbox": [1.0, 2.0, 3.0, 4.0], "area": 7.0}
+    with written(FORMAT, [Case("a.png", (9, 9), None, [shape, nothing, shape])], WriteOptions()) as (_, losses):
+        assert losses.carried_counts == {"images": 1, "annotations": 2}
+        assert {loss.what: loss.count for loss in losses.losses} == {"annotations": 1, "areas": 2}
+
+
+def test_objects_come_in_the_order_of_their_first_parts(tmp_path: Path) -> None:
+    rows, _ = only(tmp_path, annotation("label", group=1), box(), annotation("label", group=1))
+    assert [row["type"] for row in rows] == ["label", "box", "label"]

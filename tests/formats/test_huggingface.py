@@ -553,3 +553,14 @@ def test_what_a_table_cannot_say_is_reported(tmp_path: Path) -> None:
         "attributes": 1, "annotations": 1, "class probabilities": 1, "image files": 1, "splits": 1,
     }  # fmt: skip
     assert (target / "data/a_b-00000-of-00001.parquet").is_file()
+
+
+def test_ids_of_labels_are_told(tmp_path: Path) -> None:
+    label = {"type": "label", "label": CLASSES[0], "source_id": "3"}
+    shape = {"type": "box", "label": CLASSES[0], "bbox": [1.0, 2.0, 3.0, 4.0], "area": 5.0, "source_id": "3"}
+    with written(FORMAT, [Case("a.png", (9, 9), None, [label, shape])], WriteOptions()) as (target, losses):
+        assert {(loss.what, loss.count) for loss in losses.losses} == {("annotation ids", 1)}
+        _, back, _ = read(FORMAT, target)
+        assert {(row["type"], row["source_id"], row["area"]) for row in back.to_pylist()} == {
+            ("label", None, None), ("box", "3", 5.0),
+        }  # fmt: skip

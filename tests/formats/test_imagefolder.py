@@ -138,3 +138,39 @@ def test_what_a_folder_cannot_say_is_reported(tmp_path: Path) -> None:
 def test_without_images_there_is_nothing_to_write(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--link"):
         FORMAT.write(make_export(tmp_path, []), tmp_path, WriteOptions("none"), LossReport())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("splits", [(None, None, None), ("train", "val", None), ("fold1", None, "fold2")])
+def test_an_image_without_a_label_gets_none(tmp_path: Path, splits: tuple[str | None, ...], labelled: bool) -> None:
+    names = ("sub/a.png", "sub_a.png", "images/deep/b.png")
+    found = [Case(name, (4, 4), split, []) for name, split in zip(names, splits, strict=True)]
+    found += [Case("c.png", (4, 4), splits[0], [label("cat")])] if labelled else []
+    target, losses = write(found, ["cat"], tmp_path)
+    back = labels(target)
+    assert len(back) == len(found)
+    assert [name for name, (_, said) in back.items() if not said] == [
+        name for name in back if not name.endswith("/c.png")
+    ]
+    known = {loss.reason: loss for loss in losses.losses}
+    renamed = known["renamed: the folder of an image without a label would be a class"]
+    assert renamed.places == ["sub/a.png -> sub_a.png", "deep/b.png -> deep_b.png"]
+    lost = known.get("an image without a label is in no split's folder, which would be a class")
+    assert (lost.count if lost else 0) == (2 if "fold1" in splits else 0)
+    if "fold1" not in splits:
+        assert sorted(str(split) for split, _ in back.values()) == sorted(str(case.split) for case in found)
+
+
+def test_places_are_images(tmp_path: Path) -> None:
+    box = {"type": "box", "label": "cat", "bbox": [0.0, 0.0, 1.0, 1.0]}
+    caption = {"type": "label", "attributes": '{"caption": "x"}'}
+    found = [Case(f"{row}.png", (4, 4), "train" if row else None, [label("cat"), box, caption]) for row in range(7)]
+    _, losses = write(found, ["cat"], tmp_path)
+    first = [f"{row}.png" for row in range(5)]
+    assert {(loss.what, loss.reason, loss.count): loss.places for loss in losses.losses} == {
+        ("annotations", "boxes and shapes have no place in ImageFolder", 7): first,
+        ("annotations", "without a class", 7): first,
+        ("attributes", "ImageFolder has no place for them", 7): first,
+        ("images", "no split: in unsplit", 1): ["0.png"],
+    }
+    assert losses.carried_counts == {"images": 7, "annotations": 7}

@@ -21,7 +21,7 @@ from PIL import Image
 
 from curate.dataset.schema import ANNOTATIONS
 from curate.errors import CurateError, FormatError
-from curate.formats.base import Export, ReadOptions, WriteOptions
+from curate.formats.base import ClassInfo, Export, ReadOptions, Records, WriteOptions
 from curate.formats.detect import detect_format
 from curate.formats.importing import import_source
 from curate.formats.label_studio import FORMAT
@@ -29,6 +29,7 @@ from curate.formats.label_studio.brush import decode_brush, encode_brush
 from curate.formats.label_studio.images import location_of
 from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
+from curate.formats.registry import FORMATS
 from curate.geometry import decode_rle, encode_rle, rotated_box_corners
 
 NOT_THERE = "not there; kept without a file"
@@ -785,3 +786,147 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     FORMAT.write(export, target, WriteOptions(), losses)
     assert {loss.what: loss.count for loss in losses.losses} == {"polygons": 1, "annotations": 1}
     assert losses.carried_counts == {"images": 1, "annotations": 1}
+
+
+# ------------------------------------------------------------------------------------- what other formats' data look like
+
+
+def again(found: Records, table: pa.Table, target: Path) -> tuple[Records, pa.Table, LossReport]:
+    """What is read of what is written of what was read; the losses are the writer's."""
+    target.mkdir()
+    losses = LossReport()
+    FORMAT.write(Export(found.images, table, found.classes, found.info), target, WriteOptions("copy"), losses)
+    records, rows, _ = read(FORMAT, target)
+    return records, rows, losses
+
+
+def results_of(target: Path) -> list[dict[str, Any]]:
+    tasks = json.loads((target / "tasks.json").read_text())
+    return [each for given_task in tasks for work in given_task["annotations"] for each in work["result"]]
+
+
+def test_ids_that_several_annotations_have_are_told_apart_and_come_back(tmp_path: Path) -> None:
+    box: dict[str, Any] = {"type": "box", "label": CLASSES[0], "bbox": [1.0, 2.0, 30.0, 40.0], "source_id": "1"}
+    same: dict[str, Any] = {"type": "label", "label": CLASSES[0], "source_id": "1"}
+    rows = [
+        box,
+        {**box, "bbox": [5.0, 6.0, 7.0, 8.0]},
+        same,
+        same,
+        {**same, "label": CLASSES[1]},
+        {**box, "label": None},
+    ]
+    export = make_export(tmp_path, [Case("a.png", (60, 50), None, rows)])
+    found = Records(export.images, [], export.classes)
+    _, table, losses = again(found, export.annotations, tmp_path / "out")
+    ids = [result["id"] for result in results_of(tmp_path / "out")]
+    assert len(set(ids)) == len(ids) == 5  # two labels are choices of one result
+    assert losses.carried_counts["annotations"] == len(rows)
+    assert len(set(table["annotation_id"].to_pylist())) == len(rows)
+    told = [(row["type"], row["label"], row["source_id"], row["attributes"]) for row in table.to_pylist()]
+    assert Counter(told) == Counter((row["type"], row["label"], "1", None) for row in rows)
+    assert [row["bbox"] and row["bbox"][2] for row in table.to_pylist()[:3]] == pytest.approx([30, 7, 30])
+
+
+def test_coco_files_with_the_same_ids_come_back_whole(shared_data: Path, tmp_path: Path) -> None:
+    found, table, _ = read(FORMATS.get("coco"), shared_data / "formats/datumaro/coco_dataset/coco")
+    _, back, losses = again(found, table, tmp_path / "out")
+    captions = table.filter(pa.compute.is_null(table["label"]))
+    assert {loss.reason: loss.count for loss in losses.losses}["without a class and a place"] == captions.num_rows == 3
+    names = ["label", "type", "source_id"]
+    given = table.filter(pa.compute.is_valid(table["label"])).select(names).to_pylist()
+    assert sorted(back.select(names).to_pylist(), key=str) == sorted(given, key=str)
+    assert len(set(back["annotation_id"].to_pylist())) == len(given) == 9
+    points = [
+        Counter(tuple(np.round(row["keypoints"], 6)) for row in rows.to_pylist() if row["type"] == "keypoints")
+        for rows in (table, back)
+    ]
+    assert points[0] == points[1]
+    assert points[0].total() == 3
+
+
+def test_ids_are_unique_over_the_images_of_a_task(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        write_image(tmp_path / name, (200, 100))
+    two = task(rectangle("x", id="r1", to_name="one"), rectangle("y", id="r2", to_name="two"))
+    two["data"] = {"one": "a.jpg", "two": "b.jpg"}
+    config = '<View><Image name="one" value="$one"/><Image name="two" value="$two"/></View>'
+    (tmp_path / "label_config.xml").write_text(config)
+    records, table, _ = read(FORMAT, save(tmp_path, two).parent)
+    place = table.schema.get_field_index("source_id")
+    table = table.set_column(place, ANNOTATIONS.field("source_id"), pa.array(["r1", "r1"]))
+    _, back, _ = again(records, table, tmp_path / "out")
+    assert sorted(zip(back["label"].to_pylist(), back["source_id"].to_pylist(), strict=True)) == [
+        ("x", "r1"),
+        ("y", "r1"),
+    ]
+    assert len({each["id"] for each in results_of(tmp_path / "out")}) == 2
+
+
+@pytest.mark.parametrize("names", [(), ("nose", "eye", "ear")])
+@pytest.mark.parametrize("labelled", [(0, 2, 1), (2, 0, 0), (0, 0, 2), (0, 2, 0)])
+def test_keypoints_stay_at_their_places(tmp_path: Path, names: tuple[str, ...], labelled: tuple[int, ...]) -> None:
+    places = [(float(x), x + 1.0) if seen else (0.0, 0.0) for x, seen in zip((5, 9, 11), labelled, strict=True)]
+    points = [value for point, seen in zip(places, labelled, strict=True) for value in (*point, float(seen))]
+    row = {"type": "keypoints", "label": CLASSES[0], "bbox": [5.0, 6.0, 10.0, 10.0], "keypoints": points}
+    export = make_export(tmp_path, [Case("a.png", (60, 50), None, [row])])
+    classes = [type(info)(info.name, keypoints=names) for info in export.classes[:1]]
+    records, table, losses = again(Records(export.images, [], classes), export.annotations, tmp_path / "out")
+    assert table["keypoints"].to_pylist()[0] == pytest.approx(points)
+    assert ("without names: called by their numbers" in reasons(losses)) == (not names)
+    assert records.classes[0].keypoints == names or not names
+
+
+def test_keypoints_of_several_classes_stay_their_own(tmp_path: Path) -> None:
+    rows = [
+        {"type": "keypoints", "label": label, "bbox": [5.0, 6.0, 4.0, 4.0], "keypoints": points}
+        for label, points in ((CLASSES[0], [5.0, 6, 2, 9, 10, 2]), (CLASSES[1], [9.0, 10, 2, 0, 0, 0, 5, 6, 1]))
+    ]
+    export = make_export(tmp_path, [Case("a.png", (60, 50), None, rows)])
+    names = [("head", "tail"), ("front", "middle", "back")]
+    classes = [ClassInfo(info.name, keypoints=own) for info, own in zip(export.classes[:2], names, strict=True)]
+    records, table, _ = again(Records(export.images, [], classes), export.annotations, tmp_path / "out")
+    assert [info.keypoints for info in records.classes[:2]] == names
+    assert [row["keypoints"] for row in table.to_pylist()] == [pytest.approx(row["keypoints"]) for row in rows]
+
+
+def test_keypoints_and_skeletons_that_have_no_place_are_told(tmp_path: Path) -> None:
+    row = {"type": "keypoints", "label": CLASSES[0], "bbox": [5.0, 6, 4, 4], "keypoints": [5.0, 6, 2, 7, 8, 0]}
+    export = make_export(tmp_path, [Case("a.png", (60, 50), None, [row])])
+    classes = [
+        ClassInfo(CLASSES[0], keypoints=("head", "tail"), skeleton=((1, 2),)),
+        ClassInfo(CLASSES[1], keypoints=("front",)),
+    ]
+    *_, losses = again(Records(export.images, [], classes), export.annotations, tmp_path / "out")
+    assert {(loss.what, loss.count) for loss in losses.losses} == {
+        ("skeletons", 1),
+        ("names of keypoints", 1),
+        ("keypoints", 1),
+    }
+
+
+def test_what_is_dropped_is_not_converted_too(tmp_path: Path) -> None:
+    broken = rectangle("x", "y", id="r2")
+    broken["value"]["x"] = math.nan
+    ellipse = result({"x": 1e308, "y": 5, "radiusX": 1e308, "radiusY": 5, "ellipselabels": ["x"]}, size=(1000, 1000))
+    rows, losses = rows_of(tmp_path, task(rectangle("x", id="r1"), broken, {**ellipse, "id": "r3"}))
+    assert len(rows) == 1
+    assert [(loss.outcome, loss.reason, loss.count) for loss in losses.losses] == [
+        ("dropped", "coordinates that are not finite numbers", 1),
+        ("dropped", "a ellipse that is not whole", 1),
+    ]
+
+
+def test_an_export_without_annotations_is_recognised(tmp_path: Path) -> None:
+    export = make_export(tmp_path, [Case("a.png", (6, 5), None, []), Case("b.png", (6, 5), None, [])])
+    again(Records(export.images, [], export.classes), export.annotations, tmp_path / "out")
+    assert detect_format(tmp_path / "out")[0].name == "label_studio"
+    assert detect_format(tmp_path / "out/tasks.json")[0].name == "label_studio"
+
+
+@pytest.mark.parametrize("name", ["labelme", "datumaro", "label_studio", "coco"])
+def test_exports_of_its_data_are_of_the_format_written(shared_data: Path, tmp_path: Path, name: str) -> None:
+    records, table, _ = read(FORMAT, exports(shared_data) / "test_export_yolo/data_obb.json")
+    found = Export(records.images, table, records.classes, records.info)
+    FORMATS.get(name).write(found, tmp_path, WriteOptions(), LossReport())
+    assert detect_format(tmp_path)[0].name == name

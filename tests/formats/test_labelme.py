@@ -495,3 +495,11 @@ def test_what_labelme_cannot_say_is_reported(tmp_path: Path) -> None:
         rows = read(FORMAT, target)[1].to_pylist()
     assert [(row["type"], row["bbox"]) for row in rows] == [("label", None), ("keypoints", [0, 0, 5, 5])]
     assert losses.carried_counts["annotations"] == 2
+
+
+@pytest.mark.parametrize("points", [[[1, 1], [math.nan, 5]], [[math.nan, 1], [3, 5]], [[1, math.inf], [3, 5]]])
+@pytest.mark.parametrize("kind", ["rectangle", "circle", "polygon", "line", "point"])
+def test_numbers_that_are_not_finite_are_dropped(tmp_path: Path, kind: str, points: Any) -> None:
+    _, table, losses = read(FORMAT, dataset(tmp_path, shape(kind, points if kind != "polygon" else [*points, [0, 0]])))
+    assert table.num_rows == 0
+    assert [(loss.outcome, loss.what, loss.count) for loss in losses.losses] == [("dropped", "annotations", 1)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from format_cases import (
     CLASSES,
@@ -333,21 +335,24 @@ def test_round_trip(found: list[Case]) -> None:
         assert back_losses.losses == []
         assert [info.name for info in records.classes] == CLASSES
         assert detect_format(target)[0].name == "masks"
-        lost = {loss.what: loss.count for loss in losses.losses}
+        lost = {(loss.outcome, loss.what): loss.count for loss in losses.losses}
         placed = dict(zip(by_location(records, table), records.images["split"].to_pylist(), strict=True))
         names = {name: strip_layout(name, split) for name, split in placed.items()}
         splits = {names[name]: split for name, split in placed.items()}
         back = {names[name]: rows for name, rows in by_location(records, table).items()}
         assert splits == {case.location: case.split for case in found}
-        merged = hidden = 0
+        merged = hidden = unseen = 0
         for case in found:
             objects = [(CLASSES.index(row["label"]) + 1, row["rle"]) for row in case.annotations]
             canvas, covered = paint(objects, (case.size[1], case.size[0]), 0)
             hidden += covered
             merged += len(objects) - len({value for value, _ in objects})
+            unseen += sum(value not in canvas for value, _ in objects)
             expected = {CLASSES[value - 1]: encode_rle(canvas == value) for value in np.unique(canvas) if value}
             assert {row["label"]: row["rle"] for row in back[case.location]} == expected
-        assert (lost.get("annotations", 0), lost.get("mask pixels", 0)) == (merged, hidden)
+        assert lost.get(("converted", "annotations"), 0) == merged
+        assert lost.get(("converted", "mask pixels"), 0) == hidden
+        assert lost.get(("dropped", "annotations"), 0) == unseen
 
 
 def test_what_was_read_is_written_again_value_for_value(tmp_path: Path) -> None:
@@ -398,9 +403,25 @@ def test_small_objects_lie_over_large_ones_and_what_is_hidden_is_reported(tmp_pa
         ("annotations", "without an outline"): 1,
         ("annotations", "labels of the whole image have no place in a class mask"): 1,
         ("annotations", "too small for a pixel, or outside the image"): 1,
+        ("annotations", "polygons become the pixels whose centre is inside"): 2,
     }
     assert losses.carried_counts["annotations"] == 2
     assert (target / "classes.txt").read_text(encoding="utf-8").splitlines() == ["background", *CLASSES]
+
+
+def test_what_is_wholly_hidden_is_dropped(tmp_path: Path) -> None:
+    square = {"type": "polygon", "bbox": [0, 0, 4, 4], "polygons": [[0.0, 0.0, 4.0, 0.0, 4.0, 4.0, 0.0, 4.0]]}
+    rows: list[dict[str, Any]] = [{**square, "label": "no"}, {**square, "label": "bolt"}]
+    target, losses = tmp_path / "out", LossReport()
+    target.mkdir()
+    FORMAT.write(make_export(tmp_path, [Case("a.png", (8, 8), None, rows)]), target, WriteOptions(), losses)
+    dropped = {
+        loss.reason: (loss.count, loss.places)
+        for loss in losses.losses
+        if (loss.outcome, loss.what) == ("dropped", "annotations")
+    }
+    assert dropped == {"wholly below other objects: a pixel has one class": (1, ["a.png"])}
+    assert losses.carried_counts["annotations"] == 1
 
 
 def test_many_classes_need_sixteen_bits(tmp_path: Path) -> None:
@@ -458,3 +479,22 @@ def test_boxes_alone_make_empty_masks(tmp_path: Path) -> None:
     FORMAT.write(make_export(tmp_path, [Case("a.png", (5, 5), None, [box])]), target, WriteOptions(), losses)
     assert not load_labels(target / "masks/a.png").values.any()
     assert "without an outline" in reasons(losses)
+
+
+def test_an_image_too_large_to_draw_is_reported(tmp_path: Path) -> None:
+    mask = {
+        "type": "polygon",
+        "label": "no",
+        "bbox": [0.0, 0.0, 9.0, 9.0],
+        "polygons": [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]],
+    }
+    target, losses = tmp_path / "out", LossReport()
+    target.mkdir()
+    export = make_export(tmp_path, [Case("a.png", (5, 5), None, [mask])])
+    huge = export.images
+    for name in ("width", "height"):
+        huge = huge.set_column(huge.column_names.index(name), huge.schema.field(name), pa.array([200_000], pa.int32()))
+    FORMAT.write(replace(export, images=huge), target, WriteOptions(), losses)
+    assert "the image has more than 500,000,000 pixels" in reasons(losses)
+    assert not list(target.glob("masks/*"))
+    assert losses.carried_counts["annotations"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -197,6 +198,24 @@ def test_losses_in_an_archive_name_the_archive(data: Path) -> None:
     assert str(dataset_path("parts")) not in str(losses)
 
 
+def test_an_error_says_what_was_left_closed_in_an_archive(tmp_path: Path) -> None:
+    inner = b"no archive"
+    for depth in range(10):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as opened:
+            opened.writestr(f"{depth}.zip" if depth else "a.txt", inner)
+        inner = buffer.getvalue()
+    (tmp_path / "deep.zip").write_bytes(inner)
+    with pytest.raises(FormatError, match=r"1 archive in the archive .*in 3 others already; not opened: deep\.zip"):
+        load(tmp_path / "deep.zip")
+
+
+def test_an_archive_in_name_only_is_said(tmp_path: Path) -> None:
+    (tmp_path / "junk.zip").write_text("not found")
+    with pytest.raises(FormatError, match="named as a zip archive, but is none"):
+        load(tmp_path / "junk.zip")
+
+
 def test_leftovers_of_a_crash_are_swept(data: Path) -> None:
     """A reader or the unpacking was killed: the marker says whose folder is no commit's."""
     load(data)
@@ -376,8 +395,10 @@ def test_images_that_cannot_be_decoded(tmp_path: Path) -> None:
     Image.new("1", (30_000, 30_000)).save(folder / "huge.png")
     result = load(tmp_path / "pets")
     assert result.counts == {"images added": 5, "classes added": 1, "annotations added": 5}
-    (loss,) = result.losses.losses
-    assert (loss.what, loss.count) == ("images", 3)
+    unreadable, huge = result.losses.losses
+    assert (unreadable.what, unreadable.count) == ("images", 3)
+    assert (huge.what, huge.places) == ("images", ["cat/huge.png"])
+    assert huge.reason.startswith("more pixels than the limit of 500,000,000")
     sizes = {location: row["width"] for location, row in images().items()}
     assert sizes == {
         "cat/0.png": 64,

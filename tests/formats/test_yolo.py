@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from format_cases import CLASSES, Case, boxes, by_location, cases, make_export, read, reasons, write_image, written
+from format_cases import CLASSES, Case, by_location, cases, make_export, read, reasons, write_image, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from curate.errors import FormatError, UsageError
-from curate.formats.base import Export, ReadOptions, WriteOptions
+from curate.formats.base import ClassInfo, Export, ReadOptions, WriteOptions
 from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
 from curate.formats.yolo import FORMAT
@@ -264,14 +265,18 @@ def test_nine_columns_that_may_be_either_are_an_error_that_asks(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("variant", "types"),
-    [("obb", ["rotated_box", "rotated_box", "polygon"]), ("segment", ["polygon"] * 3), ("detect", [])],
+    [("obb", ["rotated_box", "polygon", "polygon"]), ("segment", ["polygon"] * 3), ("detect", [])],
 )
 def test_the_user_may_say_what_lines_are(tmp_path: Path, variant: str, types: list[str]) -> None:
     dataset(tmp_path, {"a": f"{QUAD}\n{KITE}\n0 .1 .1 .5 .1 .3 .9"}, {"names": ["x"], "task": "segment"})
     _, table, losses = read(FORMAT, tmp_path, ReadOptions(variant=variant))
     assert table["type"].to_pylist() == types
-    dropped = {"9 columns do not fit YOLO detect": 2, "7 columns do not fit YOLO detect": 1}
-    assert {loss.reason: loss.count for loss in losses.losses} == ({} if types else dropped)
+    expected = {
+        "obb": {"corners that are no rectangle: a polygon, with a rotated box round it": 1},
+        "segment": {},
+        "detect": {"9 columns do not fit YOLO detect": 2, "7 columns do not fit YOLO detect": 1},
+    }
+    assert {loss.reason: loss.count for loss in losses.losses} == expected[variant]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +319,20 @@ def test_classify_is_a_folder_of_images_for_each_class(tmp_path: Path) -> None:
 def test_data_yaml_may_say_what_nine_columns_are(tmp_path: Path, task: str, kind: str) -> None:
     dataset(tmp_path, {"a": f"{QUAD}\n{KITE}"}, {"names": ["x"], "task": task})
     _, table, _ = read(FORMAT, tmp_path)
-    assert table["type"].to_pylist() == [kind, kind]
+    assert table["type"].to_pylist() == [kind, "polygon"]
+
+
+def test_corners_that_are_no_rectangle_are_kept_beside_the_rotated_box(tmp_path: Path) -> None:
+    dataset(tmp_path / "a", {"a": f"{QUAD}\n{KITE}"}, {"names": ["x"], "task": "obb"})
+    records, table, losses = read(FORMAT, tmp_path / "a")
+    assert table["polygons"][1].as_py()[0] == pytest.approx([10, 10, 50, 5, 90, 25, 10, 45])
+    assert table["rotated_box"].null_count == 0
+    assert [(loss.outcome, loss.count, loss.places) for loss in losses.losses] == [("converted", 1, ["labels/a.txt:2"])]
+    target, losses = tmp_path / "out", LossReport()
+    target.mkdir()
+    FORMAT.write(Export(records.images, table, records.classes, {}), target, WriteOptions("copy"), losses)
+    assert losses.losses == []
+    assert read(FORMAT, target)[1]["polygons"].to_pylist() == table["polygons"].to_pylist()
 
 
 @pytest.mark.parametrize(("numbers", "text"), [(2, ".1 .2 0 0"), (3, ".1 .2 2 0 0 0")])
@@ -362,7 +380,13 @@ def test_ids_stay_when_a_line_above_goes(tmp_path: Path) -> None:
 
 
 def rotated_annotations(size: tuple[int, int]) -> st.SearchStrategy[dict[str, Any]]:
-    rotated = st.builds(lambda box, angle: [*box, angle], boxes(size), st.floats(-180, 180))
+    # In the middle, so that it is within the image however it is turned.
+    part = st.floats(0.01, 0.3).map(lambda part: part * min(size))
+    centre = st.floats(0.4, 0.6)
+    rotated = st.builds(
+        lambda x, y, width, height, angle: [x * size[0], y * size[1], width, height, angle],
+        *(centre, centre, part, part, st.floats(-180, 180)),
+    )
     return st.builds(
         lambda label, box: {"type": "rotated_box", "label": label, "rotated_box": box, "bbox": [0.0, 0.0, 1.0, 1.0]},
         st.sampled_from(CLASSES),
@@ -521,6 +545,121 @@ def test_pose_round_trip(tmp_path: Path) -> None:
     assert losses.losses == []
     assert table["keypoints"][0].as_py() == pytest.approx(row["keypoints"])
     assert table["bbox"][0].as_py() == pytest.approx(BOX["bbox"])
+
+
+PERSON = {**BOX, "type": "keypoints", "keypoints": [1.0, 2.0, 2.0, 3.0, 4.0, 1.0]}
+POLYGON = {**BOX, "type": "polygon", "polygons": [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0]]}
+MASK = {**BOX, "type": "mask", "rle_size": [8, 8]}
+LINE = {**BOX, "type": "polyline", "polygons": [[1.0, 2.0, 4.0, 2.0, 4.0, 6.0]]}
+TURNED = {**BOX, "type": "rotated_box", "rotated_box": [4.0, 4.0, 2.0, 2.0, 30.0]}
+
+
+@pytest.mark.parametrize(
+    ("variant", "converted"),
+    [
+        ("detect", {"keypoints", "polygons", "masks", "polylines", "rotated boxes"}),
+        ("pose", {"polygons", "masks", "polylines", "rotated boxes"}),
+        ("obb", {"keypoints", "polygons", "masks", "polylines"}),
+        ("segment", {"keypoints", "polylines"}),
+        (None, {"keypoints", "polylines"}),
+    ],
+)
+def test_geometry_that_a_variant_cannot_say_is_reported(
+    tmp_path: Path, variant: str | None, converted: set[str]
+) -> None:
+    mask = coco_mask.encode(np.asfortranarray(np.eye(8, dtype=np.uint8)))
+    drawn = {**MASK, "rle": mask["counts"].decode()}
+    rows = [PERSON, POLYGON, drawn, LINE, TURNED]
+    found = [Case(f"{number}.png", (8, 8), None, [row]) for number, row in enumerate(rows)]
+    target, losses = write(found, tmp_path, variant)
+    told = {loss.what: loss for loss in losses.losses if loss.reason.startswith("only the box is written")}
+    assert set(told) == converted
+    assert {loss.outcome for loss in told.values()} == {"converted"}
+    assert told["polylines"].places == ["3.png"]
+    assert losses.carried_counts["annotations"] == 5 == read(FORMAT, target)[1].num_rows
+
+
+def test_geometry_beside_what_is_written_is_dropped_and_reported(tmp_path: Path) -> None:
+    both = {**PERSON, "polygons": POLYGON["polygons"]}
+    _, losses = write([Case("a.png", (8, 8), None, [both])], tmp_path, "pose")
+    assert [(loss.outcome, loss.what, loss.places) for loss in losses.losses] == [("dropped", "polygons", ["a.png"])]
+
+
+def test_boxes_among_poses_get_keypoints_that_are_not_labelled(tmp_path: Path) -> None:
+    target, losses = write([Case("a.png", (8, 8), None, [PERSON, BOX])], tmp_path)
+    assert [(loss.outcome, loss.what, loss.count) for loss in losses.losses] == [("converted", "boxes", 1)]
+    assert read(FORMAT, target)[1]["keypoints"].to_pylist()[1] == [0.0] * 6
+
+
+@pytest.mark.parametrize("variant", ["detect", "segment", "pose"])
+def test_what_reaches_outside_the_image_is_cut(tmp_path: Path, variant: str) -> None:
+    polygon = {"type": "polygon", "label": "bolt", "polygons": [[-4.0, 2.0, 4.0, 2.0, 4.0, 6.0, -4.0, 6.0]]}
+    far = [
+        {**polygon, "bbox": [-4.0, 2.0, 8.0, 4.0]},
+        {**BOX, "bbox": [6.0, 6.0, 9.0, 9.0]},
+        {**BOX, "bbox": [8.0, 0.0, 3.0, 3.0]},
+        {**BOX, "bbox": [-9.0, 0.0, 3.0, 3.0]},
+        BOX,
+    ]
+    target, losses = write([Case("a.png", (8, 8), None, far)], tmp_path, variant)
+    counts = {(loss.outcome, loss.reason): loss.count for loss in losses.losses}
+    assert counts["dropped", "outside the image"] == 2
+    assert counts["converted", "reaching outside the image: cut at its edge"] == 2
+    assert losses.carried_counts["annotations"] == 3
+    _, table, _ = read(FORMAT, target)
+    for box, expected in zip(table["bbox"].to_pylist(), ([0, 2, 4, 4], [6, 6, 2, 2], BOX["bbox"]), strict=True):
+        assert box == pytest.approx(expected)
+
+
+def test_a_slanted_edge_is_cut_where_it_leaves_the_image(tmp_path: Path) -> None:
+    row = {
+        "type": "polygon",
+        "label": "bolt",
+        "bbox": [2.0, -4.0, 8.0, 8.0],
+        "polygons": [[2.0, -4.0, 10.0, 4.0, 2.0, 4.0]],
+    }
+    target, _ = write([Case("a.png", (8, 8), None, [row])], tmp_path)
+    points = np.reshape(read(FORMAT, target)[1]["polygons"].to_pylist()[0][0], (-1, 2)).tolist()
+    assert sorted(map(tuple, points)) == [(2, 0), (2, 4), (6, 0), (8, 2), (8, 4)]
+
+
+def test_oriented_boxes_that_ultralytics_would_refuse_are_moved_to_the_edge(tmp_path: Path) -> None:
+    rows = [{**TURNED, "rotated_box": [x, 4.0, 6.0, 2.0, 0.0]} for x in (7.0, 9.0, 20.0)]
+    target, losses = write([Case("a.png", (8, 8), None, rows)], tmp_path, "obb")
+    assert [(loss.outcome, loss.what, loss.count) for loss in losses.losses] == [
+        ("dropped", "annotations", 1),
+        ("converted", "rotated boxes", 1),
+    ]
+    assert [box[:4] for box in read(FORMAT, target)[1]["rotated_box"].to_pylist()] == [
+        pytest.approx([7, 4, 6, 2]),
+        pytest.approx([7, 4, 2, 2]),
+    ]
+
+
+def test_a_negative_box_and_keypoints_outside_are_dropped(tmp_path: Path) -> None:
+    rows = [{**PERSON, "bbox": [5.0, 5.0, -2.0, 1.0]}, {**PERSON, "keypoints": [1.0, 2.0, 2.0, 9.0, 4.0, 2.0]}]
+    target, losses = write([Case("a.png", (8, 8), None, rows)], tmp_path)
+    assert {(loss.what, loss.count) for loss in losses.losses} == {("annotations", 1), ("single keypoints", 1)}
+    assert read(FORMAT, target)[1]["keypoints"].to_pylist() == [pytest.approx([1, 2, 2, 0, 0, 0])]
+
+
+def test_details_of_classes_and_areas_are_reported(tmp_path: Path) -> None:
+    export = make_export(tmp_path / "in", [Case("a.png", (8, 8), None, [{**BOX, "area": 7.5}])])
+    info = ClassInfo("bolt", supercategory="part", keypoints=("head", "tip"), skeleton=((1, 2),), color="#ff0000")
+    losses = LossReport()
+    FORMAT.write(replace(export, classes=[info]), tmp_path, WriteOptions(), losses)
+    assert {(loss.what, *loss.places) for loss in losses.losses} == {
+        ("supercategories", "bolt"), ("names of keypoints", "bolt"), ("skeletons", "bolt"), ("colors of classes", "bolt"),
+        ("areas", "a.png"),
+    }  # fmt: skip
+
+
+def test_places_are_the_first_five_images(tmp_path: Path) -> None:
+    row = {**BOX, "attributes": '{"a": 1}'}
+    found = [Case(f"{number}.png", (8, 8), None, [row, row]) for number in range(7)]
+    _, losses = write(found, tmp_path)
+    assert [(loss.what, loss.count) for loss in losses.losses] == [("attributes", 14)]
+    assert losses.losses[0].places == ["0.png", "1.png", "2.png", "3.png", "4.png"]
 
 
 def test_an_unknown_variant_is_an_error(tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ class _Finder:
         self._listings: dict[str, tuple[frozenset[str], frozenset[str]]] = {
             folder: _listing(folder) for folder, _ in self.folders
         }
+        self._by_case: dict[str, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Location and path of a file, by its relative name."""
@@ -228,6 +229,35 @@ class _Finder:
             if base in files:
                 return prefix + name, f"{folder}/{name}"
         return None
+
+    def find_other_case(self, name: str) -> tuple[str, str] | None:
+        """Location and path of the only file whose name differs in upper and lower case alone, in the same folder."""
+        parent, _, base = name.rpartition("/")
+        found = [
+            (
+                f"{prefix}{parent}/{file}" if parent else prefix + file,
+                f"{folder}/{parent}/{file}" if parent else f"{folder}/{file}",
+            )
+            for folder, prefix in self.folders
+            for file in self._folded(folder, parent).get(base.casefold(), ())
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def is_in_several(self, name: str) -> bool:
+        """Whether several folders one level down have a file of this name."""
+        below = {
+            f"{folder}/{inner}": (folder, inner) for folder, _ in self.folders for inner in self._list(folder, "")[1]
+        }
+        return sum(name in self._list(*place)[0] for place in below.values()) > 1
+
+    def _folded(self, folder: str, below: str) -> dict[str, list[str]]:
+        """Names of the files in a folder, by what is left of them without upper and lower case."""
+        path = f"{folder}/{below}" if below else folder
+        if path not in self._by_case:
+            self._by_case[path] = {}
+            for file in self._list(folder, below)[0]:
+                self._by_case[path].setdefault(file.casefold(), []).append(file)
+        return self._by_case[path]
 
     def _list(self, folder: str, below: str) -> tuple[frozenset[str], frozenset[str]]:
         path = f"{folder}/{below}" if below else folder
@@ -264,8 +294,15 @@ def _locate(
             suffixes = (name.split("/", start)[-1] for start in range(1, name.count("/") + 1))
             if found is None and (found := next(filter(None, map(finder.find, suffixes)), None)):
                 guesses.append(len(places))
+        if found is None and (found := finder.find_other_case(name)):
+            reason = "upper and lower case differ from the file's name; the file is taken"
+            losses.converted("images", reason, f"{file.source}: {name}, {found[0]}")
+            guesses.append(len(places))
+        elif found is None and finder.is_in_several(name):
+            reason = "several folders have a file of this name; none is taken"
+            losses.converted("images", reason, f"{file.source}: {name}")
         places.append(found or (file.prefix + name, None))
-    # A file that several absolute paths might mean is taken for none of them.
+    # A file that several guesses, or a guess and a name, might mean is taken for no guess.
     shared = {path for path, count in Counter(path for _, path in places).items() if path and count > 1}
     for number in guesses:
         if places[number][1] in shared:

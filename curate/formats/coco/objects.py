@@ -12,6 +12,7 @@ import pyarrow as pa
 from curate.formats.coco.decoder import NOTHING, ObjectDecoder
 from curate.formats.coco.pieces import elements, has_lone_surrogate, loads
 from curate.formats.losses import LossReport
+from curate.formats.values import number
 
 Id = int | str
 """As a file gives it; texts that are plain numbers count as numbers (`same_id`)."""
@@ -128,12 +129,12 @@ def _mended(
     own = {info.encode_name for info in msgspec.structs.fields(decoder.base)}
     objects: list[tuple[dict[str, Any], dict[str, Any]]] = []
     texts = list(elements(piece))
-    for number, text in enumerate(texts, start=first):
+    for index, text in enumerate(texts, start=first):
         content = loads(text)
         if not isinstance(content, dict):
-            losses.dropped(f"{what}s", "not a JSON object", f"{source}: {what} at index {number}")
+            losses.dropped(f"{what}s", "not a JSON object", f"{source}: {what} at index {index}")
             continue
-        name = f"{what} {content['id']}" if isinstance(content.get("id"), int | str) else f"{what} at index {number}"
+        name = f"{what} {content['id']}" if isinstance(content.get("id"), int | str) else f"{what} at index {index}"
         place = f"{source}: {name}"
         fields = mend(content, place, losses)
         if fields is not None:
@@ -232,7 +233,10 @@ def _natural(value: Any) -> int | None:
 
 
 def _numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
-        for value in values
-    )
+    return isinstance(values, list) and all(math.isfinite(_float(value)) for value in values)
+
+
+def _float(value: Any) -> float:
+    """A number as a float; NaN for anything else, and for what no float can hold."""
+    known = number(value)
+    return math.nan if known is None else known

@@ -16,6 +16,7 @@ from curate.formats.coco.decoder import NOTHING
 from curate.formats.coco.objects import AnnotationObject, Box
 from curate.formats.columns import BROKEN_MASK, Flags, Floats, Ints, fixed_lists, offsets
 from curate.formats.losses import LossReport
+from curate.formats.shape_columns import MOST_PIXELS, problem_of_mask
 from curate.geometry import (
     boxes_around,
     orient_boxes,
@@ -223,8 +224,8 @@ def _read_masks(texts: dict[int, bytes], lose: Callable[[int, str], None]) -> tu
             lose(row, "run lengths without valid 'counts' and 'size'")
             continue
         runs, (height, width) = mask.counts, mask.size
-        if not 0 < height * width < 2**32 or min(height, width) < 1:
-            lose(row, BROKEN_MASK)
+        if min(height, width) < 1 or height * width >= MOST_PIXELS:
+            lose(row, problem_of_mask(mask.size))
         elif isinstance(runs, str):
             parsed[row] = (runs, mask.size)
         elif sum(runs) == height * width and min(runs) >= 0:

@@ -38,7 +38,11 @@ _NOT_IN_RESULTS = {
     "source_id": "annotation ids",
 }
 _OWN_IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "tags", "group", "frame", "timestamp"})
-_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]{0,17})$"
+_WHOLE_NUMBER = r"^(0|-?[1-9][0-9]*)$"
+_IDS = range(-(2**63), 2**63)
+_SURELY_IN_IDS = 18  # characters
+_LONGEST_ID = 100  # characters that are looked at: more are too many anyway
+_LARGEST_NEW_ID = 2**53
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -204,16 +208,25 @@ def _whole_ids(source_ids: pa.ChunkedArray, what: str, losses: LossReport) -> In
     """Ids of n rows: their own where it is a whole number that no row before has, else the next free ones."""
     given = source_ids.combine_chunks()
     whole = pc.fill_null(pc.match_substring_regex(given, _WHOLE_NUMBER), False).to_numpy(zero_copy_only=False)
+    long = np.flatnonzero(whole & (pc.fill_null(pc.utf8_length(given), 0).to_numpy() > _SURELY_IN_IDS))
+    large = np.zeros(len(given), dtype=np.bool_)
+    large[[row for row in long.tolist() if int(given[row].as_py()[:_LONGEST_ID]) not in _IDS]] = True
+    whole = whole & ~large
     ids = np.zeros(len(given), dtype=np.int64)
     ids[whole] = given.filter(pa.array(whole)).cast(pa.int64()).to_numpy(zero_copy_only=False)
     kept = np.zeros(len(given), dtype=np.bool_)
     own = np.flatnonzero(whole)
     kept[own[np.unique(ids[own], return_index=True)[1]]] = True
-    changed = ~kept & given.is_valid().to_numpy(zero_copy_only=False)
-    if changed.any():
-        reason = f"{what} id is not a whole number, or another has it; a new one was given"
-        losses.converted("ids", reason, given[int(changed.argmax())].as_py(), int(changed.sum()))
-    start = max(0, int(ids[kept].max())) + 1 if kept.any() else 1
+    changed = {
+        "is another's too": whole & ~kept,
+        "does not fit into 64 bits": large,
+        "is not a whole number": ~whole & ~large & given.is_valid().to_numpy(zero_copy_only=False),
+    }
+    for reason, which in changed.items():
+        if which.any():
+            place = given[int(which.argmax())].as_py()
+            losses.converted("ids", f"{what} id {reason}; a new one was given", place, int(which.sum()))
+    start = max(0, int(ids[kept].max(initial=0, where=ids[kept] < _LARGEST_NEW_ID))) + 1
     ids[~kept] = np.arange(start, start + int((~kept).sum()))
     return ids
 

@@ -12,7 +12,7 @@ import pyarrow.csv as arrow_csv
 
 from curate.errors import UsageError
 from curate.formats.base import Export, WriteOptions
-from curate.formats.columns import box_values, image_rows, report_unsaid
+from curate.formats.columns import box_values, image_rows, report_rows, report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
 from curate.formats.locations import safe_location, unique_names
 from curate.formats.losses import LossReport
@@ -40,11 +40,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     boxes = annotations["bbox"].null_count < annotations.num_rows
     variant = options.variant or ("detection" if boxes else "classification")
     if variant == "classification":
-        with_box = annotations["bbox"].is_valid()
-        losses.dropped(
-            "annotations", "boxes have no place in a classification CSV", "bbox", pc.sum(with_box).as_py() or 0
-        )
-        annotations = annotations.filter(pc.invert(with_box))
+        reason = "boxes have no place in a classification CSV"
+        annotations = _without(annotations["bbox"].is_valid(), reason, images, annotations, losses)
+    is_empty = pc.and_(annotations["bbox"].is_null(), annotations["label"].is_null())
+    annotations = _without(is_empty, "neither a class nor a box: a row would hold nothing", images, annotations, losses)
     names = unique_names([safe_location(location) for location in images["location"].to_pylist()], losses)
     table = _table(images, annotations, names, variant)
     arrow_csv.write_csv(table, target / "labels.csv", arrow_csv.WriteOptions(quoting_style="needed"))
@@ -55,10 +54,19 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     for info in export.classes:
         if info.name not in used:
             losses.dropped("classes", "no annotation has it, so no row names it", info.name)
-        if info.source_id is not None:
-            losses.dropped("category ids", "CSV has no place for them", info.name)
+    report_unsaid_classes(export.classes, "CSV", losses, holds=())
     losses.carried("images", images.num_rows)
     losses.carried("annotations", annotations.num_rows)
+
+
+def _without(
+    rows: pa.ChunkedArray, reason: str, images: pa.Table, annotations: pa.Table, losses: LossReport
+) -> pa.Table:
+    """The annotations without some, which are reported."""
+    unwanted = np.asarray(rows)
+    image = image_rows(annotations.filter(rows), images)
+    report_rows("dropped", "annotations", reason, images, image, losses)
+    return annotations.filter(pa.array(~unwanted))
 
 
 def _table(images: pa.Table, annotations: pa.Table, names: list[str], variant: str) -> pa.Table:

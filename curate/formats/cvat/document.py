@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
-from defusedxml import DefusedXmlException
+from defusedxml import DefusedXmlException, EntitiesForbidden
 from defusedxml.ElementTree import iterparse
 
 from curate.errors import FormatError
@@ -17,6 +17,7 @@ from curate.formats.files import list_files, peek_files, read_head
 _ROOT: Final = re.compile(r"<annotations\b")
 _SIGNATURE: Final = re.compile(r"<annotations\b[^>]*>\s*(<version>|<meta>|<image\b|<track\b|$)")
 _DEEPEST: Final = 32
+_REMEDY: Final = "export it again, or mend it"
 
 
 def is_cvat(path: Path) -> bool:
@@ -52,10 +53,12 @@ def read_elements(path: Path) -> Iterator[Element]:
             if depth == 1 and root is not None:
                 yield element
                 root.clear()
+    except EntitiesForbidden as error:
+        raise FormatError("declares XML entities, which are refused", where=path, remedy=_REMEDY) from error
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         if isinstance(error, FormatError):
             raise
-        raise FormatError(f"not valid XML: {error}", where=path, remedy="export it again, or mend it") from error
+        raise FormatError(f"not valid XML: {error}", where=path, remedy=_REMEDY) from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise FormatError(f"the file cannot be read: {reason}", where=path, remedy="check its permissions") from error

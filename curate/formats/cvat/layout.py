@@ -21,6 +21,7 @@ from curate.formats.losses import LossReport
 from curate.formats.trees import xml_text
 
 _RENUMBERED = "numbers are not unique or whole; all are numbered anew"
+_LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,19 @@ def _cleaned(locations: Sequence[str], splits: Sequence[str | None], losses: Los
 
 def _ids(texts: Sequence[str | None], losses: LossReport, within: Sequence[Any] | None = None) -> list[int]:
     """The images' numbers as imported if they are whole and unique (within a task), else from 0."""
-    numbers = [int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None for text in texts]
+    digits = [text if text and text.isascii() and text.isdigit() else None for text in texts]
+    numbers = [int(text) if text and len(text) <= _LONGEST_NUMBER else None for text in digits]
     keys = list(zip(within or [None] * len(texts), numbers, strict=True))
     if None not in numbers and len(set(keys)) == len(keys):
         return [number for number in numbers if number is not None]
-    losses.converted("image ids", _RENUMBERED, "image ids", len(texts) - texts.count(None))
+    wrong = next((text for text, number in zip(texts, numbers, strict=True) if text and number is None), None)
+    if None in texts:
+        reason = "not every image has one; all are numbered anew"
+    elif None in digits:
+        reason = "not whole numbers; all are numbered anew"
+    elif None in numbers:
+        reason = f"CVAT's are numbers of at most {_LONGEST_NUMBER} digits; all are numbered anew"
+    else:
+        reason = "two images have the same; all are numbered anew"
+    losses.converted("image ids", reason, wrong or "image ids", len(texts) - texts.count(None))
     return list(range(len(texts)))

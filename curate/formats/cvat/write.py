@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, indent, tostring
 
+import numpy as np
+
 from curate.errors import UsageError
 from curate.formats.base import Export, WriteOptions
 from curate.formats.batches import annotations_by_image
-from curate.formats.columns import report_unsaid
+from curate.formats.columns import image_rows, report_rows, report_unsaid
 from curate.formats.cvat.attributes import split_attributes
 from curate.formats.cvat.layout import Layout, lay_out_frames, lay_out_images, task_subset
 from curate.formats.cvat.write_meta import Specifications, meta_element
@@ -55,6 +57,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     place_images(pairs, options.images, losses)
     held = (*_HELD, "group", "frame") if is_video else _HELD
     report_unsaid(export.images, export.annotations, "CVAT", losses, holds=held)
+    # Images have ids in CVAT, shapes have none.
+    with_id = np.flatnonzero(np.asarray(export.annotations["source_id"].is_valid()))
+    at = image_rows(export.annotations, export.images)[with_id]
+    report_rows("dropped", "annotation ids", "CVAT has no place for them", export.images, at, losses)
     losses.carried("images", export.images.num_rows)
     losses.carried("annotations", written)
 

@@ -27,19 +27,21 @@ def objects_of(parts: Sequence[Part], place: str, losses: LossReport) -> list[Pa
     Returns:
         The objects. Those that share a group with another have it among their attributes; alone it says nothing.
     """
-    groups: dict[object, list[Part]] = {}
+    groups: dict[object, list[int]] = {}
     for number, part in enumerate(parts):
         key = (part.group, part.label) if part.group else number
-        groups.setdefault(key, []).append(part)
-    objects = []
-    for group in groups.values():
+        groups.setdefault(key, []).append(number)
+    by_first: dict[int, Part] = {}
+    for numbers in groups.values():
+        group = [parts[number] for number in numbers]
         if is_one_object((kind_of(part.shape), part.attributes) for part in group):
-            objects.append(_joined(group))
+            by_first[numbers[0]] = _joined(group)
             others = sum(part.id != group[0].id for part in group)
             reason = "parts of one group have different ids; the first is the object's"
             losses.converted("annotation ids", reason, place, others)
         else:
-            objects.extend(group)
+            by_first |= dict(zip(numbers, group, strict=True))
+    objects = [by_first[number] for number in sorted(by_first)]
     _keep_groups(objects, place, losses)
     return objects
 

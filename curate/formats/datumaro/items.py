@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from curate.errors import FormatError
-from curate.formats.columns import BROKEN_MASK
 from curate.formats.losses import LossReport
-from curate.formats.shape_columns import WHOLE_IMAGE, Shape, problem_of
+from curate.formats.shape_columns import WHOLE_IMAGE, Shape, problem_of, problem_of_mask
 from curate.formats.shapes import ellipse_outline
 from curate.formats.values import mapping, number, numbers, run_lengths, sequence
 
@@ -79,8 +79,8 @@ def read_part(annotation: Any, labels: Sequence[str], place: str, losses: LossRe
         losses.dropped("annotations", error.what, place)
         return None
     group = _integer(said.get("group")) or 0
-    # One bad part must not take the others of its object with it; alone it is checked when it is added.
-    problem = problem_of(shape) if group else None
+    # One bad part must not take the others of its object with it; and what is dropped is not also converted.
+    problem = problem_of(shape) if group or kind in ORIGINALS else None
     if problem is not None:
         losses.dropped("annotations", problem, place)
         return None
@@ -170,6 +170,8 @@ def _cuboid(said: Mapping[str, Any], attributes: dict[str, Any]) -> Shape:
     values = numbers(value for pair in pairs for value in sequence(pair)) or []
     if len(pairs) != 8 or any(len(sequence(pair)) != 2 for pair in pairs) or len(values) != 16:
         raise FormatError("without eight points for a cuboid")
+    if not all(map(math.isfinite, values)):  # the least of NaN and a number may be the number
+        raise FormatError("coordinates that are not finite numbers")
     attributes["cuboid_2d"] = pairs
     return Shape(bbox=box_of_cuboid(pairs))
 
@@ -183,7 +185,7 @@ def box_of_cuboid(pairs: Sequence[Sequence[float]]) -> list[float]:
 def _mask(said: Mapping[str, Any], attributes: dict[str, Any]) -> Shape:
     rle = run_lengths(mapping(said.get("rle")).get("counts"), mapping(said.get("rle")).get("size"))
     if rle is None:
-        raise FormatError(BROKEN_MASK)
+        raise FormatError(problem_of_mask(mapping(said.get("rle")).get("size")))
     return Shape(rle=rle)
 
 

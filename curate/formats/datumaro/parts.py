@@ -51,13 +51,15 @@ def parts_of(
         around: Their boxes as `boxes_around` gives them, shape (n, 4).
         labels: Label id of each class.
         place: What to call the image in the report.
-        losses: Gets labels without a class, ids that are not whole numbers, and attributes that would be misread.
+        losses: Counts the annotations that are written; gets labels without a class, ids that are not whole numbers, and
+            attributes that would be misread.
     """
     objects = []
     for row, box in zip(rows, around, strict=True):
         found = _object(row, box, labels, place, losses)
         if found is not None:
             objects.append(found)
+    losses.carried("annotations", len(objects))
     free = max([found.group for found in objects], default=0) + 1
     apart = _groups_to_keep_apart(objects)
     members = Counter(found.group for found in objects)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from curate.errors import FormatError
-from curate.formats.columns import BROKEN_MASK
 from curate.formats.huggingface.features import Feature
 from curate.formats.losses import LossReport
-from curate.formats.shape_columns import Shape
+from curate.formats.shape_columns import Shape, problem_of_mask
 from curate.formats.values import is_shallow, mapping, number, numbers, run_lengths, sequence
 
 BOXES: Final = ("bbox", "bboxes", "boxes")
@@ -162,7 +161,7 @@ def _segmentation(value: Any) -> tuple[list[list[float]] | None, tuple[str, list
 def _mask(counts: Any, size: Any) -> tuple[str, list[int]]:
     rle = run_lengths(counts.decode("ascii", "replace") if isinstance(counts, bytes) else counts, size)
     if rle is None:
-        raise FormatError(BROKEN_MASK)
+        raise FormatError(problem_of_mask(size))
     return rle
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ import yaml
 
 from curate.formats.base import Export, WriteOptions
 from curate.formats.batches import annotations_by_image, drawable
-from curate.formats.columns import report_unsaid
+from curate.formats.columns import image_rows, report_rows, report_unsaid
 from curate.formats.huggingface.schema import IMAGE_COLUMNS, OBJECT_COLUMNS, Layout, layout_of
 from curate.formats.huggingface.tables import split_of_table
 from curate.formats.locations import NO_SPLIT, export_names
@@ -29,7 +30,7 @@ _GROUP_BYTES: Final = 32 << 20
 _GROUP_ROWS: Final = 1000
 _IMAGES_OF_A_BATCH: Final = 256
 _OUR_NAMES: Final = {None: NO_SPLIT, "val": "validation"}
-_HELD: Final = ("rotated_box", "polygons", "rle", "keypoints", "attributes", "score", "iscrowd", "source_id")
+_HELD: Final = ("rotated_box", "polygons", "rle", "keypoints", "area", "attributes", "score", "iscrowd", "source_id")
 
 
 def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
@@ -201,5 +202,9 @@ def _size(path: str | None) -> int:
 def _report(images: pa.Table, labels: pa.Table, objects: pa.Table, losses: LossReport) -> None:
     report_unsaid(images, objects, "a Hugging Face table", losses, holds=(*IMAGE_COLUMNS, *_HELD))
     report_unsaid(images, labels, "a column of labels", losses, holds=tuple(IMAGE_COLUMNS))
+    # Images and objects have ids there, labels have none.
+    with_id = np.flatnonzero(np.asarray(labels["source_id"].is_valid()))
+    reason = "a column of labels has no place for them"
+    report_rows("dropped", "annotation ids", reason, images, image_rows(labels, images)[with_id], losses)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", labels.num_rows + objects.num_rows)

@@ -18,8 +18,9 @@ and JSON_MIN, which says less. Large files are read task by task.
 
 Write: ``tasks.json`` and ``label_config.xml`` for a new project, with the images in ``images/``: where a task did not come
 from Label Studio, it names them as its local storage serves them, if ``LOCAL_FILES_DOCUMENT_ROOT`` is the export's folder.
-What Label Studio has no place for is in the ``meta`` of tasks and regions under ``curate``, and read again from there; a
-polygon of several parts is written as as many regions, and joined again.
+What Label Studio has no place for is in the ``meta`` of tasks and regions under ``curate``, and read again from there: an id
+that another region has already, and a keypoint's place among those of its annotation, for two. A polygon of several parts is
+written as as many regions, and joined again.
 
 - `tasks`: tasks out of files, one at a time.
 - `images`, `regions` (with `brush` and `keypoints`), `read`: from tasks to tables.

@@ -30,17 +30,40 @@ class KeypointNames:
 
     def __init__(self, known: Sequence[str]) -> None:
         self._known = known
-        self._places: dict[str, dict[str, int]] = {}
+        self._names: dict[str, list[str | None]] = {}
 
-    def place(self, label: str, name: str) -> int:
-        """The place of a name among those of a class."""
-        start = {known: place for place, known in enumerate(self._known)} if label != name else {}
-        places = self._places.setdefault(label, start)
-        return places.setdefault(name, len(places))
+    def place(self, label: str, name: str, point: tuple[int, int] | None) -> int:
+        """The place of a name among those of a class.
+
+        Args:
+            label: The class.
+            name: The point's.
+            point: Its place, and of how many, where that is said.
+        """
+        if label not in self._names:
+            self._names[label] = list(self._known) if label != name and point is None else []
+        names = self._names[label]
+        if point is not None:
+            names += [None] * (point[1] - len(names))
+            if names[point[0]] in {None, name}:
+                names[point[0]] = name
+                return point[0]
+        if name not in names:
+            names.append(name)
+        return names.index(name)
 
     def of(self, label: str) -> tuple[str, ...]:
-        """The names of a class's keypoints."""
-        return tuple(self._places.get(label, ()))
+        """The names of a class's keypoints: of those that no point has, as the configuration goes on, else their numbers."""
+        names = self._names.get(label, [])
+        listed = {name: place for place, name in enumerate(self._known)}
+        starts = {listed[name] - place for place, name in enumerate(names) if name in listed}
+        start = starts.pop() if len(starts) == 1 else 0
+        found = []
+        for place, name in enumerate(names):
+            is_listed = 0 <= start + place < len(self._known)
+            other = self._known[start + place] if is_listed else None
+            found.append(name or (other if other and other not in names else str(place + 1)))
+        return tuple(found)
 
     def padded(self, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Annotations, each with all keypoints of its class: those that were met later are not labelled."""
@@ -51,7 +74,7 @@ class KeypointNames:
                 continue
             labels, values = piece["label"].to_pylist(), column.to_pylist()
             for row, (label, points) in enumerate(zip(labels, values, strict=True)):
-                missing = _POINT * len(self._places.get(label, ())) - len(points or ())
+                missing = _POINT * len(self._names.get(label, ())) - len(points or ())
                 if points and missing > 0:
                     values[row] = points + [0.0] * missing
             place = piece.schema.get_field_index(POINTS)
@@ -80,7 +103,7 @@ def _with_points(region: Region, points: dict[str, Region], names: KeypointNames
     label = region.label
     if label is None or not (points or region.kind == "keypoint"):
         return region
-    places = {name: names.place(label, name) for name in points or [label]}
+    places = {name: names.place(label, name, point.point) for name, point in (points or {label: region}).items()}
     triples = [0.0] * (_POINT * len(names.of(label)))
     for name, place in places.items():
         triples[_POINT * place : _POINT * (place + 1)] = (points.get(name) or region).shape.keypoints or ()
@@ -92,5 +115,5 @@ def _with_points(region: Region, points: dict[str, Region], names: KeypointNames
 
 
 def _details(point: Region) -> dict[str, Any]:
-    details: dict[str, Any] = {"id": point.id, "score": point.score, **point.attributes}
+    details: dict[str, Any] = {"id": point.source_id, "score": point.score, **point.attributes}
     return {key: value for key, value in details.items() if value is not None and key != "parent"}

@@ -328,7 +328,7 @@ class _Reader:
                 attributes=attributes,
                 layer=work.layer,
                 key=f"{work.key}/{region.key}",
-                source_id=region.id,
+                source_id=region.source_id,
                 source=source,
                 salt=METADATA,
             )

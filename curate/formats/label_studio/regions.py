@@ -15,7 +15,7 @@ from typing import Any, Final
 from curate.formats.label_studio.brush import decode_brush
 from curate.formats.label_studio.images import OWN
 from curate.formats.losses import LossReport
-from curate.formats.shape_columns import WHOLE_IMAGE, Shape
+from curate.formats.shape_columns import WHOLE_IMAGE, Shape, problem_of
 from curate.formats.shapes import ellipse_outline
 from curate.formats.values import is_shallow, mapping, number, numbers, points, sequence, text, whole
 from curate.geometry import encode_rle
@@ -43,6 +43,8 @@ _GEOMETRY: Final = frozenset(
 )
 _ANSWERS: Final = frozenset({"choices", "taxonomy", "rating", "textarea", "number", "datetime", "pairwise", "ranker"})
 _TO_IMAGE: Final = 100.0
+_MOST_POINTS: Final = 10_000
+_LARGEST: Final = 1e9  # pixels: beyond is no place on any image, and what is computed from it overflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Region:
     """One labelled thing.
 
     Attributes:
-        id: The source's id, or None.
+        id: The result's id, or None.
+        source_id: The id that it has for the source: the result's, unless curate wrote another since that was taken.
         key: What tells it from the others of its annotation.
         image: Which of the task's images it is on.
         label: Its class, or None.
@@ -61,11 +64,13 @@ class Region:
         iscrowd: As curate wrote it.
         parent: Id of the region that it belongs to, or None.
         part_of: Id of the region that it is a further part of, as curate wrote it.
+        point: A keypoint's place among those of its region, and how many these are, as curate wrote it.
         attributes: Everything else.
         answers: Type, name and object of the controls whose answers are among the attributes, under their names.
     """
 
     id: str | None
+    source_id: str | None
     key: str
     image: int
     label: str | None
@@ -76,6 +81,7 @@ class Region:
     iscrowd: bool | None = None
     parent: str | None = None
     part_of: str | None = None
+    point: tuple[int, int] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     answers: tuple[tuple[str, str, str], ...] = ()
 
@@ -202,12 +208,17 @@ def _region(
     if shape is None:
         losses.dropped("annotations", f"a {kind} that is not whole", place)
         return None
+    problem = problem_of(shape)
+    if problem is not None:
+        losses.dropped("annotations", problem, place)
+        return None
     if shape.keypoints is not None and own.get("visibility") == 1:
         shape = replace(shape, keypoints=[*shape.keypoints[:2], 1.0])
     labels, attributes = _said(drawn, group, place, losses)
     score = number(drawn.get("score"))
     id_ = text(drawn.get("id")) or None
     region = Region(
+        id_,
         id_,
         id_ or key,
         image,
@@ -231,8 +242,23 @@ def _region(
 def _with_own(region: Region, result: Mapping[str, Any]) -> Region:
     """A region with what curate wrote of it."""
     own = mapping(mapping(result.get("meta")).get(OWN))
+    if not own:
+        return region
     crowd = own.get("iscrowd")
-    return replace(region, iscrowd=crowd) if isinstance(crowd, bool) else region
+    return replace(
+        region,
+        iscrowd=crowd if isinstance(crowd, bool) else None,
+        point=_place_of_point(own.get("point")),
+        source_id=text(own.get("source_id")) or region.source_id,
+    )
+
+
+def _place_of_point(value: Any) -> tuple[int, int] | None:
+    """A place, and among how many."""
+    if not isinstance(value, list) or len(value) != 2 or any(type(each) is not int for each in value):
+        return None
+    place, count = value
+    return (place, count) if 0 <= place < count <= _MOST_POINTS else None
 
 
 def _said(
@@ -314,6 +340,7 @@ def _whole_image_labels(
         if path:
             losses.converted("annotations", "a choice below another: joined with '/'", place)
         region = Region(
+            id_,
             id_,
             f"{id_ or key}/{label}",
             image,
@@ -418,10 +445,12 @@ def _ellipse(
 ) -> Shape | None:
     given = numbers(value.get(name) for name in ("x", "y", "radiusX", "radiusY"))
     rotation = number(value.get("rotation") or 0)
-    if given is None or rotation is None or not all(map(math.isfinite, [*given, rotation])) or min(given[2:]) < 0:
+    if given is None or rotation is None or not math.isfinite(rotation) or min(given[2:]) < 0:
+        return None
+    x, y, rx, ry = _pixels(given, size)
+    if not all(abs(side) < _LARGEST for side in (x, y, rx, ry)):
         return None
     losses.converted("annotations", "an ellipse: kept as a polygon", place)
-    x, y, rx, ry = _pixels(given, size)
     return Shape(polygons=[ellipse_outline(x, y, rx, ry, rotation)])
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,17 @@ _NAME_IN_RESULT: Final = {"parent": "parentID"}
 _ALWAYS_LIST: Final = frozenset({"choices", "taxonomy", "textarea"})
 _WHO: Final = ("annotator", "annotation_id", "prediction_id")
 _POINT_WIDTH: Final = 0.5
+_POINT: Final = 3
+
+
+class _Point(NamedTuple):
+    """One keypoint: its place among those of its annotation, its name, and where it is in pixels."""
+
+    place: int
+    name: str | None
+    x: float
+    y: float
+    visibility: float
 
 
 class Controls:
@@ -85,6 +96,7 @@ class Writer:
         keypoints: Names of the keypoints of each class.
         losses: What cannot be written.
         place: What to call the image in the loss report.
+        written: How many annotations were written.
     """
 
     size: tuple[int, int] | None
@@ -97,11 +109,16 @@ class Writer:
     written: int = 0
     _ids: set[str] = field(default_factory=set)
 
-    def results(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The results of the rows of one annotation or prediction."""
+    def results(self, rows: Sequence[Row], before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The results of the rows of one annotation or prediction.
+
+        Args:
+            rows: Those on this image.
+            before: Its results on other images of the task.
+        """
         results: list[dict[str, Any]] = []
         choices: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._ids = set()
+        self._ids = {result["id"] for result in before}
         for row in rows:
             if row["bbox"] is not None or row["keypoints"]:
                 results += self._shape(row)
@@ -120,42 +137,63 @@ class Writer:
         own = self._own(row, {key: value for key, value in said.items() if key not in _WHO})
         extra: dict[str, Any] = {"origin": "manual"}
         extra |= {} if score is None else {"score": score}
-        extra |= {"meta": {OWN: own}} if own else {}
-        id_ = self._id(row)
-        result = {
-            "id": id_,
-            "type": "choices",
-            "value": {"choices": []},
-            "from_name": name,
-            "to_name": to_name,
-            **extra,
-        }
         # Labels that one result said are said by one again, if nothing else is said of them that differs.
-        result = choices.setdefault((name, id_, json.dumps(extra, sort_keys=True)), result)
-        result["value"]["choices"].append(row["label"])
+        same = (name, row["source_id"] or row["annotation_id"], json.dumps([extra, own], sort_keys=True))
+        if same in choices and row["label"] not in choices[same]["value"]["choices"]:
+            choices[same]["value"]["choices"].append(row["label"])
+            return
+        id_, was = self._id(row)
+        own |= was
+        extra |= {"meta": {OWN: own}} if own else {}
+        value = {"choices": [row["label"]]}
+        result = {"id": id_, "type": "choices", "value": value, "from_name": name, "to_name": to_name, **extra}
+        choices[same if same not in choices else (*same, id_)] = result
 
     def _shape(self, row: Row) -> list[dict[str, Any]]:
         if self.size is None or min(self.size) <= 0:
             self.losses.dropped("annotations", "on an image without a size: Label Studio wants percentages", self.place)
             return []
         self.written += 1
-        points = _labelled_points(row, self.keypoints)
-        if row["keypoints"] and not points:
-            self.losses.converted("keypoints", "none is labelled; written without", self.place)
-        if len(points) == 1 and points[0][0] in {row["label"], None} and row["type"] == "keypoints" and _is_point(row):
-            return self._point(row, points[0], row["attributes"], self._id(row))
-        id_ = self._id(row)
-        results = self._drawn(row, id_)
+        points = self._labelled_points(row)
+        id_, was = self._id(row)
+        if len(points) == 1 and row["type"] == "keypoints" and _is_point(row) and self._is_alone(row, points[0]):
+            return self._point(row, points[0], row["attributes"], id_, was)
+        results = self._drawn(row, id_, was)
         details = mapping(row["attributes"].get(POINTS))
-        for number_, point in enumerate(points):
-            said = {**mapping(details.get(point[0] or "")), "parent": id_}
+        for point in points:
+            said = {**mapping(details.get(point.name or "")), "parent": id_}
             own_id = said.pop("id", None)
-            label = f"{number_ + 1}" if point[0] is None else point[0]
-            own_id = own_id if isinstance(own_id, str) else f"{id_}-{label}"
-            results += self._point({**row, "label": label, "score": said.get("score")}, point, said, own_id)
+            label = point.name or str(point.place + 1)
+            own_id, was = self._unique(own_id if isinstance(own_id, str) else None, f"{id_}-{label}")
+            # Names need not be unique, nor are they met in their order: the place is kept too.
+            own = {"point": [point.place, len(row["keypoints"]) // _POINT], **was}
+            results += self._point({**row, "label": label, "score": said.get("score")}, point, said, own_id, own)
         return results
 
-    def _drawn(self, row: Row, id_: str) -> list[dict[str, Any]]:
+    def _labelled_points(self, row: Row) -> list[_Point]:
+        """The keypoints that are labelled; Label Studio has no others."""
+        values = row["keypoints"] or []
+        names = self.keypoints.get(row["label"] or "", ())
+        points = [
+            _Point(place, names[place] if place < len(names) else None, *values[3 * place : 3 * place + 3])
+            for place in range(len(values) // _POINT)
+        ]
+        labelled = [point for point in points if point.visibility > 0]
+        placed = sum(point.visibility <= 0 and (point.x, point.y) != (0, 0) for point in points)
+        self.losses.dropped(
+            "keypoints", "not labelled: Label Studio has no place for where they are", self.place, placed
+        )
+        nameless = any(point.name is None for point in labelled) and len(points) > 1
+        self.losses.converted("keypoints", "without names: called by their numbers", self.place, nameless)
+        if points and not labelled:
+            self.losses.converted("keypoints", "none is labelled; written without", self.place)
+        return labelled
+
+    def _is_alone(self, row: Row, point: _Point) -> bool:
+        """Whether a row's only labelled point can be told from its class alone."""
+        return point.name == row["label"] or (point.name is None and len(row["keypoints"]) == _POINT)
+
+    def _drawn(self, row: Row, id_: str, was: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A row's area: mask, polygons, rotated box or box, the first that it has."""
         unsaid = [name for name in ("rle", "polygons", "rotated_box") if row[name]]
         for name in unsaid[1:]:
@@ -165,30 +203,31 @@ class Writer:
         if row["rle"]:
             mask = decode_rle(row["rle"], row["rle_size"])
             value: dict[str, Any] = {"format": "rle", "rle": encode_brush(mask)}
-            return self._region(row, id_, "brush", value, {}, size=(mask.shape[1], mask.shape[0]))
+            return self._region(row, id_, "brush", value, was, size=(mask.shape[1], mask.shape[0]))
         if row["polygons"]:
             parts = [self._percent(part) for part in row["polygons"]]
             is_open = row["type"] == "polyline"
             values = [{"points": np.reshape(part, (-1, 2)).tolist(), "closed": not is_open} for part in parts]
-            results = self._region(row, id_, "polygon", values[0], {})
+            results = self._region(row, id_, "polygon", values[0], was)
             for number_, value in enumerate(values[1:], 2):
                 part = {**row, "attributes": {}, "iscrowd": None}
-                results += self._region(part, f"{id_}-part{number_}", "polygon", value, {"part_of": id_})
+                part_id, _ = self._unique(None, f"{id_}-part{number_}")
+                results += self._region(part, part_id, "polygon", value, {"part_of": id_})
             return results
         if row["rotated_box"]:
-            return self._region(row, id_, "rectangle", self._rectangle(row["rotated_box"]), {})
+            return self._region(row, id_, "rectangle", self._rectangle(row["rotated_box"]), was)
         x, y, width, height = self._percent(row["bbox"])
         value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-        return self._region(row, id_, "rectangle", value, {})
+        return self._region(row, id_, "rectangle", value, was)
 
     def _point(
-        self, row: Row, point: tuple[str | None, float, float, float], attributes: Mapping[str, Any], id_: str
+        self, row: Row, point: _Point, attributes: Mapping[str, Any], id_: str, own: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
-        x, y = self._percent(point[1:3])
+        x, y = self._percent([point.x, point.y])
         said = dict(attributes)
         width = number(said.pop("point_width", None))
         value = {"x": x, "y": y, "width": _POINT_WIDTH if width is None else width}
-        extra = {"visibility": 1} if point[3] == 1 else {}
+        extra = {**own, **({"visibility": 1} if point.visibility == 1 else {})}
         return self._region({**row, "attributes": said}, id_, "keypoint", value, extra)
 
     def _region(
@@ -269,24 +308,19 @@ class Writer:
         assert self.size is not None
         return [value / self.size[place % 2] * _PERCENT for place, value in enumerate(values)]
 
-    def _id(self, row: Row) -> str:
-        """The source's id, which is a region's, else curate's own."""
-        id_ = row["source_id"] or row["annotation_id"]
-        if id_ in self._ids and row["bbox"] is not None:
-            id_ = row["annotation_id"]
+    def _id(self, row: Row) -> tuple[str, dict[str, Any]]:
+        """The source's id, which is a region's, else curate's own; and the source's, where another region has it."""
+        return self._unique(row["source_id"], row["annotation_id"])
+
+    def _unique(self, preferred: str | None, other: str) -> tuple[str, dict[str, Any]]:
+        """An id that no other result of the annotation has; and what to keep of the preferred one, if it is not that."""
+        id_ = preferred or other
+        number_ = 1
+        while id_ in self._ids:
+            id_ = other if number_ == 1 else f"{other}-{number_}"
+            number_ += 1
         self._ids.add(id_)
-        return str(id_)
-
-
-def _labelled_points(row: Row, names: Mapping[str, Sequence[str]]) -> list[tuple[str | None, float, float, float]]:
-    """Name, x, y and visibility of the keypoints that are labelled."""
-    values = row["keypoints"] or []
-    own = names.get(row["label"] or "", ())
-    return [
-        (own[place] if place < len(own) else None, *values[3 * place : 3 * place + 3])
-        for place in range(len(values) // 3)
-        if values[3 * place + 2] > 0
-    ]
+        return id_, {"source_id": preferred} if preferred and preferred != id_ else {}
 
 
 def _is_point(row: Row) -> bool:

@@ -34,6 +34,13 @@ _MIN_KEYS: Final = frozenset({"annotator", "annotation_id", "lead_time"})
 _MIN_FIELDS: Final = frozenset(
     {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 )
+_RESULTS_OF: Final = ("", "annotations.", "completions.", "predictions.")
+_SIGNS: Final = frozenset({"file_upload", "inner_id", "total_annotations"}) | {
+    f"{kind}.was_cancelled" for kind in ("annotations", "completions")
+}
+_WRAPPERS: Final = frozenset({"tasks", "task"})
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]', re.DOTALL)
+_DEEPEST: Final = 12
 _REMEDY: Final = "export the project as JSON, or say --format if it is another format"
 
 
@@ -204,19 +211,50 @@ def _head(path: Path) -> bytes:
 
 def _claim(path: Path) -> Detection | None:
     """What the first kilobytes say."""
-    head = read_head(path, _HEAD_BYTES)
-    if not head.lstrip().startswith(("[", "{")):
-        return None
-    keys = set(re.findall(r'"(\w+)"\s*:', head))
-    if {"from_name", "to_name"} <= keys and keys & {"result", "annotations", "completions", "predictions"}:
+    keys = _keys(read_head(path, _HEAD_BYTES))
+    work = keys & {"annotations", "completions", "predictions"}
+    if any(f"{kind}result.from_name" in keys and f"{kind}result.to_name" in keys for kind in _RESULTS_OF):
         return Detection(0.95, "JSON with results that have from_name and to_name")
-    if "data" in keys and keys & {"annotations", "completions", "predictions"}:
-        if "result" in keys or keys & {"file_upload", "inner_id", "total_annotations", "was_cancelled"}:
+    if "meta.curate.images" in keys and work:
+        return Detection(0.95, "JSON with tasks as curate writes them")
+    if "data" in keys and work:
+        if any(f"{kind}.result" in keys for kind in work) or keys & _SIGNS:
             return Detection(0.9, "JSON with tasks that have data and annotations")
         return None
     if {"annotator", "annotation_id"} <= keys:
-        return Detection(0.9 if _SHAPES.search(head) else 0.7, "JSON_MIN: rows with annotator and annotation_id")
-    is_tasks = head.lstrip().startswith("[") and re.match(
-        r'\[\s*\{\s*("id"\s*:\s*\d+\s*,\s*)?"data"\s*:\s*\{', head.lstrip()
-    )
+        has_shapes = _SHAPES.search(read_head(path, _HEAD_BYTES)) is not None
+        return Detection(0.9 if has_shapes else 0.7, "JSON_MIN: rows with annotator and annotation_id")
+    is_tasks = re.match(r'\s*\[\s*\{\s*("id"\s*:\s*\d+\s*,\s*)?"data"\s*:\s*\{', read_head(path, _HEAD_BYTES))
     return Detection(0.6, "JSON with tasks that have data") if is_tasks else None
+
+
+def _keys(head: str) -> set[str]:
+    """The keys of the tasks at the beginning of a JSON file, each after those that it is below: 'annotations.result'.
+
+    Lists are left out of them, as is the 'tasks' of a page of the server's API and the 'task' of a target storage.
+    """
+    found: set[str] = set()
+    if not head.lstrip().startswith(("[", "{")):
+        return found
+    parents: list[str] = []  # of each open object or list, what comes before its keys
+    key = text = ""
+    for match in _TOKEN.finditer(head):
+        token = match[0]
+        if token in "{[":
+            # An object in a list has the list's parents.
+            parents.append(key or (parents[-1] if parents else ""))
+            key = ""
+        elif token in "}]":
+            if parents:
+                parents.pop()
+            key = ""
+        elif token == ":":
+            if len(parents) <= _DEEPEST:
+                name = f"{parents[-1] if parents else ''}{text}"
+                found.add(name)
+                key = "" if name in _WRAPPERS else f"{name}."
+        elif token == ",":
+            key = ""
+        else:
+            text = token[1:-1]
+    return found

@@ -90,11 +90,14 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         zip(images["path"].to_pylist(), (target / name for name in names), strict=True), options.images, losses
     )
     report_unsaid(images, export.annotations, "Label Studio", losses, holds=_HELD)
-    areas = export.annotations["area"]
-    losses.dropped("areas", "Label Studio has no place for them", "area", len(areas) - areas.null_count)
+    has_keypoints = export.annotations["keypoints"].is_valid()
+    with_keypoints = set(pc.unique(export.annotations["label"].filter(has_keypoints)).to_pylist())
     for info in export.classes:
         if info.source_id is not None or info.supercategory:
             losses.dropped("category ids and supercategories", "Label Studio has no place for them", info.name)
+        losses.dropped("skeletons", "Label Studio has no place for them", info.name, bool(info.skeleton))
+        is_unused = bool(info.keypoints) and info.name not in with_keypoints
+        losses.dropped("names of keypoints", "of a class that no keypoints are of", info.name, is_unused)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", written)
 
@@ -193,7 +196,7 @@ def _add_image(
     )
     for (kind, identity), group in _by_work(rows).items():
         entry = done[kind].setdefault(identity, _new_entry(kind, identity))
-        entry["result"] += writer.results(group)
+        entry["result"] += writer.results(group, entry["result"])
     return writer.written
 
 

@@ -146,6 +146,9 @@ def _rectangle(flat: list[float], context: _Context) -> Shape | None:
     if len(flat) not in {4, 8}:
         context.drop("a rectangle without two or four corners")
         return None
+    if not all(map(math.isfinite, flat)):  # the least of NaN and a number may be the number
+        context.drop("coordinates that are not finite numbers")
+        return None
     across, down = flat[::2], flat[1::2]
     return Shape(bbox=[min(across), min(down), max(across) - min(across), max(down) - min(down)])
 

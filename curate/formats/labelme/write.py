@@ -28,7 +28,7 @@ VERSION: Final = "5.11.0"
 
 _HELD: Final = (
     *("tags", "group", "frame", "timestamp", "metadata", "source_id"),
-    *("rotated_box", "polygons", "rle", "keypoints", "attributes", "score", "iscrowd"),
+    *("rotated_box", "polygons", "rle", "keypoints", "attributes", "score", "iscrowd", "area"),
 )
 _OF_IMAGE: Final = ("split", "tags", "group", "frame", "timestamp", "source_id")
 _OF_SHAPE: Final = ("score", "iscrowd", "area")

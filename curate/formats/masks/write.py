@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from curate.formats.base import ClassInfo, Export, WriteOptions
 from curate.formats.batches import annotations_by_image
-from curate.formats.columns import report_unsaid
+from curate.formats.columns import report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
 from curate.formats.locations import split_folders, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
@@ -31,6 +31,7 @@ from curate.formats.mask_images import (
 from curate.formats.masks.legend import MaskClass, channels, label_map, one_line, report_names
 from curate.formats.values import mapping, sequence
 from curate.geometry import rle_areas
+from curate.imaging import MAX_PIXELS
 
 _HELD: Final = ("rle", "polygons", "metadata")
 _LARGEST: Final = 65_535
@@ -77,9 +78,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
             image = images.slice(row, 1).select(["location", "width", "height", "metadata"]).to_pylist()[0]
             written += _write_mask(target / "masks" / f"{stem(places[row])}.png", image, rows, plan, losses)
     _write_lists(target, plan)
+    report_unsaid(images, export.annotations, "a class mask", losses, holds=_HELD)
+    report_unsaid_classes(export.classes, "a class mask", losses, holds=("source_id", "color"))
     pairs = zip(images["path"].to_pylist(), (target / "images" / place for place in places), strict=True)
     place_images(pairs, options.images, losses)
-    report_unsaid(images, export.annotations, "a class mask", losses, holds=_HELD)
     losses.carried("images", images.num_rows)
     losses.carried("annotations", written)
 
@@ -92,6 +94,9 @@ def _write_mask(
     if width is None or height is None:
         losses.dropped("annotations", "the image's size is not known", place, len(annotations))
         return 0
+    if width * height > MAX_PIXELS:
+        losses.dropped("annotations", f"the image has more than {MAX_PIXELS:,} pixels", place, len(annotations))
+        return 0
     objects = list(_painted(annotations, (height, width), plan, place, losses))
     merged = len(objects) - len({value for value, _ in objects})
     losses.converted("annotations", "a class mask does not tell things of one class apart", place, merged)
@@ -101,7 +106,10 @@ def _write_mask(
     if ignored is not None:
         canvas[ignored & (canvas == plan.ground)] = plan.void
     save_labels(path, canvas, plan.palette)
-    return len(objects)
+    seen = set(np.unique(canvas).tolist())
+    hidden = sum(value not in seen for value, _ in objects)
+    losses.dropped("annotations", "wholly below other objects: a pixel has one class", place, hidden)
+    return len(objects) - hidden
 
 
 def _painted(
@@ -121,6 +129,8 @@ def _painted(
         elif not rle_areas([counts], [shape])[0]:
             losses.dropped("annotations", "too small for a pixel, or outside the image", place)
         else:
+            if annotation["rle"] is None:
+                losses.converted("annotations", "polygons become the pixels whose centre is inside", place)
             yield value, counts
 
 

@@ -97,14 +97,17 @@ class _Reader:
         try:
             tree = read_xml(self.known.folder / name)
         except FormatError as error:
-            self.losses.dropped("annotation files", "not valid XML", f"{name}: {error.what}")
+            reason, _, detail = error.what.partition(": ")
+            self.losses.dropped("annotation files", reason, f"{name}: {detail}" if detail else name)
             return False
         if tree.tag != "annotation" or tree.find("imagesize") is not None:
             self.losses.dropped("annotation files", "not a VOC annotation", name)
             return False
         location, path = self._place(name, safe_location(tree.findtext("filename") or ""))
         if location in self.taken:
-            self.losses.dropped("annotation files", "another file describes the same image", name)
+            reason = "another file describes the same image"
+            self.losses.dropped("annotation files", reason, name)
+            self.losses.dropped("annotations", reason, name, len(tree.findall("object")))
             return True
         size = (_whole(tree.findtext("size/width")), _whole(tree.findtext("size/height")))
         masks = self._masks(key_of(name), path, size) or self._masks(key_of(location), path, size)

@@ -13,7 +13,7 @@ import numpy as np
 
 from curate.formats.base import Export, WriteOptions
 from curate.formats.batches import annotations_by_image
-from curate.formats.columns import report_unsaid
+from curate.formats.columns import report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
 from curate.formats.locations import file_name, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
@@ -71,9 +71,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     pairs = zip(images["path"].to_pylist(), (target / "JPEGImages" / place for place in places), strict=True)
     place_images(pairs, options.images, losses)
     report_unsaid(images, export.annotations, "VOC", losses, holds=_HELD)
-    for info in export.classes:
-        if info.source_id is not None:
-            losses.dropped("category ids", "VOC has no place for them", info.name)
+    report_unsaid_classes(export.classes, "VOC", losses, holds=())
     losses.carried("images", images.num_rows)
     losses.carried("annotations", written)
 
@@ -132,7 +130,10 @@ def _add_object(root: Element, annotation: Mapping[str, Any], from_one: bool, pl
         for tag, value in zip(("cx", "cy", "w", "h"), sides, strict=True):
             _text(rotated, tag, _decimal(value))
         _text(rotated, "angle", repr(float(np.deg2rad(degrees))))
-    _add_polygon(element, annotation["polygons"], place, losses)
+    if annotation["type"] == "polyline":
+        losses.converted("polylines", "only the box is written: VOC has no place for them", place)
+    else:
+        _add_polygon(element, annotation["polygons"], place, losses)
     _add_attributes(element, attributes, from_one, place, losses)
 
 

@@ -10,6 +10,9 @@ The specification is Ultralytics' dataset documentation.
   oriented boxes; without either, rectangles are oriented boxes (reported), and anything else is an error that asks.
 - Lines in pixels and with class names are DOTA's, a format of its own.
 - Ultralytics' datasets to classify are folders of images: `curate.formats.imagefolder` reads and writes them.
+- Oriented boxes whose corners are not those of a rectangle keep them as a polygon beside the smallest rectangle round it.
+- An annotation whose geometry a variant cannot say is written as its box, and what reaches outside the image is cut at its
+  edge: Ultralytics would leave out all labels of the image. Both are reported.
 - YOLO has no ids: an annotation is known by its image and line.
 
 From the folder to the tables, and back:
@@ -21,6 +24,7 @@ From the folder to the tables, and back:
 - `kinds`: which lines are boxes, polygons, oriented boxes, boxes with keypoints.
 - `shapes`: the coordinates of lines in pixels.
 - `read`: all of it put together.
+- `write_shapes`: the coordinates that a variant writes of annotations.
 - `write`: the tables as a dataset that Ultralytics trains on.
 """
 

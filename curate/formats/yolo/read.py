@@ -14,7 +14,7 @@ from curate.formats import imagefolder
 from curate.formats.base import ClassInfo, ReadOptions, Records
 from curate.formats.columns import Ints, annotations_on, fixed_lists, images_table, number_lists, polygon_lists
 from curate.formats.files import read_head
-from curate.formats.losses import LossReport
+from curate.formats.losses import PLACES_KEPT, Loss, LossReport
 from curate.formats.shapes import corners_to_rotated_boxes
 from curate.formats.sizes import probe
 from curate.formats.yolo.config import Config
@@ -22,7 +22,6 @@ from curate.formats.yolo.kinds import VARIANTS, Kinds, place_of, tell_kinds
 from curate.formats.yolo.labels import DOTA_LINE, LabelFiles, Lines, read_lines
 from curate.formats.yolo.layout import NO_LABEL_FILE, Layout, find_layout
 from curate.formats.yolo.shapes import centred_boxes, corners, keypoints, outlines
-from curate.geometry import boxes_around
 from curate.names import PREDICTIONS
 
 
@@ -64,7 +63,7 @@ def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
         headers.height,
         {"split": layout.splits, "source": layout.labels, "metadata": _metadata(layout, options)},
     )
-    annotations = _annotations(lines, kinds, classes, layout, sizes, options.layer)
+    annotations = _annotations(lines, kinds, classes, layout, sizes, options.layer, losses)
     return Records(images, [annotations], classes, {"yolo": {"task": kinds.task, "reason": kinds.reason}})
 
 
@@ -114,7 +113,13 @@ def _classes(names: Mapping[int, str], used: Ints, config: Config, losses: LossR
 
 
 def _annotations(
-    lines: Lines, kinds: Kinds, classes: Sequence[ClassInfo], layout: Layout, sizes: Ints, layer: str
+    lines: Lines,
+    kinds: Kinds,
+    classes: Sequence[ClassInfo],
+    layout: Layout,
+    sizes: Ints,
+    layer: str,
+    losses: LossReport,
 ) -> pa.Table:
     """The lines as annotations, in pixels."""
     count = len(lines.image)
@@ -123,26 +128,36 @@ def _annotations(
     bbox = np.zeros((count, 4))
     centred = np.flatnonzero(kinds.box | kinds.pose)
     bbox[centred] = centred_boxes(lines, centred, sizes)
-    outlined = np.flatnonzero(kinds.polygon)
-    bbox[outlined], polygons = outlines(lines, outlined, sizes)
     rotated = np.zeros((count, 5))
+    skewed = np.zeros(count, dtype=np.bool_)
     turned = np.flatnonzero(kinds.oriented)
     if len(turned):
-        four = corners(lines, turned, sizes)
-        rotated[turned], _ = corners_to_rotated_boxes(four)
-        bbox[turned] = boxes_around(four.reshape(-1, 2), np.arange(len(turned)) * 4)
+        rotated[turned], is_rectangle = corners_to_rotated_boxes(corners(lines, turned, sizes))
+        skewed[turned] = ~is_rectangle
+        bbox[turned], _ = outlines(lines, turned, sizes)
+        _report_skewed(lines, np.flatnonzero(skewed), layout, losses)
+    is_outlined = kinds.polygon | skewed
+    outlined = np.flatnonzero(is_outlined)
+    bbox[outlined], polygons = outlines(lines, outlined, sizes)
     points = keypoints(lines, np.flatnonzero(kinds.pose), sizes, kinds.keypoints)
     score_at = np.where(kinds.scored, lines.start + lines.length, 0)
     scores = lines.values[score_at] if len(lines.values) else np.zeros(count)
     positions = np.searchsorted([info.source_id or 0 for info in classes], lines.classes)
     columns = {
-        "type": np.select([kinds.pose, kinds.polygon, kinds.oriented], ["keypoints", "polygon", "rotated_box"], "box"),
+        "type": np.select([kinds.pose, is_outlined, kinds.oriented], ["keypoints", "polygon", "rotated_box"], "box"),
         "label": pa.array([info.name for info in classes], pa.string()).take(pa.array(positions)),
         "bbox": fixed_lists(bbox),
         "rotated_box": fixed_lists(rotated, ~kinds.oriented),
-        "polygons": polygon_lists(polygons, np.where(kinds.polygon, lines.length, 0)),
+        "polygons": polygon_lists(polygons, np.where(is_outlined, lines.length, 0)),
         "keypoints": number_lists(points.ravel(), np.where(kinds.pose, points[:1].size, 0)),
         "score": pa.array(scores, mask=~kinds.scored),
         "source": pa.array(layout.labels, pa.string()).take(pa.array(lines.image)),
     }
     return annotations_on(layout.locations, lines.image, layer, columns, keys=lines.number.astype(np.uint64))
+
+
+def _report_skewed(lines: Lines, rows: Ints, layout: Layout, losses: LossReport) -> None:
+    if len(rows):
+        reason = "corners that are no rectangle: a polygon, with a rotated box round it"
+        places = [place_of(lines, row, layout) for row in rows[:PLACES_KEPT].tolist()]
+        losses.include([Loss("converted", "annotations", reason, len(rows), places)])
