@@ -34,6 +34,7 @@ import pyarrow as pa
 from benchmarks.report import Report, markdown, options, real_set, run
 from curate.checks.duplicates.dataset import IMAGE_COLUMNS, dataset_pairs
 from curate.checks.duplicates.pairs import SAME_PIXELS, Pairs, certain_pairs, groups_of
+from curate.checks.measures.content import content_hash
 from curate.checks.measures.table import read_measures
 from curate.dataset import begin, remove
 from curate.demo import make_parts
@@ -107,14 +108,18 @@ def _cases(root: Path, arguments: argparse.Namespace, notes: list[str]) -> Itera
 
 
 def _photos(folders: list[Path], count: int) -> list[Path]:
-    """As many photographs from each set, one per source."""
+    """As many photographs from each set, one per source and none twice (raccoon has equal files)."""
     chosen: list[Path] = []
     rng = np.random.default_rng(0)
     for place, folder in enumerate(folders):
         sources: dict[str, Path] = {}
+        contents: set[str | None] = set()
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                sources.setdefault(path.name.split(".rf.")[0], path)
+                content, source = content_hash(str(path)), path.name.split(".rf.")[0]
+                if content not in contents:
+                    sources.setdefault(source, path)
+                contents.add(content)
         share = (count - len(chosen)) // (len(folders) - place)
         found = list(sources.values())
         chosen += [found[k] for k in sorted(rng.permutation(len(found))[:share])]

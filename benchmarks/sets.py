@@ -46,6 +46,11 @@ def read_voc(folder: Path) -> Labels:
     return _read(voc.FORMAT, folder, ReadOptions())
 
 
+def read_coco(folder: Path) -> Labels:
+    """The labels of a folder of COCO files and their images."""
+    return _read(coco.FORMAT, folder, ReadOptions())
+
+
 def render_parts(folder: Path, *, images: int, seed: int) -> Labels:
     """The labels of a rendered `parts_v3` without faults, which is left in the folder."""
     parts = make_parts(folder, images=images, seed=seed, faults=NONE)

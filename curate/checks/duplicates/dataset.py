@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.checks.duplicates.background import background_only
 from curate.checks.duplicates.features import FeatureStore
 from curate.checks.duplicates.find import COLUMNS, Table, find_copies, to_table
 from curate.checks.duplicates.keepers import invert
@@ -24,7 +26,8 @@ from curate.checks.duplicates.pairs import (
     certain_pairs,
     concatenate,
 )
-from curate.checks.duplicates.verify import compare
+from curate.checks.duplicates.probability import FIXED
+from curate.checks.duplicates.verify import compare, displacement
 from curate.checks.measures.content import update_content_hashes
 from curate.checks.measures.table import MEASURES, read_measures
 from curate.dataset import Transaction
@@ -48,6 +51,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("matrix", pa.list_(pa.float32(), 6), nullable=False),
     ]
 )
+_BACKGROUND_ONLY: Final = 0.1
 _SOURCE_MARK: Final = ".rf."
 
 
@@ -152,9 +156,21 @@ def _near(
     with tempfile.TemporaryDirectory(dir=transaction.base.path) as folder:
         comparer = _Comparer(transaction, images, Path(folder), progress)
         found = find_copies(vectors, hashes, comparer)
+        found = _without_backgrounds(found, comparer, len(order))
         comparer.keep()
     turned = order[found.first] > order[found.second]
     return _renumbered(found, order, turned)
+
+
+def _without_backgrounds(pairs: Pairs, comparer: _Comparer, n: int) -> Pairs:
+    """The pairs, those that have only the background of a fixed camera in common being no copies."""
+    copies = np.flatnonzero(pairs.score >= COPY)
+    both = np.stack([pairs.first[copies], pairs.second[copies]], axis=1)
+    moved = displacement(pairs.matrix[copies])
+    score = pairs.score.copy()
+    only = background_only(both, (moved < FIXED) & ~pairs.mirrored[copies], comparer.small, n)
+    score[copies[only]] *= _BACKGROUND_ONLY
+    return replace(pairs, score=score)
 
 
 def _renumbered(pairs: Pairs, order: IntArray, turned: npt.NDArray[np.bool_]) -> Pairs:
@@ -207,6 +223,11 @@ class _Comparer:
         return Table(
             *(np.concatenate([getattr(known, k), getattr(compared, k)]) for k in ("pairs", "numbers", "matrix"))
         )
+
+    def small(self, row: int) -> npt.NDArray[np.uint8]:
+        """An image's small grey picture."""
+        self._store.fill(np.array([row]), self._paths, None)
+        return self._store[row].small
 
     def keep(self) -> None:
         """Store what was compared now."""

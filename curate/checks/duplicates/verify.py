@@ -6,7 +6,8 @@ it?* The one is laid over the other and correlated, everywhere by itself: local 
 offset, so that another exposure, or light that falls off, changes little. What is in the one and not in the other lowers it
 where it is: images that share a background, a frame or a logo agree there and differ elsewhere.
 
-Where features are few (flat, blurred or tiny images), the models tried are the identity, the mirror image and a shift.
+Where features are few (flat, blurred or tiny images), the models tried are the identity, the mirror image and a shift. Images
+in which nothing is to be seen are copies of nothing: only their bytes or pixels can say so.
 """
 
 from __future__ import annotations
@@ -76,14 +77,19 @@ class Comparison:
     @property
     def displacement(self) -> float:
         """How far the model moves a corner of the frame at most, in parts of the frame."""
-        corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * (FRAME / 2)
-        moved = corners @ self.matrix[:, :2].T + self.matrix[:, 2]
-        return float(np.abs(moved - corners).max()) / FRAME
+        return float(displacement(self.matrix[None])[0])
 
     @property
     def support(self) -> float:
         """What speaks for the model, to choose between several."""
         return self.agreement * self.overlap + 0.3 * min(self.inliers, 2 * ENOUGH) / (2 * ENOUGH)
+
+
+def displacement(matrix: Matrix) -> Matrix:
+    """How far models, shape (m, 2, 3), move a corner of the frame at most, in parts of the frame; shape (m,)."""
+    corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * (FRAME / 2)
+    moved = np.einsum("mij,kj->mki", matrix[:, :, :2], corners) + matrix[:, None, :, 2]
+    return np.asarray(np.abs(moved - corners).max(axis=(1, 2)) / FRAME)
 
 
 def compare(first: Features, second: Features) -> Comparison:
@@ -136,7 +142,7 @@ def _count_inliers(matrix: Matrix, source: Float, target: Float) -> int:
 
 
 def mutual_matches(first: Float, second: Float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Features that are each other's nearest, and clearly nearer than the second nearest (Lowe's ratio test, both ways)."""
+    """Features that are each other's nearest, the second's being clearly nearer than the second nearest (Lowe's ratio test)."""
     if min(len(first), len(second)) < 2:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     similarity = first @ second.T

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from duplicate_pictures import picture, transforms
 from PIL import Image
 
 from curate.checks.base import Result, Settings, run_check
@@ -13,7 +14,6 @@ from curate.dataset import open_dataset
 from curate.errors import UsageError
 from curate.formats.importing import import_source
 from curate.imaging import Pixels
-from tests.checks.duplicates.pictures import picture, transforms
 
 
 def write(folder: Path, pictures: dict[str, Pixels]) -> Path:
@@ -160,3 +160,16 @@ def test_the_sources_of_a_roboflow_export_are_the_groups(shared_data: Path) -> N
             groups.setdefault(finding.evidence["group"], set()).update(names)
     assert len(groups) == 110
     assert all(len(names) == 1 for names in groups.values())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_very_few_images_are_no_trouble(tmp_path: Path, count: int) -> None:
+    assert (
+        check(write(tmp_path / "set", {f"{seed}.png": picture(seed, 80, 64) for seed in range(count)})).findings == []
+    )
+
+
+def test_blank_images_are_copies_of_nothing_but_their_equals(tmp_path: Path) -> None:
+    blank = {f"{level}.png": np.full((30, 40, 3), level, np.uint8) for level in (0, 1, 90, 255)}
+    result = check(write(tmp_path / "set", blank | {"0.bmp": blank["0.png"]}))
+    assert [(finding.kind, finding.image) for finding in result.findings] == [("exact_duplicate", "0.png")]

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.checks.duplicates.candidates import group_pairs, hash_pairs, unique_pairs, without
+from curate.checks.duplicates import candidates
+from curate.checks.duplicates.candidates import (
+    embedding_neighbors,
+    group_pairs,
+    hash_pairs,
+    unique_pairs,
+    without,
+)
 from curate.checks.duplicates.search import pairs_above
 
 
@@ -37,6 +44,18 @@ def test_all_pairs_are_found(seed: int, n: int, d: int, threshold: float, centre
 def test_a_set_of_copies_gives_all_its_pairs() -> None:
     vectors = np.repeat(np.random.default_rng(0).normal(size=(1, 16)), 100, axis=0)
     assert len(pairs_above(vectors, 0.99)[0]) == 4950
+
+
+def test_large_sets_are_searched_for_what_is_similar(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 200)).astype(np.float32)
+    vectors[30:] = vectors[:30] + 0.1 * rng.normal(size=(30, 200)).astype(np.float32)
+    usual = embedding_neighbors(vectors)
+    monkeypatch.setattr(candidates, "LARGEST_SEARCH", 10)
+    near = embedding_neighbors(vectors)
+    assert (near[:, 0] == usual[:, 0]).all()
+    assert (near[:, 0] == (np.arange(60) + 30) % 60).all()
+    assert (near[:, 1:] == -1).all()
 
 
 @pytest.mark.parametrize("bits", [0, 1, 3])

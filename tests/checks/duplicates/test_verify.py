@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from duplicate_pictures import picture, transforms
 
 from curate.checks.duplicates.features import Features, FeatureStore, extract, find_padding, mirrored
 from curate.checks.duplicates.find import to_table
@@ -12,7 +13,6 @@ from curate.checks.duplicates.keepers import describe_transform, invert
 from curate.checks.duplicates.probability import log_odds, probabilities
 from curate.checks.duplicates.verify import Comparison, compare, mutual_matches
 from curate.imaging import Pixels
-from tests.checks.duplicates.pictures import picture, transforms
 
 
 def features(folder: Path, *pictures: Pixels) -> list[Features]:
