@@ -7,7 +7,7 @@ Coordinates are continuous pixels: an image of width w spans [0, w], so that mir
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from pycocotools import mask as coco_mask
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+_FEW_MASKS: Final = 255
 
 # Exif 2.3, tag 0x0112: oriented x and y as sums of stored x, y, width and height. Row k is orientation k + 1.
 _ORIENTED_X = np.array(
@@ -216,7 +218,10 @@ def rle_from_counts(counts: Sequence[int], size: Sequence[int]) -> str:
 
 def rle_areas(counts: Sequence[str], sizes: npt.ArrayLike) -> Array:
     """Number of pixels in each of n masks; sizes of shape (n, 2), [height, width]."""
-    return np.asarray(coco_mask.area(_rles(counts, sizes)), dtype=np.float64)
+    # pycocotools counts the masks in eight bits with NumPy 2, and fails above 255 of them.
+    rles = _rles(counts, sizes)
+    parts = [coco_mask.area(rles[first : first + _FEW_MASKS]) for first in range(0, len(rles), _FEW_MASKS)]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.float64)
 
 
 def rle_boxes(counts: Sequence[str], sizes: npt.ArrayLike) -> Array:

@@ -150,3 +150,10 @@ def test_polygons_are_cut_off_at_the_border() -> None:
     assert not decode_rle(polygons_to_rle([[5.0, 0, 9, 0, 9, 9]], 3, 4), (3, 4)).any()
     # A triangle with a corner outside keeps its slope inside: clamping the corner would not.
     assert clip_polygon([0.0, 0, 20, 0, 0, 10], 10, 10) == [0, 0, 10, 0, 10, 5, 0, 10]
+
+
+def test_more_masks_than_pycocotools_counts() -> None:
+    counts = [encode_rle(np.eye(4, 5)), encode_rle(np.ones((4, 5)))] * 300
+    assert rle_areas(counts, [[4, 5]] * 600).tolist() == [4.0, 20.0] * 300
+    assert rle_boxes(counts, [[4, 5]] * 600).tolist() == [[0, 0, 4, 4], [0, 0, 5, 4]] * 300
+    assert len(rle_areas([], np.zeros((0, 2)))) == 0

@@ -13,6 +13,7 @@ from curate.formats.losses import LossReport
 from curate.formats.mask_images import VOID, kept_pixels, outline_of, paint, save_labels, voc_colors
 from curate.formats.masks.legend import MaskClass, label_map, one_line, report_names
 from curate.formats.values import mapping
+from curate.imaging import MAX_PIXELS
 
 _COLORS: Final = voc_colors(256)
 
@@ -59,6 +60,10 @@ class MaskPainter:
                 else:
                     masks[number] = counts
         if not masks and void is None:
+            return False
+        if width * height > MAX_PIXELS:
+            reason = f"the image has more than {MAX_PIXELS:,} pixels"
+            self._losses.dropped("masks", reason, image["location"], len(masks))
             return False
         shape = (height, width)
         objects, lost = paint(list(masks.items()), shape, 0)
