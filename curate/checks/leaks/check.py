@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -94,9 +95,9 @@ def _findings(images: Images, pairs: Pairs, links: Links) -> list[Finding]:
     home = np.full(len(images), len(images.splits), np.int64)
     there = images.split >= 0
     np.minimum.at(home, units[there], images.split[there])
-    starts = np.flatnonzero(np.diff(image, prepend=-1))
+    bounds = np.append(np.flatnonzero(np.diff(image, prepend=-1)), len(image))
     findings = []
-    for start, end in zip(starts, [*starts[1:], len(image)], strict=True):
+    for start, end in itertools.pairwise(bounds.tolist()):
         row = int(image[start])
         if (images.split[other[start:end]] < images.split[row]).any():
             target = images.splits[home[units[row]]]

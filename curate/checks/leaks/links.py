@@ -64,7 +64,8 @@ def links_across(pairs: Pairs, split: IntArray, source: IntArray, order: FloatAr
         order: Place of each image within its source (a frame's number or time), float64 of shape (n,).
 
     Returns:
-        The links, sorted. Images of a source are linked to at most `MOST_MATES` of another split, the nearest in its order.
+        The links, sorted. Of a source, or a group of copies, each image is linked to the nearest `MOST_MATES` of every
+        other split.
     """
     n = len(split)
     compared = np.stack([pairs.first, pairs.second])

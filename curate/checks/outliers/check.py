@@ -16,7 +16,7 @@ from curate.checks.base import Check, Judgement, Settings
 from curate.checks.duplicates.search import pairs_above
 from curate.checks.findings import FLAGGED, Finding, Related
 from curate.checks.mistakes.load import Labels, load_labels
-from curate.checks.outliers.isolation import Isolation, find_outliers
+from curate.checks.outliers.isolation import SIDES, Isolation, find_outliers
 from curate.checks.outliers.tail import FEWEST
 from curate.dataset import Transaction
 from curate.dataset.store import EMBEDDINGS
@@ -50,33 +50,34 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         items["crops"] = _object_items(labels, objects)
     updates = update_tables(transaction, [space], items, progress=settings.progress)
     transaction.info = {**transaction.info, "encoder": encoder.name}
-    left_out = [row for update in updates for row in update.left_out]
-    notes = _left_out_note(left_out, sum(map(len, items.values())))
+    notes = _left_out_note([row for update in updates for row in update.left_out], sum(map(len, items.values())))
     findings: list[Finding] = []
-    groups = labels.image_groups()
-    for content in items:
-        name = f"{space.prefix.removeprefix(EMBEDDINGS)}-{content}"
-        vectors, there = read_vectors(transaction, name, ids[content])
-        if len(vectors) < FEWEST:
-            notes.append(f"{len(vectors):,} {_WORDS[content]} are too few to tell what is usual; {FEWEST} are needed")
+    groups, weights = labels.image_groups(), np.ones(labels.images.num_rows)
+    for content, update in zip(items, updates, strict=True):
+        embedded = update.new + update.reused
+        if embedded < FEWEST:
+            notes.append(f"{embedded:,} {_WORDS[content]} are too few to tell what is usual; {FEWEST} are needed")
+            continue
+        vectors, there = read_vectors(transaction, update.table.removeprefix(EMBEDDINGS), ids[content])
         rows = np.flatnonzero(there)
         if content == "images":
             groups[rows] = _join(groups, rows, vectors)
-            found = find_outliers(vectors, groups=groups[rows], labels=_image_classes(labels)[rows], seed=settings.seed)
-            findings += _image_findings(labels, rows, found, settings.min_score)
+            weights[rows] = _copy_weights(groups[rows])
+            image, classes, make = rows, _image_classes(labels)[rows], _image_findings
         else:
-            chosen = objects[rows]
-            found = find_outliers(
-                vectors, groups=groups[labels.image[chosen]], labels=labels.label[chosen], seed=settings.seed
-            )
-            findings += _object_findings(labels, chosen, found, settings.min_score)
-    seen = set(ids["images"].to_pylist())
+            rows = objects[rows]
+            image, classes, make = labels.image[rows], labels.label[rows], _object_findings
+        found = find_outliers(vectors, groups=groups[image], weights=weights[image], labels=classes, seed=settings.seed)
+        findings += make(labels, rows, found, settings.min_score)
+    seen, annotations = (set(ids[content].to_pylist()) for content in ("images", "crops"))
     return Judgement(
         findings,
         f"{transaction.base.name}: {labels.images.num_rows:,} images and {len(objects):,} objects by {encoder.name}; "
         f"{sum(finding.score >= FLAGGED for finding in findings):,} belong to nothing",
         notes,
-        judged=lambda finding: finding.image_id in seen,
+        judged=lambda finding: (
+            finding.annotation_id in annotations if finding.annotation_id else finding.image_id in seen
+        ),
     )
 
 
@@ -109,6 +110,12 @@ def _join(groups: IntArray, rows: IntArray, vectors: npt.NDArray[np.float32]) ->
     count = int(groups.max(initial=-1)) + 1
     joined = connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(count, count)), False)[1]
     return np.asarray(joined[groups[rows]], dtype=np.int64)
+
+
+def _copy_weights(groups: IntArray) -> npt.NDArray[np.float64]:
+    """What each of n images counts, so that a group counts 1."""
+    compact = np.unique(groups, return_inverse=True)[1]
+    return np.asarray(1 / np.bincount(compact)[compact])
 
 
 def _image_classes(labels: Labels) -> IntArray:
@@ -191,10 +198,16 @@ def _related(labels: Labels, image: int, annotation_id: str | None, score: float
 def _evidence(found: Isolation, place: int, what: str, usual: str, names: Counter[str] | None) -> dict[str, Any]:
     """Why; `names` are the labels of the nearest, where there are labels."""
     times = found.distance[place] / max(found.usual[place], 1e-6)
-    said = f"{times:.2g} times as far from the others as is usual for {usual}"
+    side = SIDES[int(found.side[place])]
+    said = {
+        "plain": f"{times:.2g} times as far from the others as is usual for {usual}",
+        "relative": "unlike the others in a way in which these do not vary",
+        "by class": "far from every class, for what is usual in each",
+    }[side]
     apart = names is not None and len(names) > 1 and max(names.values()) <= sum(names.values()) / 2
     evidence: dict[str, Any] = {
         "why": f"the {what} is {said}" + (", and its nearest have no class in common" if apart else ""),
+        "side": side,
         "p_value": float(found.p_value[place]),
         "distance": round(float(found.distance[place]), 4),
         "usual_distance": round(float(found.usual[place]), 4),

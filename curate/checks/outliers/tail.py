@@ -3,8 +3,8 @@
 Excesses over the upper quartile follow a Weibull distribution whose scale is fitted with the highest scores censored, so that
 outliers among them do not widen the tail that they are judged by. Its shape is not fitted: a few hundred scores do not tell
 it, and one that is too large calls the ends of every set outliers. The p-values are uniform, or larger, if nothing is amiss;
-where there are more small ones than that, the surplus is outliers: the local false discovery rate with Grenander's decreasing
-density (Strimmer, *A unified approach to false discovery rate estimation*, 2008).
+where there are more small ones than that, and than chance alone might give, the surplus is outliers: the local false discovery
+rate with Grenander's decreasing density (Strimmer, *A unified approach to false discovery rate estimation*, 2008).
 """
 
 from __future__ import annotations
@@ -24,32 +24,41 @@ _CENSORED: Final = 0.95
 _SHAPE: Final = 1.25
 """Between an exponential tail (1) and that of excesses of a normal distribution over its quartile (about 1.3)."""
 
+_DOUBT: Final = 0.9
+"""So many standard deviations of their number (Poisson) are taken off the small p-values: the smallest of n is often half of
+what it should be, and no outlier."""
+
 _LOWEST: Final = 1e-150
 """P-values are not told apart below it."""
 
 
-def tail_p_values(scores: FloatArray) -> FloatArray:
+def tail_p_values(scores: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     """Probability that one of the set's own would score as high.
 
     Args:
         scores: Float array of shape (n,); higher is further out.
+        weights: How much each counts for what is usual, in (0, 1], the same shape; None: each counts 1.
 
     Returns:
-        float64 array of shape (n,) in (0, 1]; ones if there are fewer than `FEWEST` scores, or most are equal.
+        float64 array of shape (n,) in (0, 1]; ones if less than `FEWEST` scores count, or most are equal.
     """
     n = len(scores)
-    if n < FEWEST:
+    weights = np.ones(n) if weights is None else weights
+    if weights.sum() < FEWEST:
         return np.ones(n)
-    start, end = np.quantile(scores, [_START, _CENSORED])
+    order = np.argsort(scores, kind="stable")
+    below = np.cumsum(weights[order]) - weights[order]
+    start, end = (scores[order][np.searchsorted(below / weights.sum(), q, "right") - 1] for q in (_START, _CENSORED))
     if not end > start:
         return np.ones(n)
     excess = np.maximum(scores - start, 0.0)
-    exact, censored = excess[(excess > 0) & (scores < end)], int((scores >= end).sum())
+    known, censored = (excess > 0) & (scores < end), scores >= end
     # Maximum likelihood for the scale under right censoring, in closed form.
-    scale = ((exact**_SHAPE).sum() + censored * (end - start) ** _SHAPE) / max(len(exact), 1)
-    beyond = (1 - _START) * np.exp(-(excess**_SHAPE) / scale)
-    below = 1 - np.searchsorted(np.sort(scores), scores, "left") / n
-    return np.asarray(np.where(excess > 0, np.maximum(beyond, _LOWEST), below))
+    total = weights[known] @ excess[known] ** _SHAPE + weights[censored].sum() * (end - start) ** _SHAPE
+    scale = total / max(float(weights[known].sum()), np.finfo(float).tiny)
+    beyond = (1 - _START) * np.exp(-(excess**_SHAPE) / max(scale, np.finfo(float).tiny))
+    ranked = 1 - below[np.searchsorted(scores[order], scores, "left")] / weights.sum()
+    return np.asarray(np.where(excess > 0, np.maximum(beyond, _LOWEST), ranked))
 
 
 def p_outlier(p_values: FloatArray, groups: npt.NDArray[np.integer]) -> FloatArray:
@@ -60,7 +69,7 @@ def p_outlier(p_values: FloatArray, groups: npt.NDArray[np.integer]) -> FloatArr
         groups: Numbers that copies, or frames of a video, share, shape (n,): a group counts once, with its smallest.
 
     Returns:
-        float64 array of shape (n,), not increasing in the p-value.
+        float64 array of shape (n,), not increasing in the p-value; 0 from 0.05 on, where the tail was fitted.
     """
     if not len(p_values):
         return np.zeros(0)
@@ -71,7 +80,8 @@ def p_outlier(p_values: FloatArray, groups: npt.NDArray[np.integer]) -> FloatArr
     knots, density = _grenander(np.sort(_smallest_of(smallest, sizes)))
     own = _smallest_of(p_values, sizes[compact])
     place = np.minimum(np.searchsorted(knots, own, "left"), len(density) - 1)
-    return np.clip(1 - 1 / np.maximum(density[place], 1.0), 0.0, 1.0)
+    surplus = 1 - 1 / np.maximum(density[place], 1.0)
+    return np.asarray(np.where(p_values < 1 - _CENSORED, surplus, 0.0))
 
 
 def _smallest_of(p_values: FloatArray, count: npt.NDArray[np.integer]) -> FloatArray:
@@ -87,7 +97,8 @@ def _grenander(sorted_p: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     n = len(sorted_p)
     x = np.concatenate([[0.0], sorted_p, [1.0]])
-    y = np.concatenate([[0.0], np.arange(1, n + 1) / n, [1.0]])
+    ranks = np.arange(1, n + 1)
+    y = np.concatenate([[0.0], (ranks - _DOUBT * np.sqrt(ranks)) / n, [1.0]])
     hull = [0]
     for point in range(1, len(x)):
         while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[point] - x[hull[-1]]) <= (y[point] - y[hull[-1]]) * (
