@@ -87,6 +87,17 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         quick=["--images", "12", "--small", "60"],
         data=True,
     ),
+    "duplicates": Benchmark(
+        "Copies of images",
+        "F1 over pairs, as found and after joining linked images, each tool at its own threshold.",
+        quick=["--photos", "20", "--scenes", "4"],
+        data=True,
+    ),
+    "pairs_search": Benchmark(
+        "All pairs of similar vectors",
+        "Against the whole matrix product; recall is of the pairs that it finds, or of those planted.",
+        quick=["--size", "2000"],
+    ),
     "leaks_outliers": Benchmark(
         "Leaks and outliers",
         "Means over seeds. Flagged: with a probability of at least 0.5. The peers rank, and flag nothing.",
