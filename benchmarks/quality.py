@@ -25,14 +25,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.report import Report, markdown, options, real_set, run
 from benchmarks.sets import render_parts
 from curate.checks.findings import FLAGGED
-from curate.checks.measures.computation import MeasureImages
+from curate.checks.measures.computation import HASHES, NUMBERS, MeasureImages
 from curate.checks.measures.table import Measures
 from curate.checks.quality.faults import FAULTS, judge_faults
+from curate.engine.local import DEFAULT_BATCH
 from curate.errors import ImageError
 from curate.imaging import IMAGE_SUFFIXES, Pixels, load_pixels
 
@@ -189,14 +191,17 @@ def _refused(path: Path) -> bool:
 
 
 def _measured(paths: Sequence[Path]) -> Measures:
+    """What a pass of one thread measures of these files, in its batches."""
     computation = MeasureImages()
-    batch = computation.run(
-        [computation.prepare(load_pixels(path, shortest_side=computation.input_size)) for path in paths]
-    )
-    columns = {
-        field.name: np.array(batch[field.name].to_pylist()) if field.name == "layout" else batch[field.name].to_numpy()
-        for field in batch.schema
-    }
+    batches = []
+    for first in range(0, len(paths), DEFAULT_BATCH):
+        decoded = (
+            load_pixels(path, shortest_side=computation.input_size) for path in paths[first : first + DEFAULT_BATCH]
+        )
+        batches.append(computation.run([computation.prepare(pixels) for pixels in decoded]))
+    table = pa.Table.from_batches(batches)
+    columns = {name: table[name].to_numpy() for name in (*NUMBERS, *HASHES)}
+    columns["layout"] = pc.list_flatten(table["layout"]).to_numpy().reshape(len(paths), -1)
     return Measures(pa.chunked_array([[path.name for path in paths]]), columns)
 
 
@@ -369,8 +374,7 @@ def _costs(sets: Mapping[str, Sequence[Path]], folder: Path, small: int, peer: P
     for name, place in (("small images", folder), ("640 x 480", photos)):
         paths = sorted(place.iterdir())
         started = time.process_time()
-        for first in range(0, len(paths), 64):
-            _kinds(_measured(paths[first : first + 64]))
+        _kinds(_measured(paths))
         spent = (time.process_time() - started) / len(paths)
         theirs = None if peer is None else _run_peer(peer, place)["seconds"] / len(paths)
         results.append({"cost": name, "images": len(paths), "ms": 1000 * spent, "cleanvision_ms": _times(theirs, 1000)})

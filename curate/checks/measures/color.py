@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_BRIGHTEST: Final = 0.9
+_BRIGHTEST: Final = 0.1
 # A grey of about this lightness is shown under the light that is guessed.
 _GREY: Final = 0.7
 
 
-def color(thumbnails: FloatArray) -> dict[str, FloatArray]:
+def color(thumbnails: npt.NDArray[np.float32]) -> dict[str, FloatArray]:
     """Columns of color.
 
     Three guesses are made at the color of the light: that the mean of all is grey (grey world), that the brightest tenth is
@@ -23,7 +23,7 @@ def color(thumbnails: FloatArray) -> dict[str, FloatArray]:
     colors of light, a meadow for a green cast; a cast tints all three, so that the one nearest to neutral is believed.
 
     Args:
-        thumbnails: RGB in [0, 1]; array of shape (n, k, k, 3).
+        thumbnails: RGB in [0, 1]; array of shape (n, k, k, 3), k even.
 
     Returns:
         Arrays of shape (n,) by name: `red_gain` and `blue_gain` as octaves of the mean over green, `cast_a` and `cast_b`,
@@ -31,14 +31,14 @@ def color(thumbnails: FloatArray) -> dict[str, FloatArray]:
         (2003) on a scale of 0-255.
     """
     n = len(thumbnails)
-    pixels = thumbnails.reshape(n, -1, 3)
+    edges = sum(abs(np.diff(thumbnails, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
+    columns = thumbnails[:, :, ::2] + thumbnails[:, :, 1::2]
+    pixels = ((columns[:, ::2] + columns[:, 1::2]) / 4).reshape(n, -1, 3)
     mean = pixels.mean(axis=1)
     red, green, blue = np.log2(mean + 1 / 255).T
-    brightness = pixels.sum(axis=2)
-    cut = np.quantile(brightness, _BRIGHTEST, axis=1, keepdims=True)
-    brightest = np.where((brightness >= cut)[..., None], pixels, np.nan)
-    edges = abs(np.diff(thumbnails, axis=1)).mean(axis=(1, 2)) + abs(np.diff(thumbnails, axis=2)).mean(axis=(1, 2))
-    guesses = np.stack([mean + 0.004, np.nanmean(brightest, axis=1) + 0.004, edges + 0.002])
+    brightest = np.argsort(pixels.sum(axis=2), axis=1)[:, -round(_BRIGHTEST * pixels.shape[1]) :, None]
+    white = np.take_along_axis(pixels, brightest, axis=1).mean(axis=1)
+    guesses = np.stack([mean + 0.004, white + 0.004, edges + 0.002])
     tints = _lab(_GREY * guesses / guesses.max(axis=2, keepdims=True))[..., 1:]
     believed = np.hypot(*np.moveaxis(tints, 2, 0)).argmin(axis=0)
     cast = tints[believed, np.arange(n)]
@@ -52,12 +52,12 @@ def color(thumbnails: FloatArray) -> dict[str, FloatArray]:
     }
 
 
-def _lab(rgb: FloatArray) -> FloatArray:
+def _lab(rgb: npt.NDArray[np.floating]) -> FloatArray:
     """CIELAB of RGB in [0, 1], shape (a, b, 3)."""
     return np.asarray(cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2LAB), dtype=np.float64)
 
 
-def _colorfulness(rgb: FloatArray) -> FloatArray:
+def _colorfulness(rgb: npt.NDArray[np.floating]) -> FloatArray:
     """Hasler and Suesstrunk (2003), equation 9; shape (n, pixels, 3) to (n,)."""
     opponent = np.stack([rgb[..., 0] - rgb[..., 1], 0.5 * (rgb[..., 0] + rgb[..., 1]) - rgb[..., 2]])
     deviation = np.hypot(*opponent.std(axis=2))

@@ -34,7 +34,7 @@ HASHES: Final = ("dhash", "dhash_mirrored", "phash", "phash_mirrored", "pixel_ha
 
 _THUMBNAIL: Final = 32
 _SMALLEST: Final = 20
-_LUMA: Final = np.array([0.299, 0.587, 0.114])
+_LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,11 @@ class MeasureImages:
         """The columns of n images."""
         counts = np.stack([sums.counts for sums in batch])
         thumbnails = np.stack([sums.thumbnail for sums in batch])
-        luminance = thumbnails @ _LUMA / 255
+        rgb = thumbnails.astype(np.float32) / np.float32(255)
+        luminance = (rgb @ _LUMA).astype(np.float64)
         columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.uint64]] = {
             **exposure(counts[:, 0]),
-            **color(thumbnails.astype(np.float64) / 255),
+            **color(rgb),
             **focus(np.stack([sums.focus for sums in batch])),
             "noise": np.array([sums.noise for sums in batch]) / 255,
             "blockiness": np.array([sums.blockiness for sums in batch]),

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from curate.imaging import Pixels
 
 _BITS: Final = 8
+# Cells of an even ground differ by rounding only: less than one grey level is no step, and its bit does not waver.
+_LEVEL: Final = 1 / 255
 
 
 def pixel_hash(pixels: Pixels) -> int:
@@ -30,7 +32,7 @@ def perceptual_hashes(luminance: npt.NDArray[np.float64]) -> dict[str, npt.NDArr
     above their median?), after Krawetz (2011, 2013), of images and of their mirror images.
 
     Args:
-        luminance: Thumbnails, array of shape (n, k, k).
+        luminance: Thumbnails in [0, 1], array of shape (n, k, k).
 
     Returns:
         uint64 arrays of shape (n,) by name.
@@ -41,8 +43,8 @@ def perceptual_hashes(luminance: npt.NDArray[np.float64]) -> dict[str, npt.NDArr
     # Mirrored, the odd frequencies along x change sign.
     signs = np.where(np.arange(_BITS) % 2, -1.0, 1.0)
     return {
-        "dhash": _pack(np.diff(cells, axis=2) > 0),
-        "dhash_mirrored": _pack(np.diff(cells[:, :, ::-1], axis=2) > 0),
+        "dhash": _pack(np.diff(cells, axis=2) > _LEVEL),
+        "dhash_mirrored": _pack(np.diff(cells[:, :, ::-1], axis=2) > _LEVEL),
         "phash": _pack(_above_median(low)),
         "phash_mirrored": _pack(_above_median(low * signs)),
     }

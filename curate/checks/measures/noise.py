@@ -33,11 +33,11 @@ def noise_level(luma: Pixels) -> float:
     Args:
         luma: Shape (height, width), at least 16 pixels each way.
     """
-    height, width = luma.shape
-    response = cv2.convertScaleAbs(cv2.filter2D(luma, cv2.CV_16S, _KERNEL))
-    size = (width // _BLOCK, height // _BLOCK)
+    size = (luma.shape[1] // _BLOCK, luma.shape[0] // _BLOCK)
+    whole = luma[: size[1] * _BLOCK, : size[0] * _BLOCK]
+    response = cv2.convertScaleAbs(cv2.filter2D(whole, cv2.CV_16S, _KERNEL))
     blocks = cv2.resize(response.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    means = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    means = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
     usable = blocks[(means >= _CLIPPED[0]) & (means <= _CLIPPED[1])]
     return quantile(usable, _FLATTEST) / _RESPONSE if len(usable) else 0.0
 
@@ -71,6 +71,10 @@ def _periodic(profile: npt.NDArray[np.float32]) -> float:
     if periods < 2:
         return 0.0
     folded = excess[: periods * _PERIOD].reshape(periods, _PERIOD)
-    strongest = folded.mean(axis=0).max()
-    chance = _LARGEST_OF_8 * folded.std() / math.sqrt(periods)
-    return float((strongest - chance) / (profile.mean() + 0.5))
+    # Sums and dot products: for short rows `mean` and `std` cost more than all else.
+    flat = folded.ravel()
+    mean = float(flat.sum()) / flat.size
+    deviation = math.sqrt(max(float(flat @ flat) / flat.size - mean**2, 0.0))
+    strongest = float(folded.sum(axis=0).max()) / periods
+    chance = _LARGEST_OF_8 * deviation / math.sqrt(periods)
+    return (strongest - chance) / (float(profile.sum()) / profile.size + 0.5)

@@ -13,8 +13,8 @@ from curate.checks.base import Check, Judgement, Settings
 from curate.checks.findings import FLAGGED, Finding, Kind
 from curate.checks.measures.table import Measures, read_measures, update_measures
 from curate.checks.quality.broken import grey_among_color, is_missing, read_headers, unfinished
-from curate.checks.quality.faults import FAULTS, OF_OBJECTS, Fault
-from curate.checks.quality.judge import Odds, fault_odds, size_odds
+from curate.checks.quality.faults import FAULTS, OF_OBJECTS, Fault, judge_faults
+from curate.checks.quality.judge import Odds, size_odds
 from curate.checks.quality.objects import evidence_of_size, object_groups, shorter_sides
 from curate.dataset import Transaction
 from curate.dataset.query import in_layer
@@ -48,7 +48,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     left_out = update_measures(transaction, items, progress=settings.progress)[0].left_out
     measures, there = read_measures(transaction, "images", images["image_id"])
     measured = images.filter(pa.array(there))
-    odds = {fault.name: _odds(fault, measures) for fault in FAULTS}
+    odds = judge_faults(measures)
     notes = _notes_on(left_out)
     findings = [
         *_image_findings(measured, measures, odds, settings.min_score),
@@ -83,16 +83,6 @@ def _objects(transaction: Transaction, images: pa.Table, settings: Settings) -> 
     return objects.filter(pc.and_(chosen, pc.is_valid(objects["bbox"])))
 
 
-def _odds(fault: Fault, measures: Measures, groups: Any = None) -> Odds:
-    return fault_odds(
-        fault.severity(measures),
-        harmless=fault.harmless,
-        hopeless=fault.hopeless,
-        spread=fault.spread,
-        groups=groups,
-    )
-
-
 def _image_findings(images: pa.Table, measures: Measures, odds: dict[str, Odds], min_score: float) -> Iterator[Finding]:
     """Faults of light, color, focus and noise, grey images among colored ones, and images that end early."""
     for fault in FAULTS:
@@ -114,10 +104,11 @@ def _object_findings(
     sides = shorter_sides(objects["bbox"])
     groups = object_groups(objects["label"], sides)
     position = pc.index_in(objects["image_id"], value_set=images["image_id"].combine_chunks()).to_numpy()
+    of_crops = judge_faults(crops, groups)
     for fault in FAULTS:
         if fault.name not in OF_OBJECTS:
             continue
-        own = _odds(fault, crops, groups)
+        own = of_crops[fault.name]
         on_good_image = odds[fault.name].probability[position] < FLAGGED
         scores = own.probability * evidence_of_size(sides) * on_good_image
         for row in np.flatnonzero(scores >= settings.min_score).tolist():

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from curate.checks.findings import Kind
 from curate.checks.measures.table import Measures
+from curate.checks.quality.judge import Odds, fault_odds
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -69,9 +70,12 @@ def _tint(measures: Measures) -> FloatArray:
 
 
 def _blur(measures: Measures) -> FloatArray:
-    """About the logarithm of the width of the edges: the gradient that is kept tends to a limit as they get wider."""
+    """About the logarithm of the width of the edges: the gradient that is kept tends to a limit as they get wider.
+
+    Near the limit widths cannot be told apart, so that nothing is hopeless by this alone.
+    """
     above_limit = 16 * 4 ** _column(measures, "sharpness") - 1
-    return np.asarray(-0.5 * np.log2(np.maximum(above_limit, 0.01)))
+    return np.asarray(-0.5 * np.log2(np.maximum(above_limit, 0.05)))
 
 
 def _noisiness(measures: Measures) -> FloatArray:
@@ -85,11 +89,11 @@ def _emptiness(measures: Measures) -> FloatArray:
 
 FAULTS: Final = (
     Fault(
-        "dark", "dark", "even its lightest parts are dark", _darkness, 1.0, 3.6, 0.25,
+        "dark", "dark", "even its lightest parts are dark", _darkness, 1.4, 3.0, 0.25,
         ("luminance_p95", "luminance_p99", "brightness"),
     ),
     Fault(
-        "overexposed", "overexposed", "much of it is clipped to white", _overexposure, 0.9, 1.85, 0.1,
+        "overexposed", "overexposed", "much of it is clipped to white", _overexposure, 0.9, 1.75, 0.1,
         ("clipped_bright", "luminance_p05", "luminance_p50"),
     ),
     Fault(
@@ -97,34 +101,44 @@ FAULTS: Final = (
         ("contrast", "luminance_p05", "luminance_p95"),
     ),
     Fault(
-        "color cast", "color_cast", "what should be neutral is tinted", _tint, 8.0, 45.0, 2.0,
+        "color cast", "color_cast", "what should be neutral is tinted", _tint, 8.0, 38.0, 2.0,
         ("cast_a", "cast_b", "red_gain", "blue_gain"),
     ),
     Fault(
-        "out of focus", "blurry", "not even its edges are sharp",
-        _blur, -0.5, 2.8, 0.2, ("sharpness", "edge_width"),
+        "blur", "blurry", "not even its edges are sharp",
+        _blur, -0.5, 3.3, 0.2, ("sharpness", "edge_width", "motion_blur", "motion_angle"),
     ),
     Fault(
-        "motion blur", "blurry", "its edges are blurred along one direction",
-        lambda measures: _column(measures, "motion_blur"), 0.5, 1.6, 0.12, ("motion_blur", "motion_angle", "sharpness"),
-    ),
-    Fault(
-        "noise", "noisy", "grain, even in its smooth parts", _noisiness, 2.0, 5.3, 0.3, ("noise",),
+        "noise", "noisy", "grain, even in its smooth parts", _noisiness, 1.5, 4.6, 0.3, ("noise",),
     ),
     Fault(
         "compression", "noisy", "the blocks of strong JPEG compression show",
-        lambda measures: _column(measures, "blockiness"), 0.15, 1.2, 0.05, ("blockiness",),
+        lambda measures: _column(measures, "blockiness"), 0.15, 1.1, 0.05, ("blockiness",),
     ),
     Fault(
         "banding", "noisy", "grey levels are missing, so that slopes show as bands",
-        lambda measures: _column(measures, "banding"), 0.35, 0.85, 0.05, ("banding",),
+        lambda measures: _column(measures, "banding"), 0.2, 0.6, 0.05, ("banding",),
     ),
     Fault(
-        "low information", "low_information", "there is hardly anything on it", _emptiness, -5.0, -1.5, 0.4,
+        "low information", "low_information", "there is hardly anything on it", _emptiness, -5.0, -2.5, 0.4,
         ("entropy", "edge_density", "contrast"),
     ),
 )  # fmt: skip
 """All faults of light, color, focus and noise."""
 
-OF_OBJECTS: Final = ("dark", "overexposed", "low contrast", "out of focus", "motion blur")
+OF_OBJECTS: Final = ("dark", "overexposed", "low contrast", "blur")
 """Names of those that an object can have though its image has not."""
+
+
+def judge_faults(measures: Measures, groups: npt.NDArray[np.int64] | None = None) -> dict[str, Odds]:
+    """How probable each fault is, by its name; `groups` as for `fault_odds`."""
+    return {
+        fault.name: fault_odds(
+            fault.severity(measures),
+            harmless=fault.harmless,
+            hopeless=fault.hopeless,
+            spread=fault.spread,
+            groups=groups,
+        )
+        for fault in FAULTS
+    }

@@ -21,10 +21,12 @@ FloatArray = npt.NDArray[np.float64]
 # one.
 _FALSE_ALARMS: Final = 0.05
 # The tails of real sets are longer than a normal one's.
-_LONGER_TAIL: Final = 1.5
+_LONGER_TAIL: Final = 1.25
 # The upper quantile that tells the spread: a sixth of a set may be faulty without being taken for its custom.
 _UPPER: Final = 0.8
-_UPPER_DEVIATE: Final = 0.8416212335729143
+_UPPER_DEVIATE: Final = 0.8416
+# The least deviation of sizes, octaves.
+_ALIKE: Final = 0.1
 # Logits from the middle between harmless and hopeless to either.
 _SLOPE: Final = 4.0
 # Octaves: an image of fewer than 16 pixels shows nothing.
@@ -99,16 +101,23 @@ def _odd(octaves: FloatArray, least: float) -> Odds:
     """Unusual in either direction, by `least` octaves at the least; however unusual, never wrong by itself."""
     median = np.median(octaves) if len(octaves) else 0.0
     distance = abs(octaves - median)
-    odds = _relative(distance, np.zeros(len(distance), np.int64), 0.1)[0]
-    probability = odds * expit(8 * (distance - least) / least)
-    return Odds(octaves, probability, odds, np.zeros(len(distance)), np.full(len(distance), median))
+    deviation = max(np.quantile(distance, _UPPER) / _UPPER_DEVIATE, _ALIKE) if len(octaves) else _ALIKE
+    unusual = _against_chance(distance / deviation)
+    probability = unusual * expit(8 * (distance - least) / least)
+    nothing = np.zeros(len(octaves))
+    return Odds(octaves, probability, unusual, nothing, nothing + median)
+
+
+def _against_chance(deviates: FloatArray) -> FloatArray:
+    """Probability of more than chance, by how many pictures chance would put that many deviations out."""
+    tail = log_ndtr(-deviates / _LONGER_TAIL)
+    return np.asarray(expit(np.log(_FALSE_ALARMS) - np.log(max(len(deviates), 1)) - tail))
 
 
 def _relative(severity: FloatArray, groups: npt.NDArray[np.int64], spread: float) -> tuple[FloatArray, FloatArray]:
     """Odds against chance, by the number of pictures it would put that far out; and the medians compared with."""
     typical, deviation = _customs(severity, groups, spread)
-    tail = log_ndtr(-(severity - typical) / (_LONGER_TAIL * deviation))
-    return expit(np.log(_FALSE_ALARMS) - np.log(max(len(severity), 1)) - tail), typical
+    return _against_chance((severity - typical) / deviation), typical
 
 
 def _customs(severity: FloatArray, groups: npt.NDArray[np.int64], spread: float) -> tuple[FloatArray, FloatArray]:

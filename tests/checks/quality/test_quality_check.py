@@ -1,0 +1,164 @@
+"""The quality check on pictures with planted faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from curate.checks.base import Result, Settings, run_check
+from curate.checks.findings import Finding
+from curate.checks.quality.check import CHECK
+from curate.errors import UsageError
+from curate.formats.importing import import_source
+from curate.imaging import Pixels
+
+
+def scene(seed: int) -> Pixels:
+    rng = np.random.default_rng(seed)
+    canvas = np.full((180, 240, 3), rng.integers(100, 140), np.uint8)
+    for _ in range(25):
+        center, size = rng.uniform(0, 1, 2) * (240, 180), rng.uniform(12, 60, 2)
+        corners = cv2.boxPoints((center.tolist(), size.tolist(), float(rng.uniform(0, 180))))
+        cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], rng.integers(20, 235, 3).tolist())
+    return np.clip(canvas + rng.normal(0, 1.5, canvas.shape), 0, 255).astype(np.uint8)
+
+
+def planted(pixels: Pixels, how: str) -> Pixels:
+    rng = np.random.default_rng(0)
+    light = pixels.astype(np.float64)
+    rows = np.arange(len(light))[:, None, None]
+    ways: dict[str, Callable[[], npt.NDArray[np.float64]]] = {
+        "dark": lambda: light * 0.08,
+        "overexposed": lambda: light * 5 + 60,
+        "low_contrast": lambda: 120 + (light - 120) * 0.08,
+        "color_cast": lambda: light * (1.5, 1.0, 0.3),
+        "blurry": lambda: np.asarray(cv2.GaussianBlur(light, (0, 0), 5), np.float64),
+        "noisy": lambda: light + rng.normal(0, 40, light.shape),
+        "low_information": lambda: np.full_like(light, 90),
+        "grey": lambda: np.repeat(light.mean(axis=2, keepdims=True), 3, axis=2),
+        "ended": lambda: np.where(rows < 0.6 * len(light), light, 128.0),
+    }
+    return np.clip(ways[how](), 0, 255).astype(np.uint8)
+
+
+FAULTS = ("dark", "overexposed", "low_contrast", "color_cast", "blurry", "noisy", "low_information", "grey", "ended")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """60 good pictures, and one with each fault."""
+    place = tmp_path / "set" / "things"
+    place.mkdir(parents=True)
+    for number in range(60):
+        Image.fromarray(scene(number)).save(place / f"good_{number:02d}.png")
+    for number, how in enumerate(FAULTS):
+        Image.fromarray(planted(scene(100 + number), how)).save(place / f"{how}.png")
+    Image.fromarray(scene(200)).save(place / "truncated.jpg", quality=95)
+    data = (place / "truncated.jpg").read_bytes()
+    Image.fromarray(scene(201)).resize((40, 30)).save(place / "small.png")
+    Image.fromarray(scene(202)).resize((900, 60)).save(place / "long.png")
+    import_source("set", tmp_path / "set", command="import")
+    (place / "truncated.jpg").write_bytes(data[: len(data) // 2])
+    return place
+
+
+def check(**settings: Any) -> Result:
+    return run_check(CHECK, "set", Settings(**settings), command="quality")
+
+
+def flagged(result: Result) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for finding in result.findings:
+        if finding.score >= 0.5:
+            found.setdefault(Path(finding.image).stem, set()).add(finding.kind)
+    return found
+
+
+def test_every_planted_fault_is_found_and_nothing_else(folder: Path) -> None:
+    result = check()
+    found = flagged(result)
+    for how in FAULTS:
+        kind = {"grey": "color_cast", "ended": "corrupt"}.get(how, how)
+        assert kind in found[how], (how, found.get(how))
+    assert found["truncated"] == {"corrupt"}
+    assert "odd_size" in found["small"]
+    assert "odd_aspect" in found["long"]
+    assert not [name for name in found if name.startswith("good")]
+    for finding in result.findings:
+        assert finding.evidence["why"]
+        json.dumps(finding.evidence, allow_nan=False)
+
+
+def test_running_again_changes_nothing(folder: Path) -> None:
+    first, second = check(), check()
+    assert [finding.to_json() for finding in first.findings] == [finding.to_json() for finding in second.findings]
+
+
+def test_a_file_that_is_not_there_is_noted_and_not_called_corrupt(folder: Path) -> None:
+    (folder / "good_00.png").unlink()
+    result = check()
+    assert any("not there" in note for note in result.notes)
+    assert "good_00" not in flagged(result)
+
+
+def test_no_image_is_an_error(folder: Path) -> None:
+    with pytest.raises(UsageError, match="no image"):
+        check(where="split = 'nothing'")
+
+
+def coco(folder: Path) -> Path:
+    """Twelve boxes on each of 20 pictures; one of them dark, one blurred, on pictures that are not."""
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        pixels = np.full((180, 240, 3), 120, np.uint8)
+        for k in range(12):
+            x, y = 2 + k % 4 * 60, 2 + k // 4 * 60
+            part = np.kron(rng.integers(30, 230, (8, 8, 3)), np.ones((7, 7, 1))).astype(np.uint8)
+            if (number, k) == (3, 4):
+                part //= 16
+            if (number, k) == (7, 2):
+                part = planted(part, "blurry")
+            pixels[y : y + 56, x : x + 56] = part
+            box = {"id": 100 * number + k, "image_id": number, "category_id": 1, "bbox": [x, y, 56, 56]}
+            annotations.append(box | {"area": 56 * 56, "iscrowd": 0})
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 240, "height": 180})
+    file = folder / "boxes.json"
+    categories = [{"id": 1, "name": "part"}]
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return file
+
+
+def of_objects(result: Result) -> list[Finding]:
+    return [finding for finding in result.findings if finding.annotation_id and finding.score >= 0.5]
+
+
+def test_objects_that_are_dark_or_blurred_on_good_pictures(tmp_path: Path) -> None:
+    import_source("set", coco(tmp_path / "boxes"), command="import")
+    found = {(finding.source_annotation_id, finding.kind) for finding in of_objects(check())}
+    assert ("304", "dark") in found
+    assert ("702", "blurry") in found
+    assert {source for source, _ in found} == {"304", "702"}
+    (finding,) = [finding for finding in of_objects(check()) if finding.kind == "dark"]
+    assert finding.bbox == [2, 62, 56, 56]
+    assert finding.given == "part"
+    # Without objects their findings stay: they were not judged.
+    assert not of_objects(check(options={"objects": False}))
+    assert of_objects(check())
+
+
+def test_a_file_of_another_size_than_recorded(tmp_path: Path) -> None:
+    import_source("set", coco(tmp_path / "boxes"), command="import")
+    Image.new("RGB", (120, 90)).save(tmp_path / "boxes" / "images" / "5.png")
+    found = [finding for finding in check().findings if finding.evidence.get("recorded")]
+    assert [(Path(f.image).name, f.kind, f.evidence["file"]) for f in found] == [("5.png", "odd_size", [120, 90])]
