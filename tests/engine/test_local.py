@@ -166,7 +166,8 @@ def test_a_stage_that_fails_leaves_no_threads(reds: list[Path]) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
 def test_an_interrupt_stops_at_once(reds: list[Path]) -> None:
     program = f"""
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
 from curate.engine.local import run_local
 from curate.engine.stage import Item
 class Slow:
