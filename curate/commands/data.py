@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_
 from curate.commands.output import late_progress, note, print_json
 from curate.formats.registry import FORMATS
 from curate.names import GROUND_TRUTH
+
+if TYPE_CHECKING:
+    from curate.formats.importing import ImportResult
 
 _FORMATS = ", ".join(FORMATS.builtins)
 _ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
@@ -62,8 +65,6 @@ def import_(
     from curate.errors import UsageError
     from curate.formats.base import ReadOptions
     from curate.formats.importing import import_source
-    from curate.report.terminal import print_losses
-    from curate.wording import counted
 
     if fps is not None and not 0 < fps < float("inf"):
         raise UsageError(f"{fps:g} frames a second cannot be taken", where="--fps", remedy="a number above 0")
@@ -94,6 +95,14 @@ def import_(
             }
         )
         return
+    _print_import(dataset, source, result)
+
+
+def _print_import(dataset: str, source: Path, result: ImportResult) -> None:
+    """What an import read, what it lost, and what it changed, for a person."""
+    from curate.report.terminal import print_losses
+    from curate.wording import counted
+
     why = f" ({result.detection.reason})" if result.detection else ""
     note(f"read as {result.format}{why}")
     folder = source.expanduser().absolute()
