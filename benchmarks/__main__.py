@@ -104,6 +104,13 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         quick=["--seeds", "1", "--images", "40"],
         data=True,
     ),
+    "shift": Benchmark(
+        "Lamps, drift and slices",
+        "Set-ups of lamps recovered from rendered parts without knowing them; part of the draws in which drift is detected, and "
+        "false alarms where nothing changed; a lamp under which a model fails.",
+        quick=["--seeds", "1", "--images", "60", "--draws", "4"],
+        data=True,
+    ),
     "encoders": Benchmark(
         "Encoders",
         "Accuracy in per cent of three probes over five folds; milliseconds of CPU per image.",

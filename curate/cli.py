@@ -22,6 +22,7 @@ from curate.commands.leaks import leaks
 from curate.commands.mistakes import mistakes
 from curate.commands.outliers import outliers
 from curate.commands.quality import quality
+from curate.commands.shift import shift
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -68,6 +69,7 @@ app.command("leaks", cls=CurateCommand)(leaks)
 app.command("outliers", cls=CurateCommand)(outliers)
 app.command("duplicates", cls=CurateCommand)(duplicates)
 app.command("quality", cls=CurateCommand)(quality)
+app.command("shift", cls=CurateCommand)(shift)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)

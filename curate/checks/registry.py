@@ -17,5 +17,6 @@ CHECKS: Registry[Check] = Registry(
         "leaks": "curate.checks.leaks.check:CHECK",
         "mistakes": "curate.checks.mistakes.run:CHECK",
         "outliers": "curate.checks.outliers.check:CHECK",
+        "shift": "curate.checks.shift.check:CHECK",
     },
 )

@@ -1,0 +1,362 @@
+"""`curate shift` on one set: set-ups of light and kinds of content, named, with how the model does on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.checks.base import Judgement, Settings
+from curate.checks.findings import Finding
+from curate.checks.mistakes.load import load_predictions
+from curate.checks.shift.axes import AXES, NAMES, in_units, lamp_columns
+from curate.checks.shift.clusters import NO_CLUSTER, cluster_content, cluster_light, group_weights, standardise
+from curate.checks.shift.compare import NAME, class_counts
+from curate.checks.shift.load import Pictures
+from curate.checks.shift.naming import Shared, differences, metadata_columns, shared_values, words
+from curate.checks.shift.performance import Performance, classifier_errors, detector_performance, label_errors
+from curate.checks.shift.slices import SliceTest, ends, slice_errors
+from curate.checks.store import stored_findings
+from curate.dataset import Transaction
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.floating[Any]]
+Rows = list[dict[str, Any]]
+
+SLICES: Final = "Slices that fail"
+"""Title of the table of slices with more errors than elsewhere, lowest p-value first."""
+
+LIGHT: Final = "Light"
+CONTENT: Final = "Content"
+
+_ALWAYS: Final = ("brightness", "warmth", "tint", "contrast", "edge width", "noise")
+_RARE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Error of every image, and what says so.
+
+    Attributes:
+        values: In [0, 1], NaN where unknown; shape (n,).
+        source: 'predictions/NAME', or 'findings'.
+        detector: For average precision; None where the model is no detector.
+    """
+
+    values: FloatArray
+    source: str
+    detector: Performance | None = None
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Some of the images, and where they come from: 'light', 'content', 'axis' or 'metadata'."""
+
+    source: str
+    name: str
+    inside: BoolArray
+
+
+def explore(transaction: Transaction, pictures: Pictures, settings: Settings, notes: list[str]) -> Judgement:
+    """Look for set-ups of light, kinds of content, and where the model fails.
+
+    Args:
+        transaction: The dataset.
+        pictures: Its images.
+        settings: Option `clusters`: how many set-ups of light; None to find out.
+        notes: More of them are added.
+    """
+    columns = metadata_columns(pictures.metadata, split=pictures.labels.images["split"].to_pylist())
+    lamps = pictures.axes[:, lamp_columns()]
+    light = cluster_light(lamps, pictures.groups, clusters=settings.options.get("clusters"), seed=settings.seed)
+    content = cluster_content(pictures.vectors, pictures.groups, seed=settings.seed)
+    errors = image_errors(transaction, pictures, notes)
+    slices = [
+        *_clusters(pictures, light, "light", columns),
+        *_clusters(pictures, content, "content", columns),
+        *_axis_ends(pictures.axes),
+        *_values(columns, len(pictures)),
+    ]
+    inside = np.stack([each.inside for each in slices], axis=1)
+    unknown = np.full(len(pictures), np.nan)
+    values = unknown if errors is None else errors.values
+    tests = slice_errors(inside, values, pictures.groups, seed=settings.seed)
+    tested = list(zip(slices, tests, strict=True))
+    tables = {
+        SLICES: _slice_rows(tested, errors),
+        LIGHT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "light")],
+        CONTENT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "content")],
+        "Measured": [row for each in slices if each.source == "light" for row in _measured_rows(pictures, each)],
+    }
+    findings = [
+        *_failing(pictures, [each for each in tested if each[0].source == "light"]),
+        *_rare(pictures, standardise(lamps), light),
+    ]
+    if errors is None:
+        notes.append("there are neither predictions nor findings of mistakes, so that no slice can be seen to fail")
+    judged = set(pictures.ids.to_pylist())
+    return Judgement(
+        [finding for finding in _one_each(findings) if finding.score >= settings.min_score],
+        _summary(transaction.base.name, pictures, light, tables, errors),
+        notes,
+        judged=lambda finding: finding.image_id in judged,
+        tables={title: rows for title, rows in tables.items() if rows},
+    )
+
+
+def image_errors(transaction: Transaction, pictures: Pictures, notes: list[str]) -> Errors | None:
+    """What goes wrong on each image: by the first model with predictions, else by findings of wrong labels."""
+    for name, model in load_predictions(transaction.base, pictures.labels, None, notes).items():
+        detector = detector_performance(pictures.labels, model)
+        if detector is not None:
+            return Errors(detector.errors, name, detector)
+        wrong = classifier_errors(pictures.labels, model)
+        if wrong is not None:
+            return Errors(wrong, name)
+    found = label_errors(pictures.ids.to_pylist(), stored_findings(transaction.base, where="check = 'mistakes'"))
+    return None if found is None else Errors(found, "findings")
+
+
+def _clusters(pictures: Pictures, labels: IntArray, source: str, columns: dict[str, list[str | None]]) -> list[_Slice]:
+    """The clusters with their names; none where everything is one."""
+    present = np.unique(labels[labels != NO_CLUSTER])
+    if len(present) + bool((labels == NO_CLUSTER).any()) < 2 or not len(present):
+        return []
+    found = []
+    for k in present:
+        inside = labels == k
+        apart = differences(pictures.axes, inside, pictures.groups)
+        # What lies on the table is no part of a set-up of lamps.
+        named = words([each for each in apart if source != "light" or AXES[each.axis].view != "detail"])
+        named += [
+            f"{each.key} {each.value}" for each in _first_of_each(shared_values(columns, inside, pictures.groups))
+        ]
+        found.append(_Slice(source, ", ".join(named) or "nothing that stands out", inside))
+    return found
+
+
+def _first_of_each(shared: Sequence[Shared]) -> list[Shared]:
+    """The surest value of every key, two keys at most."""
+    first: dict[str, Shared] = {}
+    for each in shared:
+        first.setdefault(each.key, each)
+    return list(first.values())[:2]
+
+
+def _axis_ends(axes: FloatArray) -> list[_Slice]:
+    slices = ends(axes)
+    found = []
+    for k, axis in enumerate(AXES):
+        for end, word in enumerate((axis.low, axis.high)):
+            inside = slices[:, 2 * k + end]
+            if word and inside.any():
+                limit = in_units(axis, float(axes[inside, k].min() if end else axes[inside, k].max()))
+                sign = ">=" if end else "<="
+                found.append(_Slice("axis", f"{word} ({axis.name} {sign} {limit:.3g})", inside))
+    return found
+
+
+def _values(columns: dict[str, list[str | None]], n: int) -> list[_Slice]:
+    """Values of metadata that are on some images but not on all."""
+    found = []
+    for key, values in columns.items():
+        distinct = {value for value in values if value is not None}
+        if len(distinct) > max(20, n // 20):
+            continue
+        column = np.array([value or "" for value in values])
+        given = np.array([value is not None for value in values])
+        found += [_Slice("metadata", f"{key} {value}", given & (column == value)) for value in sorted(distinct)]
+    return [each for each in found if not each.inside.all()]
+
+
+def _of(tested: Sequence[tuple[_Slice, SliceTest]], source: str) -> list[tuple[_Slice, SliceTest]]:
+    """Those from one source, failing ones first, then the largest."""
+    chosen = [each for each in tested if each[0].source == source]
+    return sorted(
+        chosen, key=lambda each: (not each[1].fails, each[1].p_value if each[1].fails else 0, -each[0].inside.sum())
+    )
+
+
+def _slice_rows(tested: Sequence[tuple[_Slice, SliceTest]], errors: Errors | None) -> Rows:
+    failing = sorted(
+        (each for each in tested if each[1].fails), key=lambda each: (each[1].p_value, each[1].rest - each[1].error)
+    )
+    rows: Rows = []
+    covered: list[BoolArray] = []
+    for part, test in failing:
+        # The same images under another name (a lamp, its warm end, the shift that used it) are told once.
+        if any(_alike(part.inside, other) for other in covered):
+            continue
+        covered.append(part.inside)
+        rows.append(
+            {
+                "slice": part.name,
+                "found_by": part.source,
+                "images": int(part.inside.sum()),
+                **_error_columns(part.inside, test, errors),
+                "p_value": test.p_value,
+            }
+        )
+    return rows
+
+
+def _alike(first: BoolArray, second: BoolArray) -> bool:
+    return bool((first & second).sum() > 0.5 * (first | second).sum())
+
+
+def _error_columns(inside: BoolArray, test: SliceTest, errors: Errors | None) -> dict[str, Any]:
+    if errors is None:
+        return {}
+    found: dict[str, Any] = {"error": _rounded(test.error), "error_rest": _rounded(test.rest)}
+    if errors.detector is not None:
+        found["mAP50"] = _rounded(errors.detector.average_precision(inside))
+        found["mAP50_rest"] = _rounded(errors.detector.average_precision(~inside))
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(value, 3)
+
+
+def _cluster_row(
+    pictures: Pictures, part: _Slice, test: SliceTest, errors: Errors | None, columns: dict[str, list[str | None]]
+) -> dict[str, Any]:
+    count = int(part.inside.sum())
+    numbers = _error_columns(part.inside, test, errors)
+    name = f"{part.name}, {count:,} images"
+    if numbers.get("mAP50") is not None and numbers.get("mAP50_rest") is not None:
+        name += f", mAP {numbers['mAP50']:.2f} against {numbers['mAP50_rest']:.2f}"
+    elif numbers.get("error") is not None and numbers.get("error_rest") is not None:
+        name += f", error {numbers['error']:.2f} against {numbers['error_rest']:.2f}"
+    row = {"cluster": name, "images": count, **numbers}
+    if errors is not None:
+        row["p_value"] = test.p_value
+    shared = shared_values(columns, part.inside, pictures.groups)
+    row["metadata"] = "; ".join(f"{e.key} {e.value} {e.inside:.0%} ({e.outside:.0%})" for e in shared[:4])
+    row["classes"] = _class_mix(pictures, part.inside)
+    return row
+
+
+def _class_mix(pictures: Pictures, inside: BoolArray) -> str:
+    """The largest classes, with their share elsewhere in brackets."""
+    counts = class_counts(pictures.labels)
+    here, there = counts[inside].sum(axis=0), counts[~inside].sum(axis=0)
+    if not here.any():
+        return ""
+    share, rest = here / here.sum(), there / max(there.sum(), 1)
+    order = np.argsort(-share, kind="stable")[:5]
+    return "; ".join(f"{pictures.labels.classes[k]} {share[k]:.0%} ({rest[k]:.0%})" for k in order if share[k] > 0)
+
+
+def _measured_rows(pictures: Pictures, part: _Slice) -> Rows:
+    """Exposure, white balance, contrast, focus and noise of a cluster against the rest, and what sets it apart."""
+    found = {NAMES[each.axis]: each for each in differences(pictures.axes, part.inside, pictures.groups)}
+    named = dict.fromkeys([*[name for name in found if found[name].word][:6], *_ALWAYS])
+    rows = []
+    for name in named:
+        k = NAMES.index(name)
+        here, there = (
+            in_units(AXES[k], float(np.median(pictures.axes[rows_, k]))) for rows_ in (part.inside, ~part.inside)
+        )
+        effect = found[name].effect if name in found else 0.0
+        rows.append(
+            {
+                "cluster": part.name,
+                "axis": name,
+                "median": float(f"{here:.4g}"),
+                "rest": float(f"{there:.4g}"),
+                "effect": round(effect, 2),
+            }
+        )
+    return rows
+
+
+def _failing(pictures: Pictures, tested: Sequence[tuple[_Slice, SliceTest]]) -> list[Finding]:
+    """Images of set-ups in which the model fails: how probably it errs there because of the set-up."""
+    found = []
+    for part, test in tested:
+        if not test.fails:
+            continue
+        score = (1 - test.p_value) * (test.error - test.rest)
+        why = f"the model errs on {test.error:.0%} of the images with {part.name}, and on {test.rest:.0%} of the others"
+        evidence = {
+            "why": why,
+            "slice": part.name,
+            "error": test.error,
+            "error_rest": test.rest,
+            "p_value": test.p_value,
+        }
+        found += [_finding(pictures, int(row), score, evidence) for row in np.flatnonzero(part.inside)]
+    return found
+
+
+def _rare(pictures: Pictures, points: FloatArray, light: IntArray) -> list[Finding]:
+    """Images whose light is of no set-up, or of one that hardly occurs: how well each is told from the usual ones."""
+    weights = group_weights(pictures.groups)
+    share = np.array([weights[light == k].sum() for k in range(int(light.max()) + 1)]) / weights.sum()
+    usual = np.flatnonzero(share >= _RARE)
+    odd = np.flatnonzero(~np.isin(light, usual))
+    if not len(odd) or not len(usual):
+        return []
+    means = np.stack([np.average(points[light == k], axis=0, weights=weights[light == k]) for k in usual])
+    common = np.isin(light, usual)
+    off = points[common] - means[np.searchsorted(usual, light[common])]
+    spread = (off * weights[common, None]).T @ off / weights[common].sum() + 1e-3 * np.eye(points.shape[1])
+    typical = np.quantile(np.einsum("ij,jk,ik->i", off, np.linalg.inv(spread), off), 0.99)
+    inverse = np.linalg.inv(spread)
+    found = []
+    for row in odd:
+        distance = min(float((points[row] - mean) @ inverse @ (points[row] - mean)) for mean in means)
+        score = distance / (distance + typical)
+        evidence = {"why": _why_odd(pictures, int(row), common), "distance": round(float(np.sqrt(distance)), 2)}
+        found.append(_finding(pictures, int(row), score, evidence))
+    return found
+
+
+def _why_odd(pictures: Pictures, row: int, common: BoolArray) -> str:
+    """The axes of light on which an image is furthest out, in words."""
+    places = [*lamp_columns(), NAMES.index("brightness")]
+    low, middle, high = np.quantile(pictures.axes[common][:, places], [0.05, 0.5, 0.95], axis=0)
+    out = (pictures.axes[row, places] - middle) / np.maximum((high - low) / 2, 1e-9)
+    order = [k for k in np.argsort(-np.abs(out), kind="stable") if abs(out[k]) > 1][:3]
+    named = [AXES[places[k]].high if out[k] > 0 else AXES[places[k]].low for k in order]
+    text = ", ".join(dict.fromkeys(word for word in named if word))
+    return (
+        f"its light is like that of hardly any other image: {text}"
+        if text
+        else "its light is like that of hardly any other"
+    )
+
+
+def _finding(pictures: Pictures, row: int, score: float, evidence: dict[str, Any]) -> Finding:
+    return Finding(
+        kind="shifted",
+        score=round(float(np.clip(score, 0, 1)), 4),
+        image=pictures.labels.images["location"][row].as_py(),
+        image_id=pictures.ids[row].as_py(),
+        check=NAME,
+        evidence=evidence,
+    )
+
+
+def _one_each(findings: Sequence[Finding]) -> list[Finding]:
+    best: dict[str, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: -finding.score):
+        best.setdefault(finding.id, finding)
+    return list(best.values())
+
+
+def _summary(dataset: str, pictures: Pictures, light: IntArray, tables: dict[str, Rows], errors: Errors | None) -> str:
+    setups = int(light.max()) + 1
+    groups = len(np.unique(pictures.groups))
+    text = f"{dataset}: {len(pictures):,} images ({groups:,} independent ones); "
+    text += f"{setups:,} set-ups of light" if setups > 1 else "light is one continuum"
+    odd = int((light == NO_CLUSTER).sum())
+    text += f" and {odd:,} images of none" if odd else ""
+    if errors is not None:
+        text += f"; {len(tables[SLICES]):,} slices fail by {errors.source}"
+    return text

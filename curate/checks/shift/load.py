@@ -1,0 +1,134 @@
+"""What `curate shift` reads from a dataset, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from curate.checks.base import Settings
+from curate.checks.duplicates.dataset import IMAGE_COLUMNS, dataset_pairs
+from curate.checks.duplicates.pairs import groups_of
+from curate.checks.measures.table import MEASURES, read_measures
+from curate.checks.mistakes.load import Labels, load_labels
+from curate.checks.shift.axes import axis_values
+from curate.checks.shift.light import LIGHT, LIGHT_COLUMNS
+from curate.dataset import Transaction
+from curate.dataset.store import EMBEDDINGS
+from curate.errors import UsageError
+from curate.models.passes import image_items
+from curate.models.spaces import Content, choose_encoder, embedding_table, read_vectors, update_tables
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images that could be read; n rows.
+
+    Attributes:
+        labels: Their annotations.
+        metadata: JSON objects, None where there are none.
+        axes: In the order of `curate.checks.shift.axes.AXES`, float64 of shape (n, k).
+        vectors: Semantic embedding, float32 of shape (n, d).
+        groups: Numbers that images share which are copies of one another or of one burst; int64 of shape (n,).
+        space: Name of the embedding, to keep a map by.
+    """
+
+    labels: Labels
+    metadata: Sequence[str | None]
+    axes: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float32]
+    groups: IntArray
+    space: str
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """Image ids."""
+        return self.labels.images["image_id"]
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+
+def load_pictures(transaction: Transaction, settings: Settings, where: str | None, notes: list[str]) -> Pictures:
+    """Measure and embed the chosen images, and find out which are copies.
+
+    Args:
+        transaction: The commit being made.
+        settings: Of the check.
+        where: SQL condition on the images.
+        notes: What could not be read is added here.
+
+    Raises:
+        UsageError: No image is chosen, or none can be read, or there is no such layer.
+        UnavailableError: The encoder's weights cannot be had.
+    """
+    labels = load_labels(transaction.base, settings.layer, where)
+    encoder = choose_encoder(transaction.base, settings.encoder)
+    space = embedding_table(encoder)
+    items: dict[Content, pa.Table] = {"images": image_items(labels.images)}
+    updates = update_tables(transaction, [MEASURES, LIGHT, space], items, progress=settings.progress)
+    transaction.info = {**transaction.info, "encoder": encoder.name}
+    stored = transaction.read("images", columns=[*IMAGE_COLUMNS, "metadata"])
+    stored = stored.take(pc.index_in(labels.images["image_id"], value_set=stored["image_id"].combine_chunks()))
+    measures, measured = read_measures(transaction, "images", labels.images["image_id"])
+    name = space.prefix.removeprefix(EMBEDDINGS)
+    vectors, embedded = read_vectors(transaction, f"{name}-images", labels.images["image_id"])
+    there = measured & embedded
+    if not there.any():
+        raise UsageError("not one image can be read", where=transaction.base.name, remedy="import again with --images")
+    left_out = updates[0].left_out
+    if left_out:
+        notes.append(f"{len(left_out):,} images cannot be read, first {left_out[0].path or left_out[0].id}")
+    stored = stored.filter(pa.array(there)).combine_chunks()
+    pairs, _ = dataset_pairs(transaction, stored.select(IMAGE_COLUMNS), encoder=settings.encoder)
+    kept = _of_images(labels, there)
+    columns = {key: values[there[measured]] for key, values in measures.columns.items()}
+    return Pictures(
+        kept,
+        stored["metadata"].to_pylist(),
+        axis_values({**columns, **_light(transaction, kept.images["image_id"])}),
+        vectors[there[embedded]],
+        _joined(groups_of(pairs, len(stored)), kept.image_groups()),
+        name,
+    )
+
+
+def _light(transaction: Transaction, ids: pa.ChunkedArray) -> dict[str, npt.NDArray[np.float32]]:
+    table = transaction.read(f"{LIGHT.prefix}-images", columns=["id", *LIGHT_COLUMNS])
+    rows = table.take(pc.index_in(ids, value_set=table["id"].combine_chunks()))
+    return {name: rows[name].to_numpy() for name in LIGHT_COLUMNS}
+
+
+def _of_images(labels: Labels, chosen: BoolArray) -> Labels:
+    """The labels of the chosen images, numbered anew."""
+    number = np.cumsum(chosen) - 1
+    kept = chosen[labels.image]
+    return replace(
+        labels,
+        images=labels.images.filter(pa.array(chosen)),
+        annotations=labels.annotations.filter(pa.array(kept)),
+        image=number[labels.image[kept]],
+        label=labels.label[kept],
+    )
+
+
+def _joined(first: IntArray, second: IntArray) -> IntArray:
+    """Groups of what is together by either numbering."""
+    n = len(first)
+    rows = np.arange(n)
+    nodes = 2 * n
+    starts = np.concatenate([rows, rows])
+    numbers = [np.unique(each, return_inverse=True)[1] for each in (first, second)]
+    # Each image is linked to a node that stands for its group.
+    links = np.concatenate([n + numbers[0], 2 * n + numbers[1]])
+    graph = coo_array((np.ones(2 * n, np.int8), (starts, links)), shape=(n + nodes, n + nodes))
+    return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)

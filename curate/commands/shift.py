@@ -1,0 +1,102 @@
+"""curate shift: set-ups of light and kinds of content, where a model fails, and whether new data has drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
+from curate.commands.output import note, print_json_lines, progress
+from curate.commands.running import EncoderOption, LimitOption, MinScoreOption, fail, project_config
+from curate.names import GROUND_TRUTH
+
+_SIGNIFICANT = 0.05
+
+
+def shift(
+    dataset: DatasetOption,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="Images that new ones are compared with: \"split = 'train'\".", metavar="SQL"),
+    ] = None,
+    incoming: Annotated[
+        str | None,
+        typer.Option("--incoming", help="The new images. Default: all that are not the reference.", metavar="SQL"),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", help="Look for this many set-ups of light. Default: find out.", metavar="K", min=1),
+    ] = None,
+    map_: Annotated[bool, typer.Option("--map", help="Keep a map of the images in two dimensions as well.")] = False,
+    layer: Annotated[
+        str, typer.Option("--layer", help="Layer whose classes are compared.", metavar="LAYER")
+    ] = GROUND_TRUTH,
+    encoder: EncoderOption = None,
+    where: WhereOption = None,
+    min_score: MinScoreOption = 0.1,
+    limit: LimitOption = 20,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            help="shifted:P exits with status 1 if the incoming images are shifted with a p-value below P (default 0.05); "
+            "without --reference, if a slice fails with one. P is a level of significance here, not a score.",
+            metavar="shifted[:P]",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Name the set-ups of light in a set, and where a model fails; or test whether new data has drifted.
+
+    Without --reference, images are grouped by light and by content. Groups are named by what was measured and by their
+    metadata, and those on which predictions (or labels) are wrong more often than chance allows come first.
+
+    With it, the incoming images are tested against the reference: one p-value, exact under permutation of groups of copies,
+    which axes have shifted, which images, and whether classes are mixed differently.
+    """
+    from dataclasses import replace
+
+    from curate.checks.base import Settings, run_check
+    from curate.checks.shift.check import CHECK, lowest_p_value
+    from curate.report.findings import print_result
+
+    level = _level(fail_on or [])
+    project = project_config(None)
+    options = {"reference": reference, "incoming": incoming, "clusters": clusters, "map": map_}
+    with progress(CHECK.name) as report:
+        settings = Settings(where, layer, encoder, min_score, seed, report, options)
+        result = run_check(CHECK, dataset, settings, command=command_line())
+    for line in result.notes:
+        note(line)
+    findings, told = project.select(result.findings)
+    if json:
+        print_json_lines(finding.to_json() for finding in findings)
+        print_json_lines(
+            {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
+        )
+    else:
+        print_result(replace(result, findings=findings), limit=limit)
+    for line in told:
+        note(line)
+    p_value = lowest_p_value(result.tables)
+    if level is not None and p_value is not None and p_value < level:
+        fail([f"failed: shifted with p = {p_value:.3g}, below {level:g}"])
+
+
+def _level(texts: Sequence[str]) -> float | None:
+    """The lowest level of significance asked for; None where nothing is to fail."""
+    from curate.checks.gate import parse_gates
+    from curate.errors import UsageError
+
+    gates = parse_gates(texts)
+    for gate, text in zip(gates, texts, strict=True):
+        if gate.kind != "shifted":
+            raise UsageError(
+                f"this check finds no {gate.kind}", where=f"--fail-on {text}", remedy="shifted:P, e.g. shifted:0.01"
+            )
+    # Of several the one that is failed first decides.
+    levels = [gate.score if ":" in text else _SIGNIFICANT for gate, text in zip(gates, texts, strict=True)]
+    return max(levels, default=None)
