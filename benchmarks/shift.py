@@ -158,7 +158,7 @@ def _setups(folder: Path, images: int, seed: int, *, keep: bool) -> tuple[list[d
         "seconds": seconds,
     }
     for lamp, causes in CAUSES.items():
-        largest = np.bincount(found[(truth == lamp) & (found >= 0)]).argmax()
+        largest = _cluster_of(lamp, truth, found)
         apart = differences(plain.axes, found == largest, groups)
         name = words([each for each in apart if AXES[each.axis].view != "detail"])
         row[f"name of {lamp}"] = ", ".join(name)
@@ -166,6 +166,11 @@ def _setups(folder: Path, images: int, seed: int, *, keep: bool) -> tuple[list[d
     results = [row, *_slices(plain, groups, truth, found, seed)]
     changed = {how: look(files, how) for how in ("darker", "warmer", "blurred", "noisier")} if keep else {}
     return results, [Photos("parts_v3", plain, changed, groups)] if keep else []
+
+
+def _cluster_of(lamp: str, truth: Array, found: Array) -> int:
+    """The cluster that most of a lamp's images are in; -1 for none."""
+    return int(np.bincount(found[truth == lamp] + 1).argmax()) - 1
 
 
 def _slices(
@@ -178,12 +183,13 @@ def _slices(
     right, alarms = 0, 0
     for draw in range(draws):
         lamp = str(rng.choice(list(CAUSES)))
-        largest = np.bincount(found[(truth == lamp) & (found >= 0)]).argmax()
+        largest = _cluster_of(lamp, truth, found)
         errors = (rng.random(len(truth)) < np.where(truth == lamp, 0.5, 0.125)).astype(float)
         tested = slice_errors(slices, errors, groups, permutations=499, seed=draw)
         p_values = np.array([each.p_value for each in tested])
         excess = np.array([each.error - each.rest for each in tested])
-        right += int(np.lexsort((-excess[clusters], p_values[clusters]))[0] == largest and tested[largest].fails)
+        first = int(np.lexsort((-excess[clusters], p_values[clusters]))[0]) if len(clusters) else -1
+        right += largest >= 0 and first == largest and tested[largest].fails
         harmless = (rng.random(len(truth)) < 0.2).astype(float)
         alarms += any(each.fails for each in slice_errors(slices, harmless, groups, permutations=499, seed=draw))
     return [
