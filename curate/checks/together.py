@@ -1,4 +1,7 @@
-"""All checks on one dataset: every image is decoded once for whatever they need, and they share one commit."""
+"""All checks on one dataset, in one commit: every image is decoded once for embeddings and measures.
+
+The check of shift describes the light of whole images in a pass of its own, which is not worth its time on crops.
+"""
 
 from __future__ import annotations
 

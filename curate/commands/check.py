@@ -38,7 +38,7 @@ def check(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Run every check in one pass over the images, and sum up what they found, the worst first.
+    """Run every check, and sum up what they found, the worst first.
 
     What a project expects goes into a curate.toml in or above the current folder: which checks run, what makes them fail,
     thresholds of kinds, and findings that are accepted, each with a reason.
