@@ -105,6 +105,14 @@ class Finding:
         }
 
 
+def surest(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding of each id: the one with the highest score, of equal ones the first."""
+    best: dict[str, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: -finding.score):
+        best.setdefault(finding.id, finding)
+    return list(best.values())
+
+
 def to_table(findings: Sequence[Finding]) -> pa.Table:
     """Findings as a table with the columns of `curate.dataset.schema.FINDINGS`, highest score first."""
     rows = [finding.to_json() for finding in sorted(findings, key=lambda f: (-f.score, f.image, f.id))]

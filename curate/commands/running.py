@@ -11,8 +11,9 @@ import typer
 from curate.commands.output import note, print_json_lines, progress
 
 if TYPE_CHECKING:
-    from curate.checks.base import Check, Settings
+    from curate.checks.base import Check, Result, Settings
     from curate.checks.config import Config
+    from curate.checks.findings import Finding
 
 FOUND_PROBLEMS = 1
 
@@ -69,13 +70,21 @@ def run_and_print(
 
     from curate.checks.base import run_check
     from curate.checks.gate import failures, parse_gates
-    from curate.report.findings import print_result
 
     project = project_config(None)
     gates = parse_gates(fail_on or [])
     with progress(check.name) as report:
         lowest = min([settings.min_score, *(gate.score for gate in gates)])
         result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command)
+    fail(failures(print_one(result, project, limit=limit, json=json), gates))
+
+
+def print_one(result: Result, project: Config, *, limit: int, json: bool) -> list[Finding]:
+    """Print what one check found; returns the findings that the project's `curate.toml` does not accept."""
+    from dataclasses import replace
+
+    from curate.report.findings import print_result
+
     for line in result.notes:
         note(line)
     findings, told = project.select(result.findings)
@@ -88,7 +97,7 @@ def run_and_print(
         print_result(replace(result, findings=findings), limit=limit)
     for line in told:
         note(line)
-    fail(failures(findings, gates))
+    return findings
 
 
 def project_config(path: Path | None) -> Config:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.output import note, print_json_lines, progress
-from curate.commands.running import EncoderOption, LimitOption, MinScoreOption, fail, project_config
+from curate.commands.output import progress
+from curate.commands.running import EncoderOption, LimitOption, MinScoreOption, fail, print_one, project_config
 from curate.names import GROUND_TRUTH
 
 _SIGNIFICANT = 0.05
@@ -57,11 +57,8 @@ def shift(
     With it, the incoming images are tested against the reference: one p-value, exact under permutation of groups of copies,
     which axes have shifted, which images, and whether classes are mixed differently.
     """
-    from dataclasses import replace
-
     from curate.checks.base import Settings, run_check
     from curate.checks.shift.check import CHECK, lowest_p_value
-    from curate.report.findings import print_result
 
     level = _level(fail_on or [])
     project = project_config(None)
@@ -69,18 +66,7 @@ def shift(
     with progress(CHECK.name) as report:
         settings = Settings(where, layer, encoder, min_score, seed, report, options)
         result = run_check(CHECK, dataset, settings, command=command_line())
-    for line in result.notes:
-        note(line)
-    findings, told = project.select(result.findings)
-    if json:
-        print_json_lines(finding.to_json() for finding in findings)
-        print_json_lines(
-            {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
-        )
-    else:
-        print_result(replace(result, findings=findings), limit=limit)
-    for line in told:
-        note(line)
+    print_one(result, project, limit=limit, json=json)
     p_value = lowest_p_value(result.tables)
     if level is not None and p_value is not None and p_value < level:
         fail([f"failed: shifted with p = {p_value:.3g}, below {level:g}"])

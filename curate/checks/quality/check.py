@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.base import Check, Judgement, Settings
-from curate.checks.findings import FLAGGED, Finding, Kind
+from curate.checks.findings import FLAGGED, Finding, Kind, surest
 from curate.checks.measures.table import Measures, read_measures, update_measures
 from curate.checks.quality.broken import grey_among_color, is_missing, read_headers, unfinished
 from curate.checks.quality.faults import FAULTS, OF_OBJECTS, Fault, judge_faults
@@ -63,7 +63,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     counted = f" and {objects.num_rows:,} objects" if objects is not None else ""
     seen = set(images["image_id"].to_pylist())
     return Judgement(
-        _one_each(kept),
+        surest(kept),
         f"{transaction.base.name}: {images.num_rows:,} images{counted} measured; {flagged:,} flagged",
         notes,
         judged=lambda finding: (
@@ -179,14 +179,6 @@ def _finding(
         given=about.get("label"),
         evidence=evidence,
     )
-
-
-def _one_each(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding of a kind for an image or object: the surest."""
-    best: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda finding: -finding.score):
-        best.setdefault(finding.id, finding)
-    return list(best.values())
 
 
 def _notes_on(left_out: Sequence[LeftOut]) -> list[str]:

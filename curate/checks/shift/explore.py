@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.checks.base import Judgement, Settings
-from curate.checks.findings import Finding
+from curate.checks.findings import Finding, surest
 from curate.checks.mistakes.load import load_predictions
 from curate.checks.shift.axes import AXES, NAMES, in_units, lamp_columns
 from curate.checks.shift.clusters import NO_CLUSTER, cluster_content, cluster_light, group_weights, standardise
@@ -100,7 +100,7 @@ def explore(transaction: Transaction, pictures: Pictures, settings: Settings, no
         notes.append("there are neither predictions nor findings of mistakes, so that no slice can be seen to fail")
     judged = set(pictures.ids.to_pylist())
     return Judgement(
-        [finding for finding in _one_each(findings) if finding.score >= settings.min_score],
+        [finding for finding in surest(findings) if finding.score >= settings.min_score],
         _summary(transaction.base.name, pictures, light, tables, errors),
         notes,
         judged=lambda finding: finding.image_id in judged,
@@ -341,13 +341,6 @@ def _finding(pictures: Pictures, row: int, score: float, evidence: dict[str, Any
         check=NAME,
         evidence=evidence,
     )
-
-
-def _one_each(findings: Sequence[Finding]) -> list[Finding]:
-    best: dict[str, Finding] = {}
-    for finding in sorted(findings, key=lambda finding: -finding.score):
-        best.setdefault(finding.id, finding)
-    return list(best.values())
 
 
 def _summary(dataset: str, pictures: Pictures, light: IntArray, tables: dict[str, Rows], errors: Errors | None) -> str:
