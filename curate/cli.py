@@ -19,8 +19,11 @@ from curate.commands.embed import embed
 from curate.commands.findings import accept, findings, reject
 from curate.commands.formats import formats
 from curate.commands.leaks import leaks
+from curate.commands.login import login
 from curate.commands.mistakes import mistakes
 from curate.commands.outliers import outliers
+from curate.commands.pull import pull
+from curate.commands.push import push
 from curate.commands.quality import quality
 from curate.commands.shift import shift
 
@@ -73,6 +76,9 @@ app.command("shift", cls=CurateCommand)(shift)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)
+app.command("push", cls=CurateCommand)(push)
+app.command("pull", cls=CurateCommand)(pull)
+app.command("login", cls=CurateCommand)(login)
 
 
 def main() -> None:

@@ -10,8 +10,11 @@ GROUND_TRUTH: Final = "ground_truth"
 PREDICTIONS: Final = "predictions/"
 """Prefix of the layers that hold a model's output."""
 
+ANNOTATORS: Final = "annotators/"
+"""Prefix of the layers that hold what each of several annotators says of the same images."""
+
 ALL_LAYERS: Final = "all"
 """What an export is asked for where it should have every layer; no layer can have this name."""
 
-SETTINGS: Final = ("encoder",)
+SETTINGS: Final = ("encoder", "remotes")
 """Keys of a dataset's `info` that are curate's own: exports leave them out, and imports do not touch them."""

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from curate.errors import CurateError
+from curate.redaction import redact
 
 INTERRUPTED = 130
 INTERNAL = 70
@@ -50,13 +52,11 @@ class CurateGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except CurateError as error:
-            if self.debug:
-                raise
+            self._show_traceback()
             print_error(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            if self.debug:
-                raise
+            self._show_traceback()
             print("interrupted: nothing is half-written, and finished work is kept", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -64,29 +64,30 @@ class CurateGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            if self.debug:
-                raise
+            self._show_traceback()
             reason = error.strerror or str(error)
             print_error(CurateError(f"the system refused: {reason}", where=error.filename, remedy=_remedy(error)))
             raise typer.Exit(CurateError.exit_code) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if self.debug:
-                raise
+            self._show_traceback()
             print_error(
                 CurateError(f"a fault in curate itself: {error!r}", remedy="please report it, with what --debug prints")
             )
             raise typer.Exit(INTERNAL) from None
 
+    def _show_traceback(self) -> None:
+        """With --debug, print the traceback: here and not by the interpreter, so that it holds no token."""
+        if self.debug:
+            print(redact(traceback.format_exc()), file=sys.stderr, end="")
+
 
 def print_error(error: CurateError) -> None:
     """What happened, where, and the remedy, on stderr."""
-    print(f"error: {error.what}", file=sys.stderr)
-    if error.where is not None:
-        print(f"   at: {error.where}", file=sys.stderr)
-    if error.remedy is not None:
-        print(f"   do: {error.remedy}", file=sys.stderr)
+    for lead, text in (("error", error.what), ("   at", error.where), ("   do", error.remedy)):
+        if text is not None:
+            print(f"{lead}: {redact(text)}", file=sys.stderr)
 
 
 def _remedy(error: OSError) -> str:

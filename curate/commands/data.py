@@ -10,6 +10,7 @@ import typer
 
 from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
 from curate.commands.output import late_progress, note, print_json
+from curate.commands.pull import pull_one
 from curate.formats.registry import FORMATS
 from curate.names import GROUND_TRUTH
 
@@ -34,7 +35,13 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write no
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="File, folder, or archive (zip, tar) of one.", metavar="SOURCE", show_default=False)
+        str,
+        typer.Argument(
+            help="File, folder, or archive (zip, tar) of one; or a project on a server: cvat://HOST/projects/3, "
+            "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
     ],
     dataset: DatasetOption,
     format: FormatOption = "auto",
@@ -61,8 +68,13 @@ def import_(
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Import a file, folder or archive into a dataset (made if new). Importing again updates; nothing is doubled."""
+    """Import a file, folder, archive or project into a dataset (made if new). Importing again updates; nothing is doubled."""
+    from curate.connectors.addresses import is_address
     from curate.errors import UsageError
+
+    if is_address(source):
+        pull_one(dataset, source, prefer=None, create=True, strict=strict, json=json)
+        return
     from curate.formats.base import ReadOptions
     from curate.formats.importing import import_source
 
@@ -74,7 +86,7 @@ def import_(
     with late_progress("unpacking, kB") as report:
         result = import_source(
             dataset,
-            source,
+            Path(source),
             format=format,
             options=options,
             strict=strict,
@@ -95,7 +107,7 @@ def import_(
             }
         )
         return
-    _print_import(dataset, source, result)
+    _print_import(dataset, Path(source), result)
 
 
 def _print_import(dataset: str, source: Path, result: ImportResult) -> None:

@@ -114,7 +114,16 @@ LINKS: Final = pa.schema(
         pa.field("remote", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),  # image, annotation, finding
         pa.field("local_id", pa.string(), nullable=False),
+        # Of a finding, the id of the item that it was pushed to.
         pa.field("remote_id", pa.string(), nullable=False),
+        # The item (one image on the server) that an annotation is on; null for images and findings.
+        pa.field("item", pa.string()),
+        # What both sides were when they last agreed: a digest of the row here (of a finding, of what it is about) ...
+        pa.field("local_digest", pa.string()),
+        # ... and there: digests of an annotation's fields as JSON, the version of an item.
+        pa.field("remote_digest", pa.string()),
+        # What people had handed in on the item by then (`curate.connectors.base.Item.work`).
+        pa.field("work", pa.string()),
     ]
 )
 

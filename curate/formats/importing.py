@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -30,7 +30,7 @@ from curate.formats.source_files import drop_if_unused, source_folder
 from curate.formats.sources import Report, kind_of_source, opened
 from curate.formats.unread import Unread, find_unread
 from curate.imaging import MAX_PIXELS
-from curate.names import SETTINGS
+from curate.names import ANNOTATORS, SETTINGS
 from curate.wording import counted
 
 
@@ -107,7 +107,7 @@ def import_source(
         records = _read(reader, content, options, transaction.base, losses)
         _check(records, reader.name, content, transaction.base)
         _store_images(transaction, records.images, losses)
-        _store_classes(transaction, records, losses)
+        store_classes(transaction, records.classes, losses)
         where = in_layers({options.layer} | records.layers)
         update, sources = _store_annotations(transaction, records, where, losses)
         _store_info(transaction, records.info, losses)
@@ -140,11 +140,13 @@ def classes_from_json(classes: list[dict[str, Any]]) -> list[ClassInfo]:
 
 
 def _check_layer(layer: str, where: object) -> None:
-    if layer != GROUND_TRUTH and not (layer.startswith(PREDICTIONS) and layer.removeprefix(PREDICTIONS).strip(" /")):
+    prefix = next((prefix for prefix in (PREDICTIONS, ANNOTATORS) if layer.startswith(prefix)), None)
+    if layer != GROUND_TRUTH and not (prefix and layer.removeprefix(prefix).strip(" /")):
         raise UsageError(
             f"'{layer}' cannot be a layer",
             where=where,
-            remedy=f"{GROUND_TRUTH} for what people labelled, {PREDICTIONS}NAME for what a model did",
+            remedy=f"{GROUND_TRUTH} for what people labelled, {PREDICTIONS}NAME for what a model did, "
+            f"{ANNOTATORS}NAME for one of several people's own version",
         )
 
 
@@ -259,15 +261,16 @@ def _refuse_other_files(known: pa.Table, changed: pa.Table) -> None:
             )
 
 
-def _store_classes(transaction: Transaction, records: Records, losses: LossReport) -> None:
-    merged = merge_classes([classes_from_json(transaction.classes), records.classes], losses)
+def store_classes(transaction: Transaction, classes: Sequence[ClassInfo], losses: LossReport) -> None:
+    """Add classes to a dataset's; those that it has stay as they are."""
+    merged = merge_classes([classes_from_json(transaction.classes), classes], losses)
     transaction.count("classes added", len(merged) - len(transaction.classes))
     transaction.classes = [asdict(info) for info in merged]
     # JSON knows no tuples: without this a commit would seem to differ from the same classes read back.
     for content in transaction.classes:
         content["keypoints"] = list(content["keypoints"])
         content["skeleton"] = [list(pair) for pair in content["skeleton"]]
-    losses.carried("classes", len(records.classes))
+    losses.carried("classes", len(classes))
 
 
 def _store_info(transaction: Transaction, info: dict[str, object], losses: LossReport) -> None:

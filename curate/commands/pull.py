@@ -1,0 +1,119 @@
+"""pull: what annotators did comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, command_line
+from curate.commands.output import late_progress, note, print_json
+
+if TYPE_CHECKING:
+    from curate.connectors.sync.pull import PullResult
+
+TheirsOption = Annotated[
+    bool, typer.Option("--theirs", help="Take what is on the server where both sides have changed.")
+]
+OursOption = Annotated[bool, typer.Option("--ours", help="Keep what is here where both sides have changed.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write nothing, at the first loss.")]
+
+
+def pull(
+    dataset: DatasetOption,
+    remote: Annotated[
+        str | None,
+        typer.Argument(
+            help="cvat://HOST/projects/3, labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION. "
+            "Default: every project that the dataset is synced with.",
+            metavar="[REMOTE]",
+        ),
+    ] = None,
+    theirs: TheirsOption = False,
+    ours: OursOption = False,
+    strict: StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring back what annotators did: labels, new images, and verdicts on what was pushed. Only what changed is moved."""
+    from curate.connectors.sync.pull import remotes_of
+
+    for address in [remote] if remote else remotes_of(dataset):
+        pull_one(dataset, address, prefer=choice(theirs, ours), create=False, strict=strict, json=json)
+
+
+def choice(theirs: bool, ours: bool) -> Literal["theirs", "ours"] | None:
+    """Who is right in a conflict.
+
+    Raises:
+        UsageError: Both.
+    """
+    from curate.errors import UsageError
+
+    if theirs and ours:
+        raise UsageError("--theirs and --ours exclude each other", remedy="choose one")
+    return "theirs" if theirs else "ours" if ours else None
+
+
+def pull_one(
+    dataset: str, address: str, *, prefer: Literal["theirs", "ours"] | None, create: bool, strict: bool, json: bool
+) -> None:
+    """Pull from one project, and print what it did."""
+    from curate.connectors.registry import connect
+    from curate.connectors.sync.pull import pull as pull_project
+
+    with late_progress(f"pulling from {address}") as report:
+        result = pull_project(
+            dataset,
+            connect(address),
+            prefer=prefer,
+            create=create,
+            strict=strict,
+            command=command_line(),
+            progress=report,
+        )
+    if json:
+        print_json({"dataset": dataset, **_to_json(result)})
+    else:
+        _print(dataset, result)
+
+
+def _to_json(result: PullResult) -> dict[str, Any]:
+    from curate.report.conflicts import conflicts_to_json
+
+    return {
+        "remote": result.remote,
+        "title": result.title,
+        "items": result.items,
+        "moved": result.moved,
+        "changes": result.counts,
+        "commit": result.commit,
+        "conflicts": conflicts_to_json(result.conflicts),
+        "findings_waiting": result.waiting,
+        "to_push": result.to_push,
+        "gone": result.gone,
+        "agreement": None if result.agreement is None else vars(result.agreement),
+        **result.losses.to_json(),
+    }
+
+
+def _print(dataset: str, result: PullResult) -> None:
+    from curate.report.conflicts import print_conflicts
+    from curate.report.terminal import print_losses
+    from curate.wording import counted
+
+    note(f"{result.remote} ({result.title}): {counted(result.items, 'images')}, {result.moved:,} new or changed")
+    print_losses(result.losses)
+    if result.agreement is not None:
+        note(
+            f"{counted(result.agreement.annotators, 'annotators')} agree on {result.agreement.f1:.0%} of what they drew "
+            f"on {counted(result.agreement.images, 'images')}"
+        )
+    if result.gone:
+        note(f"{counted(result.gone, 'images')} are no longer there; they stay here")
+    if result.waiting:
+        note(f"{counted(result.waiting, 'findings')} are still with the annotators")
+    if result.to_push:
+        note(f"{counted(result.to_push, 'annotations')} differ here and were not pushed yet: 'curate push' sends them")
+    print_conflicts(result.conflicts, remedy=f"'curate pull -d {dataset} --theirs' or '--ours' decides")
+    changes = ", ".join(counted(count, what) for what, count in result.counts.items())
+    note(f"{dataset}: commit {result.commit}: {changes}" if changes else f"{dataset}: nothing new; no commit was made")

@@ -1,0 +1,141 @@
+"""push: images, labels and findings go to the annotators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.output import late_progress, note, print_json
+from curate.commands.pull import OursOption, StrictOption
+
+if TYPE_CHECKING:
+    from curate.connectors.sync.push import PushPlan, PushResult
+
+
+def push(
+    dataset: DatasetOption,
+    remote: Annotated[
+        str | None,
+        typer.Argument(
+            help="A project (labelstudio://HOST/projects/7), or a server (labelstudio://HOST), where one is made. "
+            "Default: the project that the dataset is synced with.",
+            metavar="[REMOTE]",
+        ),
+    ] = None,
+    findings: Annotated[
+        str | None,
+        typer.Option(
+            "--findings", help="SQL condition on findings, e.g. \"kind = 'mislabeled'\". Open ones only.", metavar="SQL"
+        ),
+    ] = None,
+    where: WhereOption = None,
+    select: Annotated[bool, typer.Option("--select", help="Push what 'curate select' chose.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("-n", help="At most this many findings (or images), the most urgent first.", min=1)
+    ] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(
+            "--predictions", help="Layer of predictions to send with new images: predictions/NAME.", metavar="LAYER"
+        ),
+    ] = None,
+    ours: OursOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be pushed; ask the server nothing.")
+    ] = False,
+    strict: StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Send findings, images and changed labels to the annotators. Pushing again sends only what they lack.
+
+    Without --findings, --where or --select, labels that were changed here are written back in place.
+    """
+    from curate.connectors.registry import connect
+    from curate.connectors.sync.plans import plan_push
+    from curate.connectors.sync.push import push as push_to
+
+    selected = _selected(dataset) if select else None
+    plan = plan_push(dataset, findings=findings, where=where, selected=selected, limit=limit, predictions=predictions)
+    address = remote or _only_remote(dataset)
+    if dry_run:
+        _print_plan(address, plan, json=json)
+        return
+    with late_progress(f"pushing to {address}") as report:
+        result = push_to(
+            dataset,
+            connect(address),
+            plan,
+            prefer="ours" if ours else None,
+            strict=strict,
+            command=command_line(),
+            progress=report,
+        )
+    if json:
+        print_json({"dataset": dataset, **_to_json(result)})
+    else:
+        _print(dataset, result)
+
+
+def _selected(dataset: str) -> dict[str, float]:
+    """Priorities of the images that were selected."""
+    from curate.dataset import open_dataset
+    from curate.loop.selection import read_selection
+
+    return {each.image_id: each.score for each in read_selection(open_dataset(dataset))}
+
+
+def _only_remote(dataset: str) -> str:
+    from curate.connectors.sync.pull import remotes_of
+    from curate.errors import UsageError
+
+    known = remotes_of(dataset)
+    if len(known) > 1:
+        raise UsageError(
+            "the dataset is synced with several projects", where=dataset, remedy=f"name one: {', '.join(known)}"
+        )
+    return known[0]
+
+
+def _print_plan(address: str, plan: PushPlan, *, json: bool) -> None:
+    from curate.wording import counted
+
+    if json:
+        print_json({"remote": address, "images": len(plan.images), "findings": len(plan.findings), "dry_run": True})
+        return
+    note(
+        f"would push {counted(len(plan.images), 'images')} and {counted(len(plan.findings), 'findings')} to {address}, "
+        "and whatever labels changed here"
+    )
+
+
+def _to_json(result: PushResult) -> dict[str, Any]:
+    from curate.report.conflicts import conflicts_to_json
+
+    return {
+        "remote": result.remote,
+        "title": result.title,
+        "images_created": result.created,
+        "images_changed": result.changed,
+        "images_unchanged": result.unchanged,
+        "annotations": result.annotations,
+        "findings": result.findings,
+        "commit": result.commit,
+        "conflicts": conflicts_to_json(result.conflicts),
+        **result.losses.to_json(),
+    }
+
+
+def _print(dataset: str, result: PushResult) -> None:
+    from curate.report.conflicts import print_conflicts
+    from curate.report.terminal import print_losses
+    from curate.wording import counted
+
+    print_losses(result.losses)
+    print_conflicts(result.conflicts, remedy=f"'curate pull -d {dataset} --theirs' or 'curate push --ours' decides")
+    note(
+        f"{result.remote} ({result.title}): {counted(result.created, 'images')} put there, {result.changed:,} changed, "
+        f"{result.unchanged:,} as they were; {counted(result.annotations, 'annotations')}, "
+        f"{counted(result.findings, 'findings')} now with the annotators (commit {result.commit})"
+    )

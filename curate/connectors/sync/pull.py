@@ -1,0 +1,180 @@
+"""`curate pull`: what annotators did comes back, in one commit; only what changed is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final
+
+from curate.connectors.base import Connector, Item, Progress, Project
+from curate.connectors.sync.agreement import Agreement, agreement
+from curate.connectors.sync.merge import Conflict, Prefer
+from curate.connectors.sync.session import REMOTES, Session
+from curate.dataset import begin, open_dataset
+from curate.errors import UsageError
+from curate.formats.losses import LossReport
+from curate.names import GROUND_TRUTH
+
+_ITEMS_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull did.
+
+    Attributes:
+        remote: Address of the project.
+        title: Its title.
+        items: How many it has.
+        moved: How many of them were new or had changed.
+        counts: What the commit changed; empty if nothing did.
+        commit: Number of the dataset's newest commit afterwards.
+        conflicts: Image and annotation that were changed on both sides, differently.
+        waiting: How many findings are still with the annotators.
+        to_push: How many annotations were changed here and not yet there.
+        gone: How many images are no longer there; they stay here.
+        agreement: How far several annotators agree, where some images have several versions.
+        losses: What could not be carried.
+    """
+
+    remote: str
+    title: str
+    items: int
+    moved: int
+    counts: dict[str, int]
+    commit: int
+    conflicts: list[tuple[str, Conflict]]
+    waiting: int
+    to_push: int
+    gone: int
+    agreement: Agreement | None
+    losses: LossReport = field(repr=False)
+
+
+def pull(
+    name: str,
+    connector: Connector,
+    *,
+    prefer: Prefer | None = None,
+    create: bool = False,
+    strict: bool = False,
+    command: str,
+    progress: Progress | None = None,
+) -> PullResult:
+    """Bring what is on a server into a dataset.
+
+    Annotations that changed there are changed here, unless they were changed here as well, differently: those are listed as
+    conflicts and left alone. Findings that were pushed are closed where annotators have answered. Images that are not here
+    are downloaded; an image here is never taken away.
+
+    Args:
+        name: The dataset.
+        connector: A project on a server.
+        prefer: Who is right in a conflict: 'theirs' takes what is there, 'ours' keeps what is here for the next push.
+        create: Make the dataset if it is not there.
+        strict: Raise at the first loss; nothing is then written.
+        command: The command line, for the history.
+        progress: Told (done, total).
+
+    Raises:
+        UnavailableError: The server cannot be reached, or refuses the token; nothing is written.
+        InputError: The server has no such project.
+        FormatError: With `strict`, something would be lost.
+    """
+    losses = LossReport(strict=strict)
+    with begin(name, command=command, create=create) as transaction:
+        project = connector.project()
+        session = Session(transaction, connector, losses, prefer)
+        seen: set[str] = set()
+        moved = to_push = 0
+        items = connector.items(unless=session.versions(), losses=losses, progress=progress)
+        while chunk := list(islice(items, _ITEMS_AT_ONCE)):
+            seen.update(item.remote_id for item in chunk)
+            changed, waiting = _pull_chunk(session, chunk)
+            moved += changed
+            to_push += waiting
+        gone = _forget_gone(session, seen)
+        _close(session, project)
+        pushed = sum(map(len, session.links.findings.values()))
+        found = agreement(transaction)
+    return PullResult(
+        session.remote,
+        project.title,
+        len(seen),
+        moved,
+        transaction.counts,
+        open_dataset(name).commit.number,
+        session.conflicts,
+        pushed,
+        to_push,
+        gone,
+        found,
+        losses,
+    )
+
+
+def remotes_of(name: str) -> list[str]:
+    """Addresses of the projects that a dataset is synced with.
+
+    Raises:
+        UsageError: There is none.
+    """
+    remotes: dict[str, Any] = dict(open_dataset(name).commit.info.get(REMOTES) or {})
+    if not remotes:
+        raise UsageError(
+            "the dataset is not synced with any project",
+            where=name,
+            remedy="name one: 'curate pull labelstudio://HOST/projects/7', or push to one first",
+        )
+    return list(remotes)
+
+
+def _pull_chunk(session: Session, chunk: Sequence[Item]) -> tuple[int, int]:
+    """Merge some items; how many had changed, and how many annotations are still to be pushed."""
+    session.match(chunk)
+    moved = [item for item in chunk if item.annotations is not None]
+    ids = [session.links.items[item.remote_id].image_id for item in moved]
+    rows, beside = session.local.rows(ids), session.local.beside(ids)
+    to_push = 0
+    for item, image_id in zip(moved, ids, strict=True):
+        row = session.images.rows[image_id]
+        merged = session.merge(item, rows[image_id])
+        now = session.take(item, merged, rows[image_id])
+        others = [each for each in item.annotations or () if each.layer != GROUND_TRUTH]
+        session.local.take_beside(image_id, row["location"], others, beside[image_id])
+        to_push += len(merged.updated) + len(merged.deleted) + len(merged.created)
+        session.settle(item, now)
+        session.images.update(image_id, item)
+        session.note_version(item, again=bool(merged.conflicts))
+        session.losses.carried("annotations", len(item.annotations or ()))
+    _settle_unmoved(session, [item for item in chunk if item.annotations is None])
+    session.losses.carried("images", len(chunk))
+    return len(moved), to_push
+
+
+def _settle_unmoved(session: Session, items: Sequence[Item]) -> None:
+    """Items may be looked at without a change of what is on them."""
+    some = [item for item in items if session.links.findings.get(item.remote_id)]
+    ids = [session.links.items[item.remote_id].image_id for item in some]
+    rows = session.local.rows(ids)
+    for item, image_id in zip(some, ids, strict=True):
+        session.settle(item, rows[image_id])
+
+
+def _forget_gone(session: Session, seen: set[str]) -> int:
+    """Unlink what the server no longer has; findings that were asked there are open again."""
+    gone = [item for item in session.links.items if item not in seen]
+    for item in gone:
+        for link in session.links.findings.get(item, []):
+            finding = session.findings.get(link.finding_id)
+            if finding is not None and finding.status == "queued":
+                session.decided[finding.id] = replace(finding, status="open")
+        session.links.forget(item)
+    return len(gone)
+
+
+def _close(session: Session, project: Project) -> None:
+    session.store_classes(project.classes)
+    session.remember({"title": project.title})
+    session.finish()

@@ -1,0 +1,1 @@
+"""Active learning: what to label next, what is left to find, and rounds of it."""

@@ -1,0 +1,264 @@
+"""Push and pull against a server in memory: what reaches the other side, and what is never lost or doubled."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from memory_connector import Cut, Memory
+from PIL import Image
+
+from curate.checks.findings import Finding
+from curate.checks.store import replace_findings, stored_findings
+from curate.connectors.base import RemoteAnnotation, Row
+from curate.connectors.sync.content import rows_of, table_of
+from curate.connectors.sync.pull import pull
+from curate.connectors.sync.push import PushPlan, PushResult, push
+from curate.dataset import begin, open_dataset
+from curate.formats.importing import import_source
+
+
+def box(label: str, x: float, y: float = 5.0, **attributes: Any) -> Row:
+    return {
+        "type": "box",
+        "label": label,
+        "bbox": [x, y, 10.0, 12.0],
+        "attributes": attributes,
+        **dict.fromkeys(("rotated_box", "polygons", "rle", "rle_size", "keypoints", "area", "iscrowd", "score")),
+    }
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 48, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def dataset(folder: Path, images: int = 3) -> str:
+    """A dataset of images with two boxes each."""
+    folder.mkdir()
+    annotations = []
+    for number in range(images):
+        (folder / f"{number}.png").write_bytes(png(number))
+        for place in range(2):
+            said = {"id": 10 * number + place, "image_id": number, "category_id": 1 + place, "iscrowd": 0}
+            annotations.append({**said, "bbox": [3.0 + 20 * place, 4.0, 10.0, 12.0], "area": 120.0})
+    content = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 48, "height": 32} for k in range(images)],
+        "categories": [{"id": 1, "name": "bolt"}, {"id": 2, "name": "nut"}],
+        "annotations": annotations,
+    }
+    (folder / "labels.json").write_text(json.dumps(content))
+    import_source("parts", folder / "labels.json", command="test")
+    return "parts"
+
+
+def rows(name: str = "parts") -> list[Row]:
+    return rows_of(open_dataset(name).table("annotations"))
+
+
+def ids(name: str = "parts") -> list[str]:
+    return [str(each) for each in open_dataset(name).table("images")["image_id"].to_pylist()]
+
+
+def edit(annotation_id: str, **changes: Any) -> None:
+    with begin("parts", command="edit") as transaction:
+        table = transaction.base.table("annotations", where=f"annotation_id = '{annotation_id}'")
+        transaction.upsert("annotations", table_of([{**rows_of(table)[0], **changes}]), "annotation_id")
+
+
+def send(server: Memory, *, prefer: Any = None, **plan: Any) -> PushResult:
+    return push("parts", server, PushPlan(**plan), prefer=prefer, command="curate push")
+
+
+def content(row: Row) -> tuple[Any, ...]:
+    return row["label"], tuple(row["bbox"]), tuple(sorted(row["attributes"].items()))
+
+
+def test_a_pull_makes_a_dataset_and_a_second_one_changes_nothing() -> None:
+    server = Memory()
+    server.add("a.png", png(1), [box("bolt", 3)])
+    server.add("b.png", png(2), [box("nut", 8, worn=True)])
+    first = pull("parts", server, create=True, command="curate import")
+    assert sorted(map(content, rows())) == [("bolt", (3, 5, 10, 12), ()), ("nut", (8, 5, 10, 12), (("worn", True),))]
+    assert first.counts["images added"] == 2
+    second = pull("parts", server, command="curate pull")
+    assert second.counts == {}
+    assert (second.moved, server.downloads) == (0, 2)
+    assert second.commit == first.commit
+
+
+def test_images_that_are_here_already_are_matched_by_content_and_their_boxes_by_what_they_say(tmp_path: Path) -> None:
+    name = dataset(tmp_path / "set")
+    server = Memory()
+    server.add("renamed.png", png(1), [box("bolt", 3, 4.0), box("screw", 30)])
+    pull(name, server, command="curate pull")
+    assert len(ids()) == 3
+    assert len(rows()) == 7
+    assert {row["label"] for row in rows()} == {"bolt", "nut", "screw"}
+
+
+def test_a_push_puts_images_there_and_a_second_one_nothing(tmp_path: Path) -> None:
+    dataset(tmp_path / "set")
+    server = Memory()
+    first = send(server, images=ids())
+    assert (first.created, first.annotations) == (3, 6)
+    again = send(server, images=ids())
+    assert (again.created, again.changed, again.unchanged) == (0, 0, 3)
+    assert len(server.tasks) == 3
+    assert pull("parts", server, command="curate pull").counts == {}
+
+
+@pytest.mark.parametrize("carries_ids", [True, False])
+@pytest.mark.parametrize("step", [f"{when} create {k}" for when in ("before", "after") for k in range(3)])
+def test_whatever_breaks_a_push_the_next_one_completes_it_and_doubles_nothing(
+    tmp_path: Path, step: str, carries_ids: bool
+) -> None:
+    dataset(tmp_path / "set")
+    server = Memory(carries_ids=carries_ids)
+
+    with pytest.raises(Cut):
+        _cut_after(server, step)
+    server.fault = lambda _: None
+    send(server, images=ids())
+    assert sorted(task.location for task in server.tasks.values()) == ["0.png", "1.png", "2.png"]
+    assert all(len(task.rows) == 2 for task in server.tasks.values())
+    assert pull("parts", server, command="curate pull").counts == {}
+
+
+def _cut_after(server: Memory, step: str) -> None:
+    def cut(now: str) -> None:
+        if now == step:
+            server.fault = _always
+            raise Cut("cut")
+
+    server.fault = cut
+    send(server, images=ids())
+
+
+def _always(step: str) -> None:
+    raise Cut("still down")
+
+
+def test_what_changed_on_one_side_goes_to_the_other_and_what_a_service_cannot_hold_stays(tmp_path: Path) -> None:
+    dataset(tmp_path / "set")
+    first = rows()[0]
+    edit(first["annotation_id"], attributes={"worn": True})
+    server = Memory()
+    send(server, images=ids())
+    task = next(task for task in server.tasks.values() if task.image_id == first["image_id"])
+    key = next(key for key, own in task.own_ids.items() if own == first["annotation_id"])
+    task.rows[key]["label"] = "screw"
+    task.rows[key]["attributes"] = {}
+    server_losing = {**task.rows[key]}
+    result = pull("parts", server, command="curate pull")
+    assert result.counts["annotations changed"] == 1
+    now = next(row for row in rows() if row["annotation_id"] == first["annotation_id"])
+    assert (now["label"], now["attributes"], now["source_id"]) == ("screw", {}, first["source_id"])
+    edit(first["annotation_id"], bbox=[1.0, 2.0, 3.0, 4.0])
+    assert send(server).changed == 1
+    assert task.rows[key]["bbox"] == [1.0, 2.0, 3.0, 4.0]
+    assert task.rows[key]["label"] == server_losing["label"]
+    assert pull("parts", server, command="curate pull").counts == {}
+
+
+@pytest.mark.parametrize("prefer", [None, "theirs", "ours"])
+def test_a_conflict_is_told_every_time_and_left_alone_until_somebody_decides(tmp_path: Path, prefer: Any) -> None:
+    dataset(tmp_path / "set", 1)
+    server = Memory()
+    send(server, images=ids())
+    (task,) = server.tasks.values()
+    key, own = next(iter(task.own_ids.items()))
+    task.rows[key]["label"] = "theirs"
+    edit(own, label="ours")
+    for _ in range(2):
+        result = pull("parts", server, command="curate pull")
+        assert [conflict.local_id for _, conflict in result.conflicts] == [own]
+    assert len(send(server).conflicts) == 1
+    labels = {row["annotation_id"]: row["label"] for row in rows()}
+    assert (labels[own], task.rows[key]["label"]) == ("ours", "theirs")
+    if prefer == "theirs":
+        assert not pull("parts", server, prefer="theirs", command="curate pull").conflicts
+    elif prefer == "ours":
+        assert not send(server, prefer="ours").conflicts
+    else:
+        return
+    labels = {row["annotation_id"]: row["label"] for row in rows()}
+    assert labels[own] == task.rows[key]["label"] == prefer
+    assert not pull("parts", server, command="curate pull").conflicts
+
+
+def mislabeled(row: Row, suggested: str = "nut") -> Finding:
+    image = open_dataset("parts").table("images", where=f"image_id = '{row['image_id']}'").to_pylist()[0]
+    return Finding(
+        "mislabeled", 0.9, image["location"], row["image_id"], "mistakes", row["annotation_id"],
+        bbox=row["bbox"], given=row["label"], suggested=suggested, evidence={"why": "its neighbours say so"},
+    )  # fmt: skip
+
+
+def test_findings_are_queued_and_close_when_somebody_has_answered(tmp_path: Path) -> None:
+    dataset(tmp_path / "set")
+    bolts = [row for row in rows() if row["label"] == "bolt"]
+    findings = [mislabeled(row) for row in bolts]
+    with begin("parts", command="check") as transaction:
+        replace_findings(transaction, "mistakes", findings)
+    server = Memory()
+    result = send(server, images=[row["image_id"] for row in bolts], findings=stored_findings(open_dataset("parts")))
+    assert result.findings == 3
+    assert {finding.status for finding in stored_findings(open_dataset("parts"))} == {"queued"}
+    assert sum(len(task.notes) for task in server.tasks.values()) == 3
+    tasks = {task.image_id: task for task in server.tasks.values()}
+    fixed, rejected, waiting = (tasks[row["image_id"]] for row in bolts)
+    key = next(key for key, own in fixed.own_ids.items() if own == bolts[0]["annotation_id"])
+    fixed.rows[key]["label"] = "nut"
+    rejected.work = "handed in"
+    pulled = pull("parts", server, command="curate pull")
+    status = {f.annotation_id: f for f in stored_findings(open_dataset("parts"))}
+    assert [status[row["annotation_id"]].status for row in bolts] == ["fixed", "rejected", "queued"]
+    assert status[bolts[0]["annotation_id"]].evidence["verdict"]["how"] == "changed as suggested"
+    assert pulled.waiting == 1
+    assert not waiting.work
+    again = send(server, images=[bolts[2]["image_id"]], findings=[status[bolts[2]["annotation_id"]]])
+    assert (again.created, again.changed) == (0, 0)
+
+
+def test_several_annotators_have_a_layer_each_and_their_agreement_is_told() -> None:
+    server = Memory()
+    key = server.add("a.png", png(1), [box("bolt", 3)])
+    said = [("ann", box("bolt", 3)), ("bob", box("bolt", 4)), ("bob", box("nut", 30))]
+    server.tasks[key].other = [
+        RemoteAnnotation(f"{who}:{n}", row, f"annotators/{who}") for n, (who, row) in enumerate(said)
+    ]
+    result = pull("parts", server, create=True, command="curate import")
+    assert result.agreement is not None
+    assert (result.agreement.annotators, result.agreement.images) == (2, 1)
+    assert result.agreement.f1 == pytest.approx(2 / 3)
+    assert sorted(row["layer"] for row in rows()) == [
+        "annotators/ann",
+        "annotators/bob",
+        "annotators/bob",
+        "ground_truth",
+    ]
+    server.tasks[key].other = server.tasks[key].other[:2]
+    pull("parts", server, command="curate pull")
+    assert sorted(row["layer"] for row in rows()) == ["annotators/ann", "annotators/bob", "ground_truth"]
+
+
+def test_an_image_that_is_gone_there_stays_here_and_its_findings_are_open_again(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    row = rows()[0]
+    with begin("parts", command="check") as transaction:
+        replace_findings(transaction, "mistakes", [mislabeled(row)])
+    server = Memory()
+    send(server, images=ids(), findings=stored_findings(open_dataset("parts")))
+    server.tasks.clear()
+    result = pull("parts", server, command="curate pull")
+    assert result.gone == 1
+    assert len(ids()) == 1
+    assert len(rows()) == 2
+    assert [finding.status for finding in stored_findings(open_dataset("parts"))] == ["open"]
