@@ -37,7 +37,7 @@ FindingsWhereOption = Annotated[
         "--where", help="SQL condition on findings, e.g. \"kind = 'missing' AND score > 0.8\".", metavar="SQL"
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -277,6 +277,6 @@ def test_wrong_use_gives_one_clear_error(arguments: list[str], status: int, word
 def test_debug_shows_the_traceback() -> None:
     command = [sys.executable, "-c", "from curate.cli import main; main()", "info", "nothing", "--debug"]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "DatasetNotFound" in result.stderr
     assert "Traceback" in result.stderr

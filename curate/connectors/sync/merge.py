@@ -136,7 +136,9 @@ def _compare(
         if touched:
             result.updated[link.remote_id] = link.local_id
     elif not touched or prefer == "theirs":
-        row = overlay(here, there.row, changed)
+        # Where both have changed, what was changed here gives way too; what the service cannot hold stays either way.
+        taken = changed if not touched else sorted({*changed, *fields(there.row)})
+        row = overlay(here, there.row, taken)
         result.written[link.local_id] = row
         result.links.append(link_of(link.local_id, row, there))
     elif alike(here, there.row) if sent else digest(overlay(here, there.row, changed)) == digest(here):
