@@ -10,6 +10,7 @@ import typer
 from curate import __version__
 from curate.commands.app import CurateGroup
 from curate.commands.arguments import CurateCommand
+from curate.commands.audit import audit
 from curate.commands.check import check
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
@@ -78,6 +79,7 @@ app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)
 app.command("push", cls=CurateCommand)(push)
 app.command("pull", cls=CurateCommand)(pull)
+app.command("audit", cls=CurateCommand)(audit)
 app.command("login", cls=CurateCommand)(login)
 
 
