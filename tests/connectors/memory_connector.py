@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from curate.connectors.addresses import Address
 from curate.connectors.base import Change, Item, NewItem, Progress, Project, ProjectSpec, RemoteAnnotation, Row
@@ -142,3 +146,22 @@ class Memory:
 def _content(row: Row) -> Row:
     left_out = ("annotation_id", "image_id", "layer", "source", "source_id")
     return {key: copy.deepcopy(value) for key, value in row.items() if key not in left_out}
+
+
+def box(label: str, x: float, y: float = 5.0, **attributes: Any) -> Row:
+    """A box of 10 x 12 pixels."""
+    return {
+        "type": "box",
+        "label": label,
+        "bbox": [x, y, 10.0, 12.0],
+        "attributes": attributes,
+        **dict.fromkeys(("rotated_box", "polygons", "rle", "rle_size", "keypoints", "area", "iscrowd", "score")),
+    }
+
+
+def png(seed: int) -> bytes:
+    """A picture of 48 x 32 pixels of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 48, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -15,15 +15,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_connector import Memory
-from test_sync import box, png, rows
 
 from curate.connectors.base import Row
 from curate.connectors.sync.content import rows_of, table_of
 from curate.connectors.sync.pull import pull
 from curate.connectors.sync.push import PushPlan, push
-from curate.dataset import begin
+from curate.dataset import begin, open_dataset
 from curate.dataset.home import dataset_path
+from tests.connectors.memory_connector import Memory, box, png
 
 Side: TypeAlias = dict[int, tuple[str, float]]
 """Label and place of each annotation, by its number."""
@@ -52,7 +51,10 @@ class World:
         return round(self.random.uniform(0, 1000), 3)
 
     def here(self) -> Side:
-        return {row["attributes"]["n"]: (row["label"], row["bbox"][0]) for row in rows(self.name)}
+        return {row["attributes"]["n"]: (row["label"], row["bbox"][0]) for row in self._rows()}
+
+    def _rows(self) -> list[Row]:
+        return rows_of(open_dataset(self.name).table("annotations"))
 
     def there(self) -> Side:
         said = [row for task in self.server.tasks.values() for row in task.rows.values()]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from memory_connector import Cut, Memory
-from PIL import Image
 
 from curate.checks.findings import Finding
 from curate.checks.store import replace_findings, stored_findings
@@ -20,23 +16,7 @@ from curate.connectors.sync.pull import pull
 from curate.connectors.sync.push import PushPlan, PushResult, push
 from curate.dataset import begin, open_dataset
 from curate.formats.importing import import_source
-
-
-def box(label: str, x: float, y: float = 5.0, **attributes: Any) -> Row:
-    return {
-        "type": "box",
-        "label": label,
-        "bbox": [x, y, 10.0, 12.0],
-        "attributes": attributes,
-        **dict.fromkeys(("rotated_box", "polygons", "rle", "rle_size", "keypoints", "area", "iscrowd", "score")),
-    }
-
-
-def png(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (32, 48, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+from tests.connectors.memory_connector import Cut, Memory, box, png
 
 
 def dataset(folder: Path, images: int = 3) -> str:
