@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +44,12 @@ class Images:
         table = self.local.transaction.read("images", columns=list(_COLUMNS))
         self.rows = {row["image_id"]: row for row in table.to_pylist()}
 
-    def match(self, items: Sequence[Item], taken: Mapping[str, str]) -> dict[str, str]:
+    def match(self, items: Sequence[Item], taken: Collection[str]) -> dict[str, str]:
         """Ids of the images that items are, by the items' ids; what is new is downloaded and will be written.
 
         Args:
             items: Items that nothing is linked to.
-            taken: Items by image id: an image is never two items of a project.
+            taken: Images that are items already: an image is never two items of a project.
         """
         found: dict[str, str] = {}
         used = set(taken)

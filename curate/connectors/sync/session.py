@@ -50,6 +50,7 @@ class Session:
     def __post_init__(self) -> None:
         self.remote = str(self.connector.address)
         self.links = read_links(self.transaction, self.remote)
+        self._linked = set(self.links.item_of())
         self.local = Local(self.transaction, self.remote)
         self.images = Images(self.local, self.connector, self.losses)
         pushed = {link.finding_id for links in self.links.findings.values() for link in links}
@@ -68,9 +69,9 @@ class Session:
     def match(self, items: Iterable[Item]) -> None:
         """Link items that are new to the dataset to its images; what is not here is downloaded."""
         new = [item for item in items if item.remote_id not in self.links.items]
-        found = self.images.match(new, self.links.item_of())
+        found = self.images.match(new, self._linked)
         for item in new:
-            self.links.items[item.remote_id] = ItemLink(found[item.remote_id], "", "")
+            self._link(item, found[item.remote_id])
 
     def merge(self, item: Item, here: Mapping[str, Row], *, sent: bool = False, prefer: Prefer | None = None) -> Merged:
         """Compare the ground truth of an item with the dataset's; conflicts are noted.
@@ -126,9 +127,9 @@ class Session:
         if link is not None:
             return link.image_id
         own = self.images.by_own_id(item)
-        if own is None or own in self.links.item_of():
+        if own is None or own in self._linked:
             return None
-        self.links.items[item.remote_id] = ItemLink(own, "", "")
+        self._link(item, own)
         return own
 
     def settle(self, item: Item, rows: Mapping[str, Row]) -> None:
@@ -174,6 +175,10 @@ class Session:
         remotes = dict(self.transaction.info.get(REMOTES) or {})
         remotes[self.remote] = {**remotes.get(self.remote, {}), **known}
         self.transaction.info = {**self.transaction.info, REMOTES: remotes}
+
+    def _link(self, item: Item, image_id: str) -> None:
+        self.links.items[item.remote_id] = ItemLink(image_id, "", "")
+        self._linked.add(image_id)
 
     def _own(self, item: Item, remote: RemoteAnnotation, here: Mapping[str, Row]) -> RemoteAnnotation:
         """An annotation there, with the id of the row here that once came from it, if that is still there."""
