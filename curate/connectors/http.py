@@ -8,7 +8,9 @@ something, and its reply may have been lost after the server acted: it is sent a
 from __future__ import annotations
 
 import json
+import logging
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from curate.errors import CurateError, InputError, UnavailableError
 from curate.redaction import redact
@@ -34,7 +36,21 @@ _AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 _DID_NOTHING: Final = frozenset({429, 503})
 _AT_ONCE: Final = 4
 _SHOWN: Final = 300
+_REDIRECTS: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+"""A file may lie elsewhere (cloud storage). urllib3 takes Authorization off on the way to another host."""
+
+_QUERY: Final = re.compile(r"\?[^\s\"']+")
 _LATER: Final = "check that the server is up, then run the command again: nothing is doubled"
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """urllib3 logs addresses whole, and a query may hold a token or a signature."""
+    record.msg, record.args = redact(_QUERY.sub("?...", record.getMessage())), ()
+    return True
+
+
+for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_without_query)
 
 
 class RefusedError(InputError):
@@ -232,20 +248,25 @@ class Http:
         """The server's reply, whatever it is; or why there is none, where the request may be sent again."""
         try:
             return self._pool.request(
-                method, url, body=data, headers={**self._headers(), **headers}, redirect=method == "GET"
+                method,
+                url,
+                body=data,
+                headers={**self._headers(), **headers},
+                retries=_REDIRECTS if method == "GET" else False,
             )
-        except SSLError as error:
-            raise UnavailableError(
-                f"the server's certificate is not trusted: {redact(str(error))[:_SHOWN]}",
-                where=where,
-                remedy="set SSL_CERT_FILE to your company's certificates; verification cannot be turned off",
-            ) from None
         except HTTPError as error:
-            if makes and not isinstance(error, NewConnectionError):
-                raise UncertainError(
-                    f"the reply was lost ({type(error).__name__})", where=where, remedy=_LATER
+            cause = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
+            if isinstance(cause, SSLError):
+                raise UnavailableError(
+                    f"the server's certificate is not trusted: {redact(str(cause))[:_SHOWN]}",
+                    where=where,
+                    remedy="set SSL_CERT_FILE to your company's certificates; verification cannot be turned off",
                 ) from None
-            return f"the server cannot be reached ({type(error).__name__})"
+            if makes and not isinstance(cause, NewConnectionError):
+                raise UncertainError(
+                    f"the reply was lost ({type(cause).__name__})", where=where, remedy=_LATER
+                ) from None
+            return f"the server cannot be reached ({type(cause).__name__})"
 
     def _wait(self, attempt: int, said: str | None) -> float:
         """Seconds before the next try: as the server says, else doubled each time, and spread by chance."""

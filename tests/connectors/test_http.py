@@ -43,6 +43,12 @@ def server() -> Iterator[Server]:
                 self.close_connection = True
                 self.connection.close()
                 return
+            if word.startswith("to "):
+                self.send_response(302)
+                self.send_header("Location", word.removeprefix("to "))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             content = b'{"made": 1}' if word in ("ok", "truncated") else b"no: key-123456"
             self.send_response({"ok": 200, "truncated": 200, "html": 200}.get(word) or int(word.split()[0]))
             if word == "429 now":
@@ -142,6 +148,15 @@ def test_an_expired_token_is_renewed_once(server: Server) -> None:
     server.script = ["401"]
     with pytest.raises(UnavailableError, match="refuses the token"):
         http(server, renew=lambda: False).get("/x")
+
+
+def test_a_file_that_lies_on_another_host_is_fetched_without_the_token(server: Server) -> None:
+    there = server.url.replace("127.0.0.1", "localhost")
+    server.script = [f"to {there}/file"]
+    client = http(server, headers=lambda: {"Authorization": "Token key-123456"})
+    assert client.get_bytes("/x") == b'{"made": 1}'
+    assert [path for _, path in server.seen] == ["/x", "/file"]
+    assert server.headers == ["Token key-123456", None]
 
 
 def test_another_program_at_the_address_is_told(server: Server) -> None:
