@@ -20,10 +20,18 @@ ELLIPSE: Final = "ellipses are kept as polygons, and what they were as an attrib
 CUBOID: Final = "cuboids are kept as the outline of their corners, and the corners as an attribute"
 NO_SIZE: Final = "a mask on an image whose size is not known"
 
-_BOX: Final = ("xtl", "ytl", "xbr", "ybr")
-_ELLIPSE: Final = ("cx", "cy", "rx", "ry")
-_MASK: Final = ("left", "top", "width", "height")
-_CUBOID: Final = tuple(f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy")
+BOX: Final = ("xtl", "ytl", "xbr", "ybr")
+"""XML attributes of a box's sides."""
+
+AXES: Final = ("cx", "cy", "rx", "ry")
+"""XML attributes of an ellipse."""
+
+PLACE: Final = ("left", "top", "width", "height")
+"""XML attributes of the box that a mask fills."""
+
+CORNERS: Final = tuple(f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy")
+"""XML attributes of a cuboid's corners, in the order of the API's points."""
+
 _CORNERS_OF_ELLIPSE: Final = 64
 _DECIMALS: Final = 6
 _SAME: Final = 1e-3
@@ -73,11 +81,16 @@ def points_of(element: Element) -> list[float] | None:
     return _floats([text for pair in pairs for text in pair])
 
 
+def numbers_of(element: Element, names: Sequence[str]) -> list[float] | None:
+    """Several XML attributes as numbers; None if one is missing or no number."""
+    return _floats([element.get(name, "") for name in names])
+
+
 # ---------------------------------------------------------------------------------------------------------------- reading
 
 
 def _draw_box(element: Element) -> Drawn | str:
-    corners, turn = _numbers(element, _BOX), _rotation(element)
+    corners, turn = numbers_of(element, BOX), _rotation(element)
     if corners is None or turn is None:
         return UNREADABLE
     left, top, right, bottom = corners
@@ -102,15 +115,15 @@ def _draw_points(element: Element) -> Drawn | str:
 
 
 def _draw_ellipse(element: Element) -> Drawn | str:
-    axes, turn = _numbers(element, _ELLIPSE), _rotation(element)
+    axes, turn = numbers_of(element, AXES), _rotation(element)
     if axes is None or turn is None:
         return UNREADABLE
-    kept = dict(zip((*_ELLIPSE, "rotation"), (*axes, turn), strict=True))
+    kept = dict(zip((*AXES, "rotation"), (*axes, turn), strict=True))
     return Drawn(Shape(polygons=[_outline_of_ellipse(kept)]), {"ellipse": kept}, ELLIPSE)
 
 
 def _draw_cuboid(element: Element) -> Drawn | str:
-    corners = _numbers(element, _CUBOID)
+    corners = numbers_of(element, CORNERS)
     if corners is None or not np.isfinite(corners).all():
         return UNREADABLE
     return Drawn(Shape(polygons=[_outline_of_cuboid(corners)]), {"cuboid": corners}, CUBOID)
@@ -118,7 +131,7 @@ def _draw_cuboid(element: Element) -> Drawn | str:
 
 def _draw_mask(element: Element, size: tuple[int, int] | None) -> Drawn | str:
     runs = _floats(element.get("rle", "").split(","))
-    box = _numbers(element, _MASK)
+    box = numbers_of(element, PLACE)
     if runs is None or box is None:
         return UNREADABLE
     if size is None:
@@ -142,10 +155,6 @@ _READERS: Final[Mapping[str, Callable[[Element], Drawn | str]]] = {
     "cuboid": _draw_cuboid,
     "tag": lambda _: Drawn(WHOLE_IMAGE),
 }
-
-
-def _numbers(element: Element, names: Sequence[str]) -> list[float] | None:
-    return _floats([element.get(name, "") for name in names])
 
 
 def _rotation(element: Element) -> float | None:
@@ -195,7 +204,7 @@ def _turns_back(first: tuple[float, float], second: tuple[float, float], third: 
 def box_element(bbox: Sequence[float]) -> Element:
     """A box from [x, y, width, height]."""
     x, y, width, height = bbox
-    return _element("box", _BOX, (x, y, x + width, y + height))
+    return _element("box", BOX, (x, y, x + width, y + height))
 
 
 def rotated_box_element(rotated: Sequence[float]) -> Element:
@@ -214,16 +223,16 @@ def outline_element(points: Sequence[float], kept: Mapping[str, Any]) -> Element
         kept: The annotation's attributes.
     """
     ellipse, cuboid = kept.get("ellipse"), kept.get("cuboid")
-    names = (*_ELLIPSE, "rotation")
+    names = (*AXES, "rotation")
     is_ellipse = isinstance(ellipse, dict) and _are_numbers([ellipse.get(name) for name in names])
     if isinstance(ellipse, dict) and is_ellipse and _same(points, _outline_of_ellipse(ellipse)):
-        element = _element("ellipse", _ELLIPSE, [ellipse[name] for name in _ELLIPSE])
+        element = _element("ellipse", AXES, [ellipse[name] for name in AXES])
         if ellipse["rotation"]:
             element.set("rotation", decimal(ellipse["rotation"]))
         return element
-    is_cuboid = isinstance(cuboid, list) and len(cuboid) == len(_CUBOID) and _are_numbers(cuboid)
+    is_cuboid = isinstance(cuboid, list) and len(cuboid) == len(CORNERS) and _are_numbers(cuboid)
     if isinstance(cuboid, list) and is_cuboid and _same(points, _outline_of_cuboid(cuboid)):
-        return _element("cuboid", _CUBOID, cuboid)
+        return _element("cuboid", CORNERS, cuboid)
     return points_element("polygon", points)
 
 
@@ -240,7 +249,7 @@ def mask_element(counts: str, size: Sequence[int]) -> Element | None:
         return None
     runs, box = found
     element = Element("mask", {"rle": ", ".join(map(str, runs))})
-    for name, value in zip(_MASK, box, strict=True):
+    for name, value in zip(PLACE, box, strict=True):
         element.set(name, str(value))
     return element
 

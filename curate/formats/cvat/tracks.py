@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -74,7 +74,7 @@ class Tracks:
             source.losses.dropped(
                 "annotations", "outside the picture on every frame of their track", place, len(outside)
             )
-        self._add(track, visible, _outside_of(visible, outside), place)
+        self._add(track, visible, outside_of([shape.frame for shape in visible], outside), place)
 
     def frame(self, frame: int, track: Element) -> int:
         """The image of a frame."""
@@ -150,6 +150,19 @@ def to_json(element: Element) -> dict[str, Any]:
     return found | ({"attributes": attributes} if attributes else {}) | ({"elements": elements} if elements else {})
 
 
+def outside_of(frames: Sequence[int], outside: Sequence[tuple[int, Element]]) -> dict[int, list[Any]]:
+    """For each visible shape, by its index, the shapes outside the picture that it keeps in its attribute ``outside``.
+
+    Args:
+        frames: Those of a track's visible shapes, ascending.
+        outside: Frames and shapes of the others.
+    """
+    kept: dict[int, list[Any]] = {}
+    for frame, element in outside if frames else ():
+        kept.setdefault(max(0, bisect_left(frames, frame) - 1), []).append(to_json(element))
+    return kept
+
+
 def from_json(found: Any) -> Element | None:
     """The inverse of `to_json`; None for what is not a shape."""
     if not isinstance(found, dict) or not isinstance(found.get("shape"), str):
@@ -177,12 +190,3 @@ def _attributes(pairs: list[Any]) -> Iterator[Element]:
 def _list(found: dict[str, Any], name: str) -> list[Any]:
     value = found.get(name)
     return value if isinstance(value, list) else []
-
-
-def _outside_of(visible: list[_Visible], outside: list[tuple[int, Element]]) -> dict[int, list[Any]]:
-    """For each visible shape, by its index, the shapes outside the picture that it keeps."""
-    kept: dict[int, list[Any]] = {}
-    frames = [shape.frame for shape in visible]
-    for frame, element in outside if visible else ():
-        kept.setdefault(max(0, bisect_left(frames, frame) - 1), []).append(to_json(element))
-    return kept

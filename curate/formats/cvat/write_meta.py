@@ -60,7 +60,7 @@ class Specifications:
         for name, value in declared.items():
             if name in known:
                 continue
-            kind = _input_type(value)
+            kind = input_type(value)
             of_label = self._seen.setdefault(label, {})
             number = float(value) if kind == "number" else 0.0
             before = of_label.get(name, (kind, number, number))
@@ -116,6 +116,34 @@ def meta_element(
     return meta
 
 
+def drawing(info: ClassInfo, known: Any) -> str:
+    """The SVG that says which keypoints of a class are joined: the one known, if it still says so, else one in a circle."""
+    if isinstance(known, str) and tuple(edges_of(known, info.keypoints)) == info.skeleton:
+        return known
+    angles = np.arange(len(info.keypoints)) * (2 * np.pi / max(1, len(info.keypoints)))
+    places = np.round(50 + 40 * np.column_stack([np.sin(angles), -np.cos(angles)]), 2).tolist()
+    lines = [
+        f'<line x1="{places[first - 1][0]}" y1="{places[first - 1][1]}" x2="{places[second - 1][0]}" '
+        f'y2="{places[second - 1][1]}" data-type="edge" data-node-from="{first}" data-node-to="{second}"></line>'
+        for first, second in info.skeleton
+        if 0 < first <= len(places) and 0 < second <= len(places)
+    ]
+    circles = [
+        f'<circle r="1.5" cx="{x}" cy="{y}" data-type="element node" data-element-id="{number}" '
+        f'data-node-id="{number}" data-label-name="{escape(name, _QUOTE)}"></circle>'
+        for number, (name, (x, y)) in enumerate(zip(info.keypoints, places, strict=True), 1)
+    ]
+    return "".join(lines + circles)
+
+
+def input_type(value: Any) -> str:
+    """What people type a value with: 'checkbox', 'number' or 'text'."""
+    if isinstance(value, bool):
+        return "checkbox"
+    is_number = isinstance(value, int | float) and abs(value) < 1e15
+    return "number" if is_number else _TEXT
+
+
 def _tasks(body: Mapping[str, Any], subsets: Sequence[Subset], changed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     tasks = body.get("tasks")
     listed = tasks.get("task") if isinstance(tasks, dict) else None
@@ -139,7 +167,7 @@ def _add_label(parent: Element, info: ClassInfo, known: Specifications, losses: 
     _add_tree(label, {"type": "skeleton" if info.keypoints else fields.get("type", "any")})
     _add_attributes(label, known.of(info.name))
     if info.keypoints:
-        _add_tree(label, {"svg": _drawing(info, fields.get("svg"))})
+        _add_tree(label, {"svg": drawing(info, fields.get("svg"))})
     for name in info.keypoints:
         inner = sublabels.get(name)
         inner = inner if isinstance(inner, dict) else {}
@@ -154,26 +182,6 @@ def _add_attributes(label: Element, given: Sequence[Mapping[str, Any]]) -> None:
     _add_tree(label, {"attributes": {"attribute": list(given)} if given else ""})
 
 
-def _drawing(info: ClassInfo, known: Any) -> str:
-    """The SVG that says which keypoints are joined: the one imported, if it still says so, else one in a circle."""
-    if isinstance(known, str) and tuple(edges_of(known, info.keypoints)) == info.skeleton:
-        return known
-    angles = np.arange(len(info.keypoints)) * (2 * np.pi / max(1, len(info.keypoints)))
-    places = np.round(50 + 40 * np.column_stack([np.sin(angles), -np.cos(angles)]), 2).tolist()
-    lines = [
-        f'<line x1="{places[first - 1][0]}" y1="{places[first - 1][1]}" x2="{places[second - 1][0]}" '
-        f'y2="{places[second - 1][1]}" data-type="edge" data-node-from="{first}" data-node-to="{second}"></line>'
-        for first, second in info.skeleton
-        if 0 < first <= len(places) and 0 < second <= len(places)
-    ]
-    circles = [
-        f'<circle r="1.5" cx="{x}" cy="{y}" data-type="element node" data-element-id="{number}" '
-        f'data-node-id="{number}" data-label-name="{escape(name, _QUOTE)}"></circle>'
-        for number, (name, (x, y)) in enumerate(zip(info.keypoints, places, strict=True), 1)
-    ]
-    return "".join(lines + circles)
-
-
 def _add_tree(parent: Element, tree: Mapping[str, Any]) -> None:
     """Add what `curate.formats.cvat.meta` made of elements; other values are left out."""
     for tag, value in tree.items():
@@ -185,10 +193,3 @@ def _add_tree(parent: Element, tree: Mapping[str, Any]) -> None:
                 _add_tree(child, each)
             else:
                 child.text = xml_text(str(each))
-
-
-def _input_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "checkbox"
-    is_number = isinstance(value, int | float) and abs(value) < 1e15
-    return "number" if is_number else _TEXT

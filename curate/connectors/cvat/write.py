@@ -1,0 +1,97 @@
+"""Rows as annotations of CVAT's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from curate.connectors.base import Row
+from curate.connectors.cvat.labels import SCORE, Label, Labels
+from curate.connectors.cvat.shapes import to_json
+from curate.formats.cvat.write_shapes import ShapeWriter
+from curate.formats.losses import LossReport
+from curate.formats.values import number
+
+Kind = Literal["tags", "shapes"]
+
+_NOT_A_TRACK: Final = "only a track can be outside the picture"
+_SINGLE: Final = "written as shapes of single frames: CVAT gives tracks their ids itself"
+_OF_TRACKS: Final = ("track_id", "keyframe")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A row as the API takes it, without a frame and an id.
+
+    Attributes:
+        kind: Where it goes.
+        label: Its label.
+        data: What it says.
+    """
+
+    kind: Kind
+    label: Label
+    data: dict[str, Any]
+
+    def on(self, frame: int) -> dict[str, Any]:
+        """It on a frame, as the API takes it."""
+        if self.kind == "tags":
+            return {**self.data, "frame": frame}
+        elements = [{**each, "frame": frame} for each in self.data.get("elements", [])]
+        return {**self.data, "frame": frame, "elements": elements}
+
+
+@dataclass(frozen=True)
+class RowWriter:
+    """Turns rows into annotations.
+
+    Attributes:
+        labels: The project's.
+        losses: What CVAT cannot hold.
+    """
+
+    labels: Labels
+    losses: LossReport
+
+    def write(self, row: Row, place: str, *, source: str | None = None, tracked: bool = False) -> Written | None:
+        """A row as CVAT holds it; None, and told, if it cannot.
+
+        Args:
+            row: An annotation.
+            place: For the loss report.
+            source: Who drew it, where the row does not say: 'auto' for a model.
+            tracked: Whether it is on a track there already.
+        """
+        label = self.labels.by_name.get(row.get("label") or "")
+        if label is None:
+            self.losses.dropped(
+                "annotations", "of a class that the project does not have", f"{place}: {row.get('label')}"
+            )
+            return None
+        attributes = dict(row.get("attributes") or {})
+        score = row.get("score")
+        if SCORE not in label.attributes.values():
+            score = number(attributes.pop(SCORE, None)) if score is None else score
+        if not tracked and attributes.get("track_id") is not None:
+            self.losses.converted("track ids", _SINGLE, place)
+        if attributes.pop("outside", None) and not tracked:
+            self.losses.dropped("attributes", _NOT_A_TRACK, place)
+        for name in _OF_TRACKS:
+            attributes.pop(name, None)
+        if row.get("iscrowd"):
+            self.losses.dropped("crowd flags", "CVAT has no place for them", place)
+        writer = ShapeWriter(self.labels.keypoints, self.losses)
+        plain = {**row, "score": None}
+        element = writer.element(plain, attributes, place)
+        if element is None:
+            return None
+        writer.describe(element, plain, attributes, place)
+        data = to_json(element, label, place, self.losses)
+        kind: Kind = "tags" if element.tag == "tag" else "shapes"
+        if source is not None:
+            data.setdefault("source", source)
+        if kind == "shapes" and score is not None:
+            data[SCORE] = float(score)
+        elif score is not None:
+            self.losses.dropped("scores", "CVAT has no place for them on labels of the whole image", place)
+        return Written(kind, label, data)
