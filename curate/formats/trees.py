@@ -24,16 +24,21 @@ def read_xml(path: Path) -> Element:
     Raises:
         FormatError: The file cannot be read, is not XML or was cut short, or declares entities.
     """
+    return parse_xml(_bytes(path), path)
+
+
+def parse_xml(content: bytes, where: object) -> Element:
+    """The same of what is not a file; `where` names it in errors."""
     try:
-        root: Element = fromstring(_bytes(path), forbid_dtd=False)
+        root: Element = fromstring(content, forbid_dtd=False)
     except DefusedXmlException as error:
         raise FormatError(
             "declares XML entities, which are refused",
-            where=path,
+            where=where,
             remedy="take the <!ENTITY ...> lines out and write what they stand for in their place",
         ) from error
     except (ParseError, ValueError, LookupError, RecursionError) as error:
-        raise FormatError(f"not valid XML: {error}", where=path, remedy="export it again, or mend it") from error
+        raise FormatError(f"not valid XML: {error}", where=where, remedy="export it again, or mend it") from error
     return root
 
 

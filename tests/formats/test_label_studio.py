@@ -26,6 +26,7 @@ from curate.formats.detect import detect_format
 from curate.formats.importing import import_source
 from curate.formats.label_studio import FORMAT
 from curate.formats.label_studio.brush import decode_brush, encode_brush
+from curate.formats.label_studio.config import Control, config_bytes, read_config
 from curate.formats.label_studio.images import location_of
 from curate.formats.locations import strip_layout
 from curate.formats.losses import LossReport
@@ -346,6 +347,37 @@ def test_polygons_ellipses_and_polylines(tmp_path: Path) -> None:
     assert reasons(losses) == {"an ellipse: kept as a polygon"}
 
 
+def test_vectors(tmp_path: Path) -> None:
+    places = [(0, 0), (50, 0), (50, 50)]
+    vertices = [
+        {"id": str(number), "x": x, "y": y, "isBezier": False, **({"prevPointId": str(number - 1)} if number else {})}
+        for number, (x, y) in enumerate(places)
+    ]
+    kind: dict[str, Any] = {"type": "vectorlabels", "from_name": "lines"}
+    line = result({"vertices": vertices, "closed": False, "vectorlabels": ["l"]}, **kind)
+    area = result({"vertices": vertices, "closed": True, "vectorlabels": ["a"]}, id="r2", **kind)
+    found, losses = rows_of(tmp_path, task(line, area))
+    assert [(row["type"], row["label"], row["polygons"]) for row in found] == [
+        ("polyline", "l", [[0, 0, 100, 0, 100, 50]]),
+        ("polygon", "a", [[0, 0, 100, 0, 100, 50]]),
+    ]
+    assert losses.losses == []
+    curved = [*vertices[:2], {**vertices[2], "isBezier": True, "prevPointId": "0"}]
+    _, losses = rows_of(tmp_path, task(result({"vertices": curved, "closed": False, "vectorlabels": ["l"]}, **kind)))
+    assert reasons(losses) == {
+        "a curved line: kept as straight ones between its points",
+        "a line with branches: kept as one through all of its points",
+    }
+    # A project with vectors gets its polylines back as such.
+    records, table, _ = read(FORMAT, save(tmp_path, task(line)))
+    target = tmp_path / "out"
+    target.mkdir()
+    export = Export(records.images, table, records.classes, records.info)
+    FORMAT.write(export, target, WriteOptions(), LossReport())
+    (written,) = json.loads((target / "tasks.json").read_text())[0]["annotations"][0]["result"]
+    assert (written["type"], written["from_name"], written["value"]) == ("vectorlabels", "lines", line["value"])
+
+
 def test_points_alone_are_annotations_of_their_own(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", (200, 100))
     nose = result({"x": 50, "y": 50, "width": 0.5, "keypointlabels": ["nose"]}, type="keypointlabels")
@@ -635,6 +667,29 @@ def test_classes_and_colors_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "label_config.xml").write_text(f'<View><Image name="image" value="$image"/>{control}</View>')
     records, _, _ = read(FORMAT, save(tmp_path, task(rectangle("x"))))
     assert [(info.name, info.color) for info in records.classes] == [("z", "#ff0000"), ("x", None)]
+
+
+def test_keypoints_of_each_class_in_the_configuration(tmp_path: Path) -> None:
+    """As the connector writes it: a class whose keypoints nobody has seen yet has them all, at their places."""
+    classes = [ClassInfo("cat", keypoints=("eye", "tail")), ClassInfo("bird", keypoints=("tail", "beak", "eye"))]
+    points = ("eye", "tail", "beak")
+    controls = {
+        "k": Control("keypointlabels", "image", points),
+        "r": Control("rectanglelabels", "image", ("cat", "bird")),
+    }
+    write_image(tmp_path / "a.jpg", (200, 100))
+    content = config_bytes(controls, {"image": "image"}, classes, of_classes=True)
+    (tmp_path / "label_config.xml").write_bytes(content)
+    tail = result(
+        {"x": 1, "y": 2, "keypointlabels": ["tail"]}, id="k1", type="keypointlabels", parentID="r1", from_name="k"
+    )
+    records, table, _ = read(FORMAT, save(tmp_path, task(rectangle("bird"), tail)))
+    assert table["keypoints"].to_pylist() == [[2, 2, 2, 0, 0, 0, 0, 0, 0]]
+    assert {info.name: info.keypoints for info in records.classes} == {info.name: info.keypoints for info in classes}
+    broken = content.replace(b"{&quot;bird&quot;: 1}", b"[")
+    (tmp_path / "label_config.xml").write_bytes(broken)
+    assert broken != content
+    assert read_config(tmp_path / "label_config.xml").keypoints_of == {"cat": ("eye", "tail")}
 
 
 def test_detection(shared_data: Path) -> None:

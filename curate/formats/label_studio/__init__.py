@@ -3,8 +3,8 @@
 Read: an export as JSON, a folder of files with one task or one annotation each (target storages), a page of the server's API,
 and JSON_MIN, which says less. Large files are read task by task.
 
-- Rectangles are boxes, turned ones rotated boxes; polygons, open ones polylines; brush strokes masks; ellipses polygons
-  (reported). Places are percentages of the image as a browser shows it, so of the image that is there.
+- Rectangles are boxes, turned ones rotated boxes; polygons and vectors, open ones polylines; brush strokes masks; ellipses
+  polygons (reported). Places are percentages of the image as a browser shows it, so of the image that is there.
 - Points join the region that they belong to, else they are annotations of one keypoint.
 - Choices about the whole image are labels. What is answered about a region is an attribute of it, under the control's name.
   Other answers about the image, and relations, are kept with the image's metadata, and written back.
@@ -23,7 +23,7 @@ that another region has already, and a keypoint's place among those of its annot
 written as as many regions, and joined again.
 
 - `tasks`: tasks out of files, one at a time.
-- `images`, `regions` (with `brush` and `keypoints`), `read`: from tasks to tables.
+- `images`, `regions` (with `brush` and `keypoints`), `work`, `read`: from tasks to tables.
 - `results`, `write`: and back.
 - `config`: the labelling configuration.
 """

@@ -7,7 +7,7 @@ annotation of its own, of the class that is its label.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,11 +26,12 @@ class KeypointNames:
 
     Args:
         known: Those of the configuration.
+        of_classes: Those of each class, where that is known.
     """
 
-    def __init__(self, known: Sequence[str]) -> None:
+    def __init__(self, known: Sequence[str], of_classes: Mapping[str, Sequence[str]] | None = None) -> None:
         self._known = known
-        self._names: dict[str, list[str | None]] = {}
+        self._names: dict[str, list[str | None]] = {label: [*names] for label, names in (of_classes or {}).items()}
 
     def place(self, label: str, name: str, point: tuple[int, int] | None) -> int:
         """The place of a name among those of a class.
@@ -111,7 +112,8 @@ def _with_points(region: Region, points: dict[str, Region], names: KeypointNames
     if not points:
         return replace(region, shape=shape)
     attributes = {**region.attributes, POINTS: {name: _details(point) for name, point in points.items()}}
-    return replace(region, shape=shape, attributes=attributes)
+    results = (*region.results, *(result for point in points.values() for result in point.results))
+    return replace(region, shape=shape, attributes=attributes, results=results)
 
 
 def _details(point: Region) -> dict[str, Any]:

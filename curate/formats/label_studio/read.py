@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,56 +13,20 @@ from curate.formats.base import ClassInfo, ReadOptions, Records
 from curate.formats.coco.decoder import collector_paused
 from curate.formats.collect import Collector
 from curate.formats.label_studio.config import CONFIG_FILE, Config, read_config
-from curate.formats.label_studio.images import OWN, Places, TaskImage, image_of, images_of, own_of
-from curate.formats.label_studio.keypoints import KeypointNames, join_keypoints
-from curate.formats.label_studio.regions import Found, Region, Size, is_said, read_regions, stated_size
+from curate.formats.label_studio.images import Places, TaskImage, image_of, images_of, own_of
+from curate.formats.label_studio.regions import Size, stated_size
 from curate.formats.label_studio.tasks import Task, read_tasks, task_files
+from curate.formats.label_studio.work import Work, WorkReader, score_and_attributes, task_metadata
 from curate.formats.losses import LossReport
 from curate.formats.values import is_shallow, mapping, number, sequence, text
 from curate.imaging import read_header
-from curate.names import PREDICTIONS
 
 METADATA: Final = "label_studio"
 """Key of an image's metadata, and of a dataset's info, for what the way back needs."""
 
-UNNAMED_MODEL: Final = "label_studio"
-"""Name of the layer of predictions whose model has none."""
-
 _EXPORT: Final = re.compile(r"project-(\d+)-at-")
 _LATER: Final = "the same annotation again, in an older export or another task; the first is kept"
 T = TypeVar("T")
-
-# What follows from the rest, and what is elsewhere in the tables.
-_LEFT_OUT: Final = frozenset(
-    {
-        "total_annotations",
-        "cancelled_annotations",
-        "total_predictions",
-        "result_count",
-        "result",
-        "was_cancelled",
-        "task",
-    }
-)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """An annotation or a prediction of a task.
-
-    Attributes:
-        key: What it is known by for good.
-        content: As given.
-        found: What it holds.
-        layer: Where it goes; None for the layer asked for.
-        place: For the loss report.
-    """
-
-    key: str
-    content: dict[str, Any]
-    found: Found
-    layer: str | None
-    place: str
 
 
 def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
@@ -119,9 +83,7 @@ class _Reader:
         self._config: Config = read_config(root / CONFIG_FILE)
         self._places = Places(root, options)
         self._collector = Collector(options, losses)
-        self._names = KeypointNames(self._config.keypoints)
-        self._controls: dict[str, dict[str, str]] = {}
-        self._first_of_type: dict[str, str] = {}
+        self._work = WorkReader(self._config, losses)
         self._images = 0
         self._common: dict[Any, Any] = {}
         self._seen: set[int] = set()
@@ -146,10 +108,10 @@ class _Reader:
         classes = self._config.classes(labels)
         known = {info.name for info in classes}
         classes += [ClassInfo(label) for label in sorted(labels) if label not in known]
-        classes = [replace(info, keypoints=self._names.of(info.name)) for info in classes]
-        info: dict[str, object] = {METADATA: {"controls": self._controls}} if self._controls else {}
+        classes = [replace(info, keypoints=self._work.names.of(info.name)) for info in classes]
+        info: dict[str, object] = {METADATA: {"controls": self._work.controls}} if self._work.controls else {}
         records = self._collector.records(classes, info)
-        return replace(records, annotations=self._names.padded(records.annotations))
+        return replace(records, annotations=self._work.names.padded(records.annotations))
 
     def _add_task(self, task: Task, file: str) -> None:
         images = images_of(task, self._config)
@@ -163,7 +125,7 @@ class _Reader:
             for result in sequence(mapping(work).get("result"))
         ]
         sizes = [self._size(row, path, given, task, images) for row, (_, path) in enumerate(found)]
-        work = [*self._annotations(task, images, sizes), *self._predictions(task, images, sizes)]
+        work = [*self._work.annotations(task, images, sizes), *self._work.predictions(task, images, sizes)]
         self._report_annotators(task, work)
         source = self._same(_source(task, file))
         for row, (location, path) in enumerate(found):
@@ -194,58 +156,7 @@ class _Reader:
         self._losses.converted("images", reason, f"{task.place}: {stated} stated, {size} found")
         return size
 
-    def _annotations(self, task: Task, images: list[TaskImage], sizes: Sequence[Size | None]) -> list[_Work]:
-        work = []
-        for row, content in enumerate(task.annotations):
-            place = f"{task.place}, annotation {mapping(content).get('id', row)}"
-            if not isinstance(content, dict):
-                self._losses.dropped("annotations", "not an object", place)
-            elif content.get("was_cancelled") is True or content.get("skipped") is True:
-                self._losses.dropped(
-                    "annotations", "cancelled by the annotator", place, max(1, len(sequence(content.get("result"))))
-                )
-            else:
-                work.append(self._work(content, task, row, images, sizes, None, place))
-        return work
-
-    def _predictions(self, task: Task, images: list[TaskImage], sizes: Sequence[Size | None]) -> list[_Work]:
-        work = []
-        for row, content in enumerate(task.predictions):
-            place = f"{task.place}, prediction {mapping(content).get('id', row)}"
-            if not isinstance(content, dict):
-                self._losses.dropped("annotations", "not an object", place)
-                continue
-            layer = PREDICTIONS + (text(content.get("model_version")).strip("/ ") or UNNAMED_MODEL)
-            work.append(self._work(content, task, row, images, sizes, layer, place))
-        return work
-
-    def _work(
-        self,
-        content: dict[str, Any],
-        task: Task,
-        row: int,
-        images: list[TaskImage],
-        sizes: Sequence[Size | None],
-        layer: str | None,
-        place: str,
-    ) -> _Work:
-        def which(result: Mapping[str, Any]) -> int | str:
-            return image_of(result, task, images, self._config)
-
-        found = read_regions(sequence(content.get("result")), which, sizes, place, self._losses)
-        regions = [self._with_control(region) for region in found.regions]
-        for result in found.kept:
-            self._use_control(*(text(result.get(name)) for name in ("type", "from_name", "to_name")))
-        found = replace(found, regions=join_keypoints(regions, self._names))
-        own = content.get("id")
-        key = str(own) if isinstance(own, int | str) else f"{task.id} #{row}"
-        for what in ("drafts", "history"):
-            self._losses.dropped(
-                what, "earlier states of an annotation are not kept", place, len(sequence(content.get(what)))
-            )
-        return _Work(key if layer is None else f"prediction {key}", content, found, layer, place)
-
-    def _report_annotators(self, task: Task, work: Sequence[_Work]) -> None:
+    def _report_annotators(self, task: Task, work: Sequence[Work]) -> None:
         annotations = sum(each.layer is None for each in work)
         if annotations > 1:
             reason = "annotated several times; all are kept, each with the attributes annotator and annotation_id"
@@ -262,13 +173,13 @@ class _Reader:
         location: str,
         path: Path | None,
         size: Size | None,
-        work: Sequence[_Work],
+        work: Sequence[Work],
         source: str,
     ) -> int:
         if images[row].is_inline:
             self._losses.dropped("image files", "inside the JSON; not taken out", task.place)
         own = own_of(task, images[row])
-        metadata = {**mapping(own.get("metadata")), METADATA: _task_metadata(task, images, work)}
+        metadata = {**mapping(own.get("metadata")), METADATA: task_metadata(task, images, work)}
         if len(images) > 1 or images[row].key != "image":
             metadata[METADATA]["image"] = [images[row].key, images[row].item]
         if not is_shallow(metadata):
@@ -299,7 +210,7 @@ class _Reader:
         same: T = self._common.setdefault(value, value)
         return same
 
-    def _is_new(self, image: int, work: _Work) -> bool:
+    def _is_new(self, image: int, work: Work) -> bool:
         """Whether an annotation was not met on that image yet."""
         own = hash((image, work.layer, work.key))
         if own in self._seen:
@@ -308,16 +219,11 @@ class _Reader:
         self._seen.add(own)
         return True
 
-    def _add_regions(self, image: int, row: int, work: _Work, source: str) -> None:
+    def _add_regions(self, image: int, row: int, work: Work, source: str) -> None:
         for region in work.found.regions:
             if region.image != row:
                 continue
-            attributes = {**region.attributes, **_who(work)}
-            score = region.score
-            if work.layer is not None and score is None:
-                score = number(work.content.get("score"))
-            elif work.layer is None and score is not None:
-                attributes["score"], score = score, None
+            score, attributes = score_and_attributes(region, work)
             self._collector.add(
                 image,
                 region.label,
@@ -325,7 +231,7 @@ class _Reader:
                 place=f"{work.place}, region {region.key}",
                 iscrowd=region.iscrowd,
                 score=score,
-                attributes=attributes,
+                attributes={**attributes, **_who(work)},
                 layer=work.layer,
                 key=f"{work.key}/{region.key}",
                 source_id=region.source_id,
@@ -333,24 +239,8 @@ class _Reader:
                 salt=METADATA,
             )
 
-    def _with_control(self, region: Region) -> Region:
-        """A region with the attributes that say which control drew it, where it is not the first of its type; its parent."""
-        for answer in region.answers:
-            self._use_control(*answer)
-        kind, name, to_name = region.control
-        self._use_control(kind, name, to_name)
-        attributes = {"parent": region.parent} if region.parent else {}
-        if name and self._first_of_type.get(self._controls[name]["type"]) != name:
-            attributes["from_name"] = name
-        return replace(region, attributes={**region.attributes, **attributes}) if attributes else region
 
-    def _use_control(self, kind: str, name: str, to_name: str) -> None:
-        if name and name not in self._controls:
-            self._controls[name] = {"type": kind, "to_name": to_name}
-            self._first_of_type.setdefault(kind, name)
-
-
-def _who(work: _Work) -> dict[str, Any]:
+def _who(work: Work) -> dict[str, Any]:
     """Attributes that say whose work a region is."""
     own = work.content.get("id")
     if work.layer is not None:
@@ -369,43 +259,3 @@ def _source(task: Task, file: str) -> str:
         return f"project-{project}"
     named = _EXPORT.match(Path(file).name)
     return f"project-{named.group(1)}" if named else file
-
-
-def _task_metadata(task: Task, images: Sequence[TaskImage], work: Sequence[_Work]) -> dict[str, Any]:
-    """What the way back needs of a task; empty values are left out."""
-    inline = {image.key for image in images if image.is_inline}
-    extra = _said(task.extra, leave_out={"drafts"})
-    meta = {key: value for key, value in mapping(task.extra.get("meta")).items() if key != OWN}
-    if "meta" in extra:
-        extra["meta"] = meta
-    predictions = [_entry(each) for each in work if each.layer is not None]
-    # Some servers repeat the prediction that an annotation began with.
-    repeated = [entry["id"] for entry in predictions if "id" in entry]
-    annotations = [_entry(each) for each in work if each.layer is None]
-    for entry in annotations:
-        if mapping(entry.get("prediction")).get("id") in repeated:
-            del entry["prediction"]
-        if entry.get("project") == task.extra.get("project"):
-            entry.pop("project", None)
-    content = {
-        **extra,
-        "data": {key: value for key, value in task.data.items() if key not in inline},
-        "annotations": annotations,
-        "predictions": predictions,
-    }
-    return {key: value for key, value in content.items() if value not in ({}, [])}
-
-
-def _entry(work: _Work) -> dict[str, Any]:
-    entry = _said(work.content, leave_out={"drafts", "history"})
-    if work.found.kept:
-        entry["results"] = work.found.kept
-    return entry
-
-
-def _said(content: Mapping[str, Any], leave_out: set[str]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in content.items()
-        if is_said(value) and key not in _LEFT_OUT and key not in leave_out and (value or not key.endswith("_count"))
-    }

@@ -39,7 +39,10 @@ _KNOWN: Final = frozenset(
     }
 )
 _GEOMETRY: Final = frozenset(
-    {"x", "y", "width", "height", "rotation", "points", "closed", "rle", "format", "radiusX", "radiusY", "unit"}
+    {
+        *("x", "y", "width", "height", "rotation", "points", "vertices", "closed", "rle", "format", "unit"),
+        *("radiusX", "radiusY"),
+    }
 )
 _ANSWERS: Final = frozenset({"choices", "taxonomy", "rating", "textarea", "number", "datetime", "pairwise", "ranker"})
 _TO_IMAGE: Final = 100.0
@@ -59,7 +62,7 @@ class Region:
         label: Its class, or None.
         shape: Where it is, pixels.
         control: Type and name of the control that drew it, and the object's name.
-        kind: 'rectangle', 'polygon', 'brush', 'keypoint', 'ellipse' or 'label'.
+        kind: 'rectangle', 'polygon', 'vector', 'brush', 'keypoint', 'ellipse' or 'label'.
         score: Confidence, or None.
         iscrowd: As curate wrote it.
         parent: Id of the region that it belongs to, or None.
@@ -67,6 +70,8 @@ class Region:
         point: A keypoint's place among those of its region, and how many these are, as curate wrote it.
         attributes: Everything else.
         answers: Type, name and object of the controls whose answers are among the attributes, under their names.
+        own: What curate wrote in its ``meta``.
+        results: As they were given, all that it was read from.
     """
 
     id: str | None
@@ -84,6 +89,8 @@ class Region:
     point: tuple[int, int] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     answers: tuple[tuple[str, str, str], ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,8 @@ def _kind(result: Mapping[str, Any]) -> str | None:
         return "brush"
     if "points" in value:
         return "polygon"
+    if "vertices" in value:
+        return "vector"
     if "radiusX" in value:
         return "ellipse"
     if "sequence" in value or "x" not in value or "y" not in value:
@@ -235,6 +244,7 @@ def _region(
             for result in group
             if result is not drawn and text(result.get("type")) in _ANSWERS
         ),
+        results=tuple(group),
     )
     return _with_own(region, drawn)
 
@@ -247,6 +257,7 @@ def _with_own(region: Region, result: Mapping[str, Any]) -> Region:
     crowd = own.get("iscrowd")
     return replace(
         region,
+        own=own,
         iscrowd=crowd if isinstance(crowd, bool) else None,
         point=_place_of_point(own.get("point")),
         source_id=text(own.get("source_id")) or region.source_id,
@@ -350,6 +361,7 @@ def _whole_image_labels(
             "label",
             score=number(result.get("score")),
             attributes=dict(attributes),
+            results=(result,),
         )
         regions.append(_with_own(region, result))
     return regions
@@ -366,7 +378,8 @@ def _joined(regions: list[Region]) -> list[Region]:
         if row is None or not region.shape.polygons or not joined[row].shape.polygons:
             continue
         parts = [*(joined[row].shape.polygons or ()), *region.shape.polygons]
-        joined[row] = replace(joined[row], shape=Shape(polygons=parts))
+        results = (*joined[row].results, *region.results)
+        joined[row] = replace(joined[row], shape=Shape(polygons=parts), results=results)
     return [region for region in joined if region.part_of is None or whole_ones.get(region.part_of) is None]
 
 
@@ -421,6 +434,22 @@ def _polygon(
     return Shape(polygons=[_pixels(outline, size)], is_open=value.get("closed") is False)
 
 
+def _vector(
+    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
+) -> Shape | None:
+    vertices = [mapping(vertex) for vertex in sequence(value.get("vertices"))]
+    outline = numbers(vertex.get(side) for vertex in vertices for side in ("x", "y"))
+    if not outline:
+        return None
+    curved = any(vertex.get("isBezier") is True for vertex in vertices)
+    losses.converted("annotations", "a curved line: kept as straight ones between its points", place, curved)
+    ids = [vertex.get("id") for vertex in vertices]
+    befores = [vertex.get("prevPointId") for vertex in vertices[1:]]
+    branches = any(before not in (None, id_) for before, id_ in zip(befores, ids, strict=False))
+    losses.converted("annotations", "a line with branches: kept as one through all of its points", place, branches)
+    return Shape(polygons=[_pixels(outline, size)], is_open=value.get("closed") is not True)
+
+
 def _brush(
     value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
 ) -> Shape | None:
@@ -462,6 +491,7 @@ def _pixels(percentages: Sequence[float], size: Size) -> list[float]:
 _SHAPES: Final = {
     "rectangle": _rectangle,
     "polygon": _polygon,
+    "vector": _vector,
     "brush": _brush,
     "keypoint": _keypoint,
     "ellipse": _ellipse,

@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from curate.formats.label_studio.brush import encode_brush
-from curate.formats.label_studio.config import Control
+from curate.formats.label_studio.config import Control, default_control
 from curate.formats.label_studio.images import OWN
 from curate.formats.label_studio.keypoints import POINTS
 from curate.formats.losses import LossReport
@@ -20,13 +21,15 @@ from curate.geometry import decode_rle, rle_boxes, rotated_box_corners
 
 Row = Mapping[str, Any]
 
+POINT_WIDTH: Final = 0.5
+"""How wide a keypoint is drawn whose width nobody has said: percent of the image's."""
+
 _PERCENT: Final = 100.0
 _SAME_BOX: Final = 1e-3
 _OF_RESULT: Final = {"origin": str, "parent": str, "image_rotation": int | float, "score": int | float, "meta": dict}
 _NAME_IN_RESULT: Final = {"parent": "parentID"}
 _ALWAYS_LIST: Final = frozenset({"choices", "taxonomy", "textarea"})
 _WHO: Final = ("annotator", "annotation_id", "prediction_id")
-_POINT_WIDTH: Final = 0.5
 _POINT: Final = 3
 
 
@@ -65,7 +68,7 @@ class Controls:
             labels: What is said with it.
             image: The object, for a new control, and its field of the data.
         """
-        name = preferred if isinstance(preferred, str) and self._type(preferred) == kind else self._first(kind)
+        name = preferred if isinstance(preferred, str) and self._type(preferred) == kind else self._first(kind, labels)
         control, said = self.used.setdefault(name, (self.known.get(name, Control(kind, image[0])), {}))
         said.update(dict.fromkeys(labels))
         to_name = control.to_name or image[0]
@@ -79,8 +82,8 @@ class Controls:
     def _type(self, name: str) -> str | None:
         return self.known[name].type if name in self.known else None
 
-    def _first(self, kind: str) -> str:
-        found = next((name for name, control in self.known.items() if control.type == kind), None)
+    def _first(self, kind: str, labels: Sequence[str]) -> str:
+        found = default_control(self.known, kind, labels)
         return found or (kind if kind not in self.known else f"{kind}_curate")
 
 
@@ -97,6 +100,7 @@ class Writer:
         losses: What cannot be written.
         place: What to call the image in the loss report.
         written: How many annotations were written.
+        unsaid: Attributes that are not written, since the annotation or prediction that results belong to says them.
     """
 
     size: tuple[int, int] | None
@@ -107,6 +111,7 @@ class Writer:
     losses: LossReport
     place: str
     written: int = 0
+    unsaid: Sequence[str] = _WHO
     _ids: set[str] = field(default_factory=set)
 
     def results(self, rows: Sequence[Row], before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -132,9 +137,11 @@ class Writer:
         """Add a label of the whole image to the result that it came from, or to a new one."""
         self.written += 1
         said = dict(row["attributes"])
-        name, to_name = self.controls.use("choices", said.pop("from_name", None), [row["label"]], self.image)
+        name, to_name = self.controls.use("choices", said.get("from_name"), [row["label"]], self.image)
+        if said.get("from_name") == name:
+            del said["from_name"]
         score = row["score"] if row["score"] is not None else number(said.pop("score", None))
-        own = self._own(row, {key: value for key, value in said.items() if key not in _WHO})
+        own = self._own(row, {key: value for key, value in said.items() if key not in self.unsaid})
         extra: dict[str, Any] = {"origin": "manual"}
         extra |= {} if score is None else {"score": score}
         # Labels that one result said are said by one again, if nothing else is said of them that differs.
@@ -207,6 +214,8 @@ class Writer:
         if row["polygons"]:
             parts = [self._percent(part) for part in row["polygons"]]
             is_open = row["type"] == "polyline"
+            if is_open and (self.controls.has("vectorlabels") or self.controls.has("vector")):
+                return self._region(row, id_, "vector", _vertices(parts[0]), was)
             values = [{"points": np.reshape(part, (-1, 2)).tolist(), "closed": not is_open} for part in parts]
             results = self._region(row, id_, "polygon", values[0], was)
             for number_, value in enumerate(values[1:], 2):
@@ -226,7 +235,7 @@ class Writer:
         x, y = self._percent([point.x, point.y])
         said = dict(attributes)
         width = number(said.pop("point_width", None))
-        value = {"x": x, "y": y, "width": _POINT_WIDTH if width is None else width}
+        value = {"x": x, "y": y, "width": POINT_WIDTH if width is None else width}
         extra = {**own, **({"visibility": 1} if point.visibility == 1 else {})}
         return self._region({**row, "attributes": said}, id_, "keypoint", value, extra)
 
@@ -240,7 +249,7 @@ class Writer:
         size: tuple[int, int] | None = None,
     ) -> list[dict[str, Any]]:
         """The results of one region: its shape, with its label where one control says both, and what was answered."""
-        said = {key: each for key, each in row["attributes"].items() if key not in (*_WHO, POINTS)}
+        said = {key: each for key, each in row["attributes"].items() if key not in (*self.unsaid, POINTS)}
         labels = [] if row["label"] is None else [row["label"]]
         several = said.get("labels")
         if isinstance(several, list) and several[:1] == labels and all(isinstance(each, str) for each in several):
@@ -248,7 +257,9 @@ class Writer:
         has = self.controls.has
         apart = bool(labels) and not has(f"{kind}labels") and has(kind) and has("labels")
         of_kind = f"{kind}labels" if labels and not apart else kind
-        name, to_name = self.controls.use(of_kind, said.pop("from_name", None), labels, self.image)
+        name, to_name = self.controls.use(of_kind, said.get("from_name"), labels, self.image)
+        if said.get("from_name") == name:
+            del said["from_name"]
         common: dict[str, Any] = {"id": id_, "to_name": to_name}
         if self.item is not None:
             common["item_index"] = self.item
@@ -278,7 +289,15 @@ class Writer:
         results = []
         for name in [name for name in said if name in self.controls.known]:
             kind = self.controls.known[name].type
-            if kind.endswith("labels") or kind in {"rectangle", "polygon", "brush", "keypoint", "ellipse", "relation"}:
+            if kind.endswith("labels") or kind in {
+                "rectangle",
+                "polygon",
+                "brush",
+                "keypoint",
+                "ellipse",
+                "vector",
+                "relation",
+            }:
                 continue
             answer = said.pop(name)
             if kind in _ALWAYS_LIST and not isinstance(answer, list):
@@ -321,6 +340,17 @@ class Writer:
             number_ += 1
         self._ids.add(id_)
         return id_, {"source_id": preferred} if preferred and preferred != id_ else {}
+
+
+def _vertices(line: Sequence[float]) -> dict[str, Any]:
+    """The value of a polyline: points that name the one before."""
+    pairs = zip(line[::2], line[1::2], strict=True)
+    vertices: list[dict[str, Any]] = [
+        {"id": str(place), "x": x, "y": y, "isBezier": False} for place, (x, y) in enumerate(pairs)
+    ]
+    for before, vertex in pairwise(vertices):
+        vertex["prevPointId"] = before["id"]
+    return {"vertices": vertices, "closed": False}
 
 
 def _is_point(row: Row) -> bool:

@@ -19,8 +19,9 @@ from curate.formats.columns import BROKEN_MASK, broken_masks, image_rows, report
 from curate.formats.files import place_images
 from curate.formats.label_studio.config import CONFIG_FILE, Control, can_write, write_config
 from curate.formats.label_studio.images import OWN, TaskImage
-from curate.formats.label_studio.read import METADATA, UNNAMED_MODEL
+from curate.formats.label_studio.read import METADATA
 from curate.formats.label_studio.results import Controls, Row, Writer
+from curate.formats.label_studio.work import UNNAMED_MODEL
 from curate.formats.locations import strip_layout, unique_names
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping, sequence, text
