@@ -52,29 +52,22 @@ def audit(
 
 
 def _print(results: list[Audit], worth: float) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from curate.report.terminal import print_table
 
-    table = Table(
-        Column("findings", no_wrap=True),
-        "right/wrong",
-        "precision",
-        "open",
-        "errors in them",
-        "next ten after",
-        "advice",
-    )
-    for each in results:
-        table.add_row(
-            f"{each.kind} ({each.check})",
-            f"{each.right:,}/{each.wrong:,}",
-            _text(each.precision, percent=True),
-            f"{each.undecided:,}",
-            _text(each.remaining),
-            _text(each.next_ten),
-            "stop" if each.stops(worth) else "go on",
-        )
-    Console().print(table)
+    rows = [
+        {
+            "findings": f"{each.kind} ({each.check})",
+            "right": each.right,
+            "wrong": each.wrong,
+            "precision": _text(each.precision, percent=True),
+            "undecided": each.undecided,
+            "errors left": _text(each.remaining),
+            "reviews for ten": _text(each.next_ten),
+            "advice": "stop" if each.stops(worth) else "go on",
+        }
+        for each in results
+    ]
+    print_table(rows, right=("right", "wrong", "undecided"))
 
 
 def _text(estimate: Estimate | None, *, percent: bool = False) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from rich.console import Console
-from rich.table import Table
+from curate.report.terminal import console, print_table
+from curate.wording import counted
 
 _SHOWN: Final = 20
 
@@ -39,7 +39,7 @@ def conflicts_to_json(conflicts: Sequence[tuple[str, Conflicting]]) -> list[dict
 
 
 def print_conflicts(conflicts: Sequence[tuple[str, Conflicting]], *, remedy: str) -> None:
-    """A table of conflicts on stderr; nothing if there are none.
+    """A table of conflicts; nothing if there are none.
 
     Args:
         conflicts: With the location of their image.
@@ -47,14 +47,14 @@ def print_conflicts(conflicts: Sequence[tuple[str, Conflicting]], *, remedy: str
     """
     if not conflicts:
         return
-    table = Table("image", "annotation", "here", "there", title=f"{len(conflicts):,} changed on both sides: left alone")
-    for image, each in conflicts[:_SHOWN]:
-        table.add_row(image, each.local_id, _words(each.here), _words(each.there))
-    console = Console(stderr=True)
-    console.print(table)
+    rows = [
+        {"image": image, "annotation": each.local_id, "here": _words(each.here), "there": _words(each.there)}
+        for image, each in conflicts[:_SHOWN]
+    ]
+    print_table(rows, title=f"{counted(len(conflicts), 'annotations')} changed on both sides, and left alone")
     if len(conflicts) > _SHOWN:
-        console.print(f"... and {len(conflicts) - _SHOWN:,} more; --json gives all")
-    console.print(remedy)
+        console().print(f"... and {len(conflicts) - _SHOWN:,} more; --json gives all")
+    console().print(remedy)
 
 
 def _said(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
