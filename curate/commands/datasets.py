@@ -99,18 +99,24 @@ def history(name: NameArgument = None, dataset: OptionalDataset = None, json: Js
 
 
 def diff(
-    first: Annotated[int, typer.Argument(help="Commit number.", metavar="A")],
-    second: Annotated[int, typer.Argument(help="Commit number.", metavar="B")],
     dataset: DatasetOption,
+    first: Annotated[
+        int | None, typer.Argument(help="Commit number. Default: the one before B.", metavar="[A]", show_default=False)
+    ] = None,
+    second: Annotated[
+        int | None, typer.Argument(help="Commit number. Default: the newest.", metavar="[B]", show_default=False)
+    ] = None,
     json: JsonOption = False,
     limit: Annotated[int, typer.Option("-n", help="How many rows to show of each kind of change.")] = 5,
 ) -> None:
-    """Say what changed in a dataset from commit A to commit B."""
+    """Say what changed in a dataset from commit A to commit B; without them, what the last commit changed."""
     from curate.dataset import open_dataset
     from curate.dataset.difference import difference
     from curate.report.terminal import print_difference
 
-    result = difference(open_dataset(dataset, commit=first), open_dataset(dataset, commit=second), examples=limit)
+    newest = open_dataset(dataset, commit=second)
+    before = newest.commit.parent if first is None else first
+    result = difference(open_dataset(dataset, commit=before), newest, examples=limit)
     if json:
         print_json(result)
     else:

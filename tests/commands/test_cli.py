@@ -172,7 +172,7 @@ def test_a_second_file_says_what_stays_and_places_are_relative(tmp_path: Path) -
 
 def test_help_says_what_arguments_are() -> None:
     assert re.search(r"SOURCE +File, folder, or archive", curate("import", "--help").stdout)
-    assert re.search(r"A +Commit number\.", curate("diff", "--help").stdout)
+    assert re.search(r"A\] +Commit number\.", curate("diff", "--help").stdout)
     assert re.search(r"NAME\] +The dataset;", curate("rm", "--help").stdout)
 
 
@@ -212,6 +212,12 @@ def test_mistakes_twice_is_one_commit_less(stripes: str) -> None:
     first = lines(curate("mistakes", "-d", stripes, "--json"))
     second = lines(curate("mistakes", "-d", stripes, "--json"))
     assert [(f["id"], f["score"]) for f in first] == [(f["id"], f["score"]) for f in second]
+
+
+def test_what_only_a_gate_looks_at_is_not_printed(stripes: str) -> None:
+    arguments = ("mistakes", "-d", stripes, "--min-score", "0.9", "--fail-on", "mislabeled:0.1", "--json")
+    assert all(row["score"] >= 0.9 for row in lines(curate(*arguments, status=1)) if row["kind"] == "mislabeled")
+    assert "2 is not a probability" in curate("findings", "-d", stripes, "--min-score", "2", status=2).stderr
 
 
 def test_fail_on_is_for_ci(stripes: str) -> None:
@@ -265,6 +271,8 @@ def test_where_chooses_images(stripes: str, tmp_path: Path) -> None:
         (["import", ".", "-d", "x", "--format", "nonsense"], 2, "no format named 'nonsense'"),
         (["nonsense"], 2, "No such command"),
         (["diff", "1"], 2, "Missing argument"),
+        (["leaks", "-d", "x", "--fail-on", "dark"], 2, "nothing that is run finds 'dark'"),
+        (["check", "-d", "x", "--only", "leaks", "--fail-on", "missing"], 2, "nothing that is run finds 'missing'"),
     ],
 )
 def test_wrong_use_gives_one_clear_error(arguments: list[str], status: int, words: str) -> None:
