@@ -111,6 +111,13 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         quick=["--seeds", "1", "--images", "60", "--draws", "4"],
         data=True,
     ),
+    "select": Benchmark(
+        "What to label next",
+        "Accuracy in per cent of logistic regression on frozen vectors of the built-in encoder, of images held out, with so many "
+        "of the labels; means and standard errors over seeds. An asterisk: random, entropy, k-center or typicality is ahead.",
+        quick=["--seeds", "1", "--images", "40"],
+        data=True,
+    ),
     "encoders": Benchmark(
         "Encoders",
         "Accuracy in per cent of three probes over five folds; milliseconds of CPU per image.",

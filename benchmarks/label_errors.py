@@ -32,7 +32,7 @@ from sklearn.model_selection import cross_val_predict
 from benchmarks.report import Report, markdown, options, real_set, require_cleanlab, run
 from benchmarks.sets import Crops, embed_crops, read_voc, render_parts
 from curate.checks.mistakes.labels import NEIGHBORS, label_errors_from_probabilities, out_of_fold_probe
-from curate.checks.mistakes.neighbors import nearest_neighbors
+from curate.checks.neighbors import nearest_neighbors
 from curate.demo.faults import CONFUSIONS
 
 Array = npt.NDArray[Any]

@@ -37,9 +37,9 @@ from benchmarks.report import Report, markdown, options, real_set, require_clean
 from benchmarks.sets import Crops, embed_crops, read_coco, read_voc, render_parts
 from curate.checks.base import Settings, run_check
 from curate.checks.findings import FLAGGED
+from curate.checks.labels import Labels
 from curate.checks.leaks.check import CHECK as LEAKS
 from curate.checks.leaks.resplit import suggest_split
-from curate.checks.mistakes.load import Labels
 from curate.checks.outliers.isolation import find_outliers
 from curate.demo import NONE, make_parts
 from curate.formats.base import ReadOptions

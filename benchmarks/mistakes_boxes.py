@@ -29,10 +29,11 @@ from numpy.random import Generator
 
 from benchmarks.report import Report, markdown, options, real_set, require_cleanlab, run
 from benchmarks.sets import read_voc, render_parts
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray
+from curate.checks.labels import Labels
 from curate.checks.mistakes.detection import detection_errors
-from curate.checks.mistakes.load import Labels
 from curate.checks.mistakes.matching import largest, overlapping_pairs
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects
+from curate.checks.mistakes.tables import Suspects
 
 KINDS: Final = ("mislabeled", "missing", "spurious", "mislocated")
 SHARE: Final = 0.05

@@ -4,7 +4,7 @@
 
 Sets: photos of BCCD, raccoons and wagons, and a rendered `parts_v3` without faults. A tenth of the images of a set is degraded
 in one way at one of three strengths and saved as JPEG of quality 95; the score of that kind must tell them from the other nine
-tenths. Side light and back light are no faults: there the measures `light_x`, `light_y` and `light_center` must tell them, and
+tenths. Side light and back light are no faults: there `curate.checks.quality.lighting` must tell them from what was measured, and
 none may be called dark. CleanVision runs in the interpreter that `--python` names, on the same files; its scores are per image.
 
 Cost is processor time for all measures and judgements, decoding and perceptual hashes included, of one process with one thread.
@@ -25,15 +25,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Report, markdown, options, real_set, run
 from benchmarks.sets import render_parts
 from curate.checks.findings import FLAGGED
-from curate.checks.measures.computation import HASHES, NUMBERS, MeasureImages
-from curate.checks.measures.table import Measures
+from curate.checks.measures.computation import MeasureImages
+from curate.checks.measures.table import Measures, columns_of
 from curate.checks.quality.faults import FAULTS, judge_faults
+from curate.checks.quality.lighting import lighting
 from curate.engine.local import DEFAULT_BATCH
 from curate.errors import ImageError
 from curate.imaging import IMAGE_SUFFIXES, Pixels, load_pixels
@@ -58,8 +59,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "jpeg": "noisy",
     "banding": "noisy",
     "flat": "low_information",
-    "side_light": "light_x, light_y",
-    "back_light": "light_center",
+    "side_light": "light_cues",
+    "back_light": "light_cues",
     "truncated": "corrupt",
 }
 """Degradations, and the kind of finding or the measures that must tell them."""
@@ -103,7 +104,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     notes: list[str] = []
     peer = _peer(arguments.python, notes)
     results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         sets = _sets(Path(folder), arguments, notes)
         for name, files in sets.items():
             results += _judge_set(name, files, Path(folder) / f"work-{name}", peer)
@@ -169,10 +170,8 @@ def _tell(clean: Measures, degraded: Array, chosen: Array, paths: Sequence[Path]
         return {"auroc": float(roc_auc_score(degraded, score)), "flagged": float(np.mean(refused))}
     mixed = _mixed(clean, _measured(paths), chosen)
     scores = _kinds(mixed)
-    light = {
-        "side_light": np.hypot(mixed.columns["light_x"], mixed.columns["light_y"]),
-        "back_light": -mixed.columns["light_center"],
-    }
+    lit = lighting(mixed)
+    light = {"side_light": lit.side, "back_light": lit.back}
     score = light[how] if how in light else scores[EXPECTED[how]]
     flagged = scores["dark"] if how in light else score
     return {
@@ -200,9 +199,7 @@ def _measured(paths: Sequence[Path]) -> Measures:
         )
         batches.append(computation.run([computation.prepare(pixels) for pixels in decoded]))
     table = pa.Table.from_batches(batches)
-    columns = {name: table[name].to_numpy() for name in (*NUMBERS, *HASHES)}
-    columns["layout"] = pc.list_flatten(table["layout"]).to_numpy().reshape(len(paths), -1)
-    return Measures(pa.chunked_array([[path.name for path in paths]]), columns)
+    return Measures(pa.chunked_array([[path.name for path in paths]]), columns_of(table))
 
 
 def _mixed(clean: Measures, degraded: Measures, rows: Array) -> Measures:

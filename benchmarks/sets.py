@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.mistakes.load import Labels
+from curate.checks.labels import Labels
 from curate.demo import NONE, make_parts
 from curate.formats import coco, voc
 from curate.formats.base import Format, ReadOptions

@@ -21,11 +21,13 @@ from curate.commands.findings import accept, findings, reject
 from curate.commands.formats import formats
 from curate.commands.leaks import leaks
 from curate.commands.login import login
+from curate.commands.loop import loop
 from curate.commands.mistakes import mistakes
 from curate.commands.outliers import outliers
 from curate.commands.pull import pull
 from curate.commands.push import push
 from curate.commands.quality import quality
+from curate.commands.select import select
 from curate.commands.shift import shift
 
 app = typer.Typer(
@@ -77,10 +79,12 @@ app.command("shift", cls=CurateCommand)(shift)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)
+app.command("select", cls=CurateCommand)(select)
 app.command("push", cls=CurateCommand)(push)
 app.command("pull", cls=CurateCommand)(pull)
 app.command("audit", cls=CurateCommand)(audit)
-app.command("login", cls=CurateCommand)(login)
+app.command("login", cls=CurateCommand, context_settings={"allow_extra_args": True})(login)
+app.add_typer(loop, name="loop")
 
 
 def main() -> None:

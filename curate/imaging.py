@@ -6,9 +6,10 @@ import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +43,32 @@ IMAGE_SUFFIXES = frozenset(
 Pixels = npt.NDArray[np.uint8]
 """An RGB image: uint8 array of shape (height, width, 3), values 0-255, EXIF orientation applied."""
 
+
+class ScaledPixels(np.ndarray[tuple[Any, ...], np.dtype[np.uint8]]):
+    """Pixels of a file of more than 8 bits, made by scaling its own lowest value to 0 and its highest to 255.
+
+    So what is dim in the file is seen by whatever looks at shapes; but how bright it was, and whether two files hold the same
+    values, the pixels no longer say. Parts that are cut out keep the attributes.
+
+    Attributes:
+        bits: Of one value in the file.
+        digest: SHA-256 of the file's values, upright, as float64.
+    """
+
+    bits: int = 16
+    digest: bytes = b""
+
+    def __array_finalize__(self, source: object) -> None:
+        """Called by numpy for each view."""
+        self.bits = getattr(source, "bits", 16)
+        self.digest = getattr(source, "digest", b"")
+
+
 MAX_PIXELS = 500_000_000
 """Images with more pixels than this are refused: they are decompression bombs, or need tiling first."""
+
+NOT_THERE: Final = "the image file is not there"
+"""What an `ImageError` says of a file that does not exist."""
 
 Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 """The values in an image whose pixels are names of things rather than light: exact, never scaled or converted."""
@@ -65,6 +90,8 @@ _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_METADATA: Final = frozenset({b"eXIf", b"iTXt", b"tEXt", b"zTXt"})
 _PNG_NO_PIXELS: Final = bytes(4) + b"IDAT" + bytes(4)
 _MAX_METADATA: Final = 1 << 20
+# Grey of more than 8 bits, as Pillow calls it.
+_DEEP: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 # Pillow stretches grey of 2 and 4 bits to 0-255, by these factors.
 _STRETCHED = {"L;2": 85, "L;4": 17}
 
@@ -140,7 +167,7 @@ def load_pixels(path: str | Path, *, shortest_side: int | None = None) -> Pixels
             faster on 12 megapixels, with no visible loss). The result is not resized further.
 
     Returns:
-        uint8 array of shape (height, width, 3).
+        uint8 array of shape (height, width, 3); `ScaledPixels` where the file's values had to be scaled.
 
     Raises:
         ImageError: The file is missing, truncated, too large or not an image.
@@ -152,7 +179,8 @@ def load_pixels(path: str | Path, *, shortest_side: int | None = None) -> Pixels
                 ratio = 2 * shortest_side / min(image.size)
                 if ratio < 1:
                     image.draft("RGB", (round(image.width * ratio), round(image.height * ratio)))
-            return np.asarray(ImageOps.exif_transpose(_to_rgb(image)))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _scaled(image) if image.mode in _DEEP else np.asarray(_to_rgb(image))
     except ImageError:
         raise
     except _UNREADABLE as error:
@@ -177,11 +205,11 @@ def load_labels(path: str | Path | IO[bytes]) -> LabelImage:
         with Image.open(path) as image:
             _check_size(image, path)
             stretched = _stretched(image)
-            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
             if image.mode == "F":
                 raise ImageError("the image holds fractions, not labels", where=path, remedy="save it as a PNG")
             palette = image.getpalette("RGB") if image.mode == "P" else None
-            values = np.asarray(ImageOps.exif_transpose(_without_alpha(image)))
+            values = np.asarray(_without_alpha(image))
     except ImageError:
         raise
     except _UNREADABLE as error:
@@ -218,23 +246,31 @@ def crop(pixels: Pixels, bbox: Sequence[float], *, margin: float = 0.0) -> Pixel
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, keeping the EXIF data; 16-bit grey is scaled by its own range, transparency is laid on white."""
+    """RGB of an image of 8 bits or fewer; transparency is laid on white."""
     if image.mode == "RGB":
         return image
-    if image.mode in {"I", "I;16", "I;16B", "I;16L", "F"}:
-        values = np.asarray(image, dtype=np.float64)
-        values = np.nan_to_num(values)
-        low, high = float(values.min()), float(values.max())
-        if not (image.mode != "F" and high <= 255):
-            values = (values - low) * (255.0 / max(high - low, 1e-12))
-        converted = Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
-    elif "A" in image.getbands() or "transparency" in image.info:
+    if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         converted = Image.new("RGB", image.size, (255, 255, 255))
         converted.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        converted = image.convert("RGB")
-    return _keep_orientation(image, converted)
+        return converted
+    return image.convert("RGB")
+
+
+def _scaled(image: Image.Image) -> Pixels:
+    """RGB of grey of more than 8 bits, scaled by its own range; whole numbers up to 255 are taken for 8 bits as they are."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F" and high <= 255:
+        return _grey(values)
+    scaled = _grey((values - low) * (255.0 / max(high - low, 1e-12))).view(ScaledPixels)
+    scaled.bits = 16 if ";16" in image.mode else 32
+    scaled.digest = sha256(values.data, usedforsecurity=False).digest()
+    return scaled
+
+
+def _grey(values: npt.NDArray[np.float64]) -> Pixels:
+    return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _stretched(image: ImageFile) -> int:
@@ -248,15 +284,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     """One channel of numbers, or RGB."""
     if image.mode in {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "I;16L"}:
         return image
-    plain = image.getchannel(0) if image.mode in {"LA", "La", "PA"} else image.convert("RGB")
-    return _keep_orientation(image, plain)
-
-
-def _keep_orientation(image: Image.Image, converted: Image.Image) -> Image.Image:
-    orientation = image.getexif().get(_EXIF_ORIENTATION)
-    if orientation is not None:
-        converted.getexif()[_EXIF_ORIENTATION] = orientation
-    return converted
+    return image.getchannel(0) if image.mode in {"LA", "La", "PA"} else image.convert("RGB")
 
 
 def _check_size(image: Image.Image, path: object) -> None:
@@ -314,7 +342,7 @@ def _oriented(width: int, height: int, orientation: int) -> ImageHeader:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
-        return "the image file is not there"
+        return NOT_THERE
     if isinstance(error, MemoryError):
         return "the image does not fit into memory"
     if isinstance(error, UnidentifiedImageError):

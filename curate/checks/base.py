@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.checks.findings import Finding
+from curate.checks.findings import KINDS, Finding, require_probability
+from curate.checks.labels import require_layer
 from curate.checks.store import replace_findings
 from curate.dataset import Transaction, begin
-from curate.errors import UsageError
-from curate.models.passes import Progress
+from curate.models.passes import LeftOut, Progress
 from curate.names import GROUND_TRUTH
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -72,10 +72,12 @@ class Check:
     Attributes:
         name: As the command is called.
         judge: Looks at the dataset as the transaction has it and brings tables of computed columns up to date in it.
+        kinds: Of the findings that it can make: a gate on another kind would pass whatever is wrong.
     """
 
     name: str
     judge: Callable[[Transaction, Settings], Judgement]
+    kinds: Sequence[str] = KINDS
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,34 @@ class Result:
     notes: list[str]
     tables: Tables
     digest: Tables
+
+
+def left_out_note(left_out: Sequence[LeftOut], total: int, what: str) -> list[str]:
+    """A note on images or crops that could not be read, with the first of them; none where there are none.
+
+    Args:
+        left_out: Those.
+        total: Out of how many.
+        what: What they are, and what follows: 'images cannot be read, and only their bytes were compared'.
+    """
+    if not left_out:
+        return []
+    first = left_out[0]
+    return [f"{len(left_out):,} of {total:,} {what}; the first: {first.path or first.id}: {first.reason}"]
+
+
+def judged_again(transaction: Transaction, images: Collection[str], where: str | None) -> Callable[[Finding], bool]:
+    """Whether a run on some images has looked at all that a finding compares: its image, and those related to it.
+
+    Args:
+        transaction: The dataset.
+        images: Ids of the images looked at.
+        where: The condition that chose them; None if all of the dataset were.
+    """
+    seen = frozenset(images)
+    everything = () if where is None else transaction.read("images", columns=["image_id"])["image_id"].to_pylist()
+    unseen = frozenset(everything) - seen
+    return lambda finding: finding.image_id in seen and not any(other.image_id in unseen for other in finding.related)
 
 
 def run_check(check: Check, dataset: str, settings: Settings, *, command: str) -> Result:
@@ -123,14 +153,12 @@ def run_checks(
 
     Raises:
         DatasetNotFound: There is no such dataset.
-        UsageError: No image is chosen, or `min_score` is not in [0, 1].
+        UsageError: No image is chosen, there is no such layer, or `min_score` is not in [0, 1].
         UnavailableError: The encoder's weights cannot be had.
     """
-    if not 0 <= settings.min_score <= 1:
-        raise UsageError(
-            f"{settings.min_score:g} is not a probability", where="--min-score", remedy="a number from 0 to 1"
-        )
+    require_probability(settings.min_score, "--min-score")
     with begin(dataset, command=command) as transaction:
+        require_layer(transaction.base, settings.layer)
         if prepare is not None:
             prepare(transaction, settings)
         return [_run(check, transaction, settings) for check in checks]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from curate.checks.findings import KINDS, Finding
 from curate.checks.gate import Gate, parse_gates
+from curate.checks.registry import CHECKS
 from curate.errors import InputError
 
 FILE_NAME: Final = "curate.toml"
@@ -51,6 +52,11 @@ class Ignore:
     kind: str | None = None
     image: str | None = None
     id: str | None = None
+
+    def __str__(self) -> str:
+        """Which findings, in words."""
+        asked = (("kind", self.kind), ("image", self.image), ("id", self.id))
+        return ", ".join(f"{name} '{value}'" for name, value in asked if value is not None)
 
     def fits(self, finding: Finding) -> bool:
         """Whether a finding is one of them."""
@@ -97,6 +103,20 @@ class Config:
         lines = [f"ignored by {FILE_NAME}: {count:,} {kind} ({reason})" for (kind, reason), count in ignored.items()]
         return kept, [*lines, *([f"below the thresholds of {FILE_NAME}: {below:,}"] if below else [])]
 
+    def idle(self, findings: Sequence[Finding], kinds: Collection[str]) -> list[str]:
+        """A sentence for each entry that did nothing: what it was written for is mended, or it is misspelt.
+
+        Args:
+            findings: All that was found, with every check run on all images.
+            kinds: What those checks can find.
+        """
+        unused = [each for each in self.ignores if not any(each.fits(finding) for finding in findings)]
+        never = [kind for kind in self.thresholds if kind not in kinds]
+        return [
+            *(f"{FILE_NAME} ignores {each}, and nothing of that was found" for each in unused),
+            *(f"{FILE_NAME} has a threshold for '{kind}', which no check that was run finds" for kind in never),
+        ]
+
 
 def find_config(folder: Path) -> Path | None:
     """The `curate.toml` of a folder or of the nearest one above it, up to the root of a Git repository."""
@@ -131,8 +151,8 @@ def load_config(path: Path | None) -> Config:
         raise reader.error("ignore is no list of tables", "write [[ignore]]")
     return Config(
         path,
-        reader.texts(check["run"], "run") if "run" in check else None,
-        parse_gates(reader.texts(check.get("fail-on", []), "fail-on")),
+        reader.checks(check["run"]) if "run" in check else None,
+        parse_gates(reader.texts(check.get("fail-on", []), "fail-on"), where=f"{path}, fail-on"),
         reader.score(check["min-score"], "min-score") if "min-score" in check else None,
         {kind: reader.score(value, kind) for kind, value in thresholds.items()},
         [reader.ignore(entry, number) for number, entry in enumerate(ignores, 1)],
@@ -162,6 +182,15 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.error(f"{what} is no list of texts", f'write {what} = ["...", "..."]')
         return value
+
+    def checks(self, value: Any) -> list[str]:
+        names, known = self.texts(value, "run"), CHECKS.names()
+        if not names:
+            raise self.error("run names no check, so that nothing would be looked at", "leave it out to run all")
+        for name in names:
+            if name not in known:
+                raise self.error(f"run: there is no check named '{name}'", f"one of: {', '.join(known)}")
+        return names
 
     def score(self, value: Any, what: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from curate.dataset.ids import hash_text, to_ids
 from curate.dataset.schema import FINDINGS
+from curate.errors import UsageError
 
 Kind = Literal[
     "mislabeled", "missing", "spurious", "mislocated", "bad_mask",
@@ -103,6 +104,12 @@ class Finding:
             "check": self.check,
             "commit": self.commit,
         }
+
+
+def require_probability(value: float, where: str) -> None:
+    """Raise a `UsageError` that names an option unless its value is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UsageError(f"{value:g} is not a probability", where=where, remedy="a number from 0 to 1")
 
 
 def surest(findings: Sequence[Finding]) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.findings import KINDS, STATUSES, Finding, Status, from_table, to_table
+from curate.checks.findings import KINDS, STATUSES, Finding, Status, from_table, require_probability, to_table
 from curate.dataset import Dataset, Transaction, begin, open_dataset
 from curate.dataset.query import quote
 from curate.errors import UsageError
@@ -33,8 +33,9 @@ def stored_findings(
         min_score: Leave out lower scores.
 
     Raises:
-        UsageError: There is no such kind or status, or the condition cannot be understood.
+        UsageError: There is no such kind or status, `min_score` is not in [0, 1], or the condition cannot be understood.
     """
+    require_probability(min_score, "--min-score")
     conditions = [f"({where})"] if where else []
     for column, value, known in (("kind", kind, KINDS), ("status", status, STATUSES)):
         if value is not None:

@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import EncoderOption, FailOnOption, LimitOption, MinScoreOption, run_and_print
+from curate.commands.running import (
+    ConfigOption,
+    EncoderOption,
+    FailOnOption,
+    LimitOption,
+    MinScoreOption,
+    run_and_print,
+)
 
 
 def leaks(
@@ -30,6 +37,7 @@ def leaks(
     min_score: MinScoreOption = 0.1,
     limit: LimitOption = 20,
     fail_on: FailOnOption = None,
+    config: ConfigOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -47,4 +55,13 @@ def leaks(
         "ratios": None if ratios is None else parse_ratios(ratios),
     }
     settings = Settings(where, encoder=encoder, min_score=min_score, seed=seed, options=options)
-    run_and_print(CHECK, dataset, settings, command=command_line(), fail_on=fail_on, limit=limit, json=json)
+    run_and_print(
+        CHECK,
+        dataset,
+        settings,
+        command=command_line(),
+        fail_on=fail_on,
+        limit=limit,
+        json=json,
+        config=config,
+    )

@@ -12,6 +12,7 @@ from curate.commands.output import note, print_json
 
 
 def login(
+    context: typer.Context,
     remote: Annotated[
         str,
         typer.Argument(
@@ -24,11 +25,17 @@ def login(
     json: JsonOption = False,
 ) -> None:
     """Keep a server's token in the system's keyring. It is asked for, or read from stdin; never from the command line."""
-    from curate.connectors.addresses import parse_address
+    from curate.connectors.addresses import is_address, parse_address
     from curate.connectors.registry import CONNECTORS
-    from curate.connectors.tokens import account, forget_token, store_token
+    from curate.connectors.tokens import account, checked_token, forget_token, store_token
     from curate.errors import UsageError
 
+    if context.args or not is_address(remote):
+        # What was given instead may be the token: it is not shown.
+        raise UsageError(
+            "a server's address is needed, and nothing else",
+            remedy="for example 'curate login labelstudio://host:8080'; the token is asked for, or read from stdin",
+        )
     address = parse_address(remote)
     spec = CONNECTORS.get(address.service)
     if forget:
@@ -38,7 +45,7 @@ def login(
         token = _asked(f"{spec.login}\nToken for {account(address)}").strip()
         if not token:
             raise UsageError("no token was given", where=remote, remedy=f"paste it, or set {spec.token}")
-        store_token(address, token)
+        store_token(address, checked_token(token, "the token that was given"))
         text = f"the token for {account(address)} is in the system's keyring; {spec.token} goes before it"
     if json:
         print_json({"server": account(address), "stored": not forget})
@@ -47,6 +54,9 @@ def login(
 
 
 def _asked(text: str) -> str:
-    if sys.stdin.isatty():
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline().decode("utf-8-sig", "replace")
+    try:
         return str(typer.prompt(text, hide_input=True, err=True))
-    return sys.stdin.readline()
+    except typer.Abort:
+        raise KeyboardInterrupt from None

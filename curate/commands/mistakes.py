@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import EncoderOption, FailOnOption, LimitOption, MinScoreOption, run_and_print
+from curate.commands.running import (
+    ConfigOption,
+    EncoderOption,
+    FailOnOption,
+    LimitOption,
+    MinScoreOption,
+    run_and_print,
+)
 from curate.names import GROUND_TRUTH
 
 
@@ -29,6 +36,7 @@ def mistakes(
     min_score: MinScoreOption = 0.1,
     limit: LimitOption = 20,
     fail_on: FailOnOption = None,
+    config: ConfigOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -41,4 +49,13 @@ def mistakes(
 
     options = {"predictions": predictions}
     settings = Settings(where, layer, encoder, min_score, seed, options=options)
-    run_and_print(CHECK, dataset, settings, command=command_line(), fail_on=fail_on, limit=limit, json=json)
+    run_and_print(
+        CHECK,
+        dataset,
+        settings,
+        command=command_line(),
+        fail_on=fail_on,
+        limit=limit,
+        json=json,
+        config=config,
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,8 +32,6 @@ LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --j
 EncoderOption = Annotated[
     str | None, typer.Option("--encoder", help="builtin, clip:MODEL/TAG, onnx:PATH or auto.", metavar="SPEC")
 ]
-
-
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -51,6 +49,7 @@ def run_and_print(
     fail_on: Sequence[str] | None,
     limit: int,
     json: bool,
+    config: Path | None = None,
 ) -> None:
     """Run a check and print what it found, as far as the project's `curate.toml` does not accept it.
 
@@ -59,28 +58,31 @@ def run_and_print(
         dataset: The dataset's name.
         settings: Without `progress`, which is shown here.
         command: The command line, for the history.
-        fail_on: What `--fail-on` says: scores below `min_score` are then looked at too.
+        fail_on: What `--fail-on` says: scores below `min_score` are then looked at too, but not printed.
         limit: How many findings to show, unless as JSON.
         json: Print JSON lines: every finding, then the rows of every table.
+        config: The project's `curate.toml`; None to look for it.
 
     Raises:
         typer.Exit: With status 1, if a finding fails a gate.
+        UsageError: A gate is on a kind that the check does not find.
     """
     from dataclasses import replace
 
     from curate.checks.base import run_check
-    from curate.checks.gate import failures, parse_gates
+    from curate.checks.gate import failures, lowest_score, parse_gates, require_possible
 
-    project = project_config(None)
+    project = project_config(config)
     gates = parse_gates(fail_on or [])
+    require_possible(gates, check.kinds, f"'curate {check.name}' finds: {', '.join(check.kinds)}")
     with progress(check.name) as report:
-        lowest = min([settings.min_score, *(gate.score for gate in gates)])
+        lowest = lowest_score(gates, settings.min_score)
         result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command)
-    fail(failures(print_one(result, project, limit=limit, json=json), gates))
+    fail(failures(print_one(result, project, limit=limit, json=json, min_score=settings.min_score), gates))
 
 
-def print_one(result: Result, project: Config, *, limit: int, json: bool) -> list[Finding]:
-    """Print what one check found; returns the findings that the project's `curate.toml` does not accept."""
+def print_one(result: Result, project: Config, *, limit: int, json: bool, min_score: float = 0.0) -> list[Finding]:
+    """Print what one check found, from a score on; returns all findings that the project's `curate.toml` does not accept."""
     from dataclasses import replace
 
     from curate.report.findings import print_result
@@ -88,16 +90,21 @@ def print_one(result: Result, project: Config, *, limit: int, json: bool) -> lis
     for line in result.notes:
         note(line)
     findings, told = project.select(result.findings)
+    shown = [finding for finding in findings if finding.score >= min_score]
     if json:
-        print_json_lines(finding.to_json() for finding in findings)
-        print_json_lines(
-            {"kind": "table", "table": title, **row} for title, rows in result.tables.items() for row in rows
-        )
+        print_json_lines(finding.to_json() for finding in shown)
+        print_json_lines(table_lines(result))
     else:
-        print_result(replace(result, findings=findings), limit=limit)
+        print_result(replace(result, findings=shown), limit=limit)
     for line in told:
         note(line)
     return findings
+
+
+def table_lines(result: Result) -> Iterator[dict[str, Any]]:
+    """The rows of a result's tables as `--json` prints them."""
+    for title, rows in result.tables.items():
+        yield from ({"kind": "table", "check": result.check, "table": title, **row} for row in rows)
 
 
 def project_config(path: Path | None) -> Config:

@@ -149,7 +149,9 @@ class Transaction:
         if version is None:
             self.append(table, [rows], rows.schema)
         elif rows.num_rows:
-            self._set(table, tables.upsert(self._path(table), version, rows.cast(self._schema(table, rows.schema)), key))
+            self._set(
+                table, tables.upsert(self._path(table), version, rows.cast(self._schema(table, rows.schema)), key)
+            )
 
     def delete(self, table: str, key: str, values: pa.Array) -> None:
         """Remove the rows whose key is among `values`."""

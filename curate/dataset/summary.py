@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset.store import EMBEDDINGS, Dataset
 
+_COUNTED: Final = frozenset({"images", "annotations", "findings", "links"})
+"""Tables of which more is said than how many rows they have, or that are part of others."""
+
 
 def summarize(dataset: Dataset) -> dict[str, Any]:
-    """Counts of a dataset's images, annotations, embeddings and findings, JSON-ready."""
+    """Counts of a dataset's images, annotations, embeddings, findings, and what else is kept (measures, maps), JSON-ready."""
     images = dataset.table("images", columns=["split", "path", "content_hash"])
     annotations = dataset.table("annotations", columns=["layer", "type", "label"])
     findings = dataset.table("findings", columns=["kind", "status"])
@@ -28,8 +31,13 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "classes": _nested(annotations, "layer", "label"),
         "class_names": [info["name"] for info in dataset.commit.classes],
         "embeddings": {space: dataset.count(f"{EMBEDDINGS}{space}") for space in dataset.spaces()},
+        "tables": {name: dataset.count(name) for name in sorted(dataset.commit.tables) if _is_further(name)},
         "findings": _nested(findings, "kind", "status"),
     }
+
+
+def _is_further(table: str) -> bool:
+    return table not in _COUNTED and not table.startswith(EMBEDDINGS)
 
 
 def _counts(table: pa.Table, keys: Sequence[str]) -> dict[str, int]:

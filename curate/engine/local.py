@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from curate.engine.stage import Failure, Item, Prepared, Rows, Stage
 from curate.errors import ImageError
-from curate.imaging import ImageHeader, crop, load_pixels, read_header
+from curate.imaging import ImageHeader, Pixels, crop, load_pixels, read_header
 
 DEFAULT_BATCH = 64
 """Rows per call of the stage: enough to keep matrix products busy, small enough to hold in cache."""
@@ -32,6 +33,7 @@ def run_local(
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     on_error: Callable[[Failure], None] | None = None,
+    prepare_crop: Callable[[Pixels, Sequence[float]], Prepared] | None = None,
 ) -> Generator[Rows, None, None]:
     """Run a stage over images.
 
@@ -45,6 +47,8 @@ def run_local(
         threads: Decoding threads; None for one per core.
         batch_size: Rows per call of the stage; the last batch may be smaller.
         on_error: Called in the caller's thread with each failure, in order.
+        prepare_crop: Takes a decoded image, and a box in its pixels, to what `Stage.run` takes. None: the stage prepares what
+            is cut out with its margin, as if it were an image.
 
     Yields:
         One `Rows` per batch, in the order of the items.
@@ -52,7 +56,12 @@ def run_local(
     threads = default_threads() if threads is None else max(1, threads)
     numbers: list[tuple[int, int]] = []
     batch: list[Prepared] = []
-    for item, parts in enumerate(_decoded(stage, items, threads, ahead=batch_size + 2 * threads)):
+
+    def cut_out(pixels: Pixels, box: Sequence[float]) -> Prepared:
+        return stage.prepare(crop(pixels, box, margin=stage.margin))
+
+    decode = partial(_decode, stage, prepare_crop or cut_out)
+    for item, parts in enumerate(_decoded(decode, items, threads, ahead=batch_size + 2 * threads)):
         if isinstance(parts, ImageError):
             _report(on_error, Failure(item, None, parts))
             continue
@@ -80,34 +89,39 @@ def _run(stage: Stage[Prepared], numbers: Sequence[tuple[int, int]], batch: Sequ
 
 
 def _decoded(
-    stage: Stage[Prepared], items: Iterable[Item], threads: int, ahead: int
+    decode: Callable[[Item], list[Prepared | ImageError] | ImageError], items: Iterable[Item], threads: int, ahead: int
 ) -> Iterator[list[Prepared | ImageError] | ImageError]:
-    """What `Stage.prepare` made of each item, or why not, in order; `ahead` items are being worked on."""
+    """What was made of each item, or why not, in order; `ahead` items are being worked on."""
     source = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        queue = deque(pool.submit(_decode, stage, item) for item in islice(source, ahead))
+        queue = deque(pool.submit(decode, item) for item in islice(source, ahead))
         while queue:
             result = queue.popleft().result()
-            queue.extend(pool.submit(_decode, stage, item) for item in islice(source, 1))
+            queue.extend(pool.submit(decode, item) for item in islice(source, 1))
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode(stage: Stage[Prepared], item: Item) -> list[Prepared | ImageError] | ImageError:
+def _decode(
+    stage: Stage[Prepared], prepare_crop: Callable[[Pixels, Sequence[float]], Prepared], item: Item
+) -> list[Prepared | ImageError] | ImageError:
     """Everything wanted of one image file. Runs in a decoding thread."""
     try:
         if item.boxes and all(box is None for box in item.boxes):
             prepared = stage.prepare(load_pixels(item.path, shortest_side=stage.input_size))
             return [prepared] * len(item.boxes)
-        return _decode_boxes(stage, item.path, item.boxes)
+        return _decode_boxes(stage, prepare_crop, item.path, item.boxes)
     except ImageError as error:
         return error
 
 
 def _decode_boxes(
-    stage: Stage[Prepared], path: str | Path, boxes: Sequence[Sequence[float] | None]
+    stage: Stage[Prepared],
+    prepare_crop: Callable[[Pixels, Sequence[float]], Prepared],
+    path: str | Path,
+    boxes: Sequence[Sequence[float] | None],
 ) -> list[Prepared | ImageError]:
     """Cut the boxes out of one decoding, at a scale that leaves the smallest of them enough pixels."""
     header = read_header(path)
@@ -128,7 +142,7 @@ def _decode_boxes(
             prepared.append(stage.prepare(pixels))
         else:
             scale = np.tile([pixels.shape[1] / header.width, pixels.shape[0] / header.height], 2)
-            prepared.append(stage.prepare(crop(pixels, (scale * box).tolist(), margin=stage.margin)))
+            prepared.append(prepare_crop(pixels, (scale * box).tolist()))
     return prepared
 
 

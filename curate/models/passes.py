@@ -12,7 +12,6 @@ Committing that table to the store is the caller's part, and `PassResult.discard
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from curate.dataset.ids import mix, to_ids
 from curate.engine.local import DEFAULT_BATCH, run_local
 from curate.engine.stage import Failure, Item
-from curate.files import write_atomic
-from curate.imaging import Pixels
+from curate.imaging import Pixels, crop
+from curate.models.spool import Spool, discard
 
 ITEMS: Final = pa.schema(
     [
@@ -39,10 +38,6 @@ ITEMS: Final = pa.schema(
     ]
 )
 """What is to be computed on: one row each."""
-
-_PART_ROWS: Final = 2048
-_PART_SECONDS: Final = 20.0
-_NAME_KEY: Final = b"computation"
 
 Progress = Callable[[int, int], None]
 """Told (rows done, rows to do)."""
@@ -73,24 +68,61 @@ class Computation(Protocol):
 class Together:
     """Several computations as one, so that each image is decoded once for all of them.
 
+    Each gives what it would give alone: of a crop, with its own margin. The columns of one that is not for crops, or for crops
+    only, are null in the rows of the others.
+
     Args:
         computations: Their columns have different names.
+        of_images: Which of them are for whole images; one each, None for all.
+        of_crops: Which of them are for crops; the same.
     """
 
-    def __init__(self, computations: Sequence[Computation]) -> None:
+    def __init__(
+        self,
+        computations: Sequence[Computation],
+        of_images: Sequence[bool] | None = None,
+        of_crops: Sequence[bool] | None = None,
+    ) -> None:
         self._computations = computations
+        self._of_images = of_images or [True] * len(computations)
+        self._of_crops = of_crops or [True] * len(computations)
         self.name = " ".join(each.name for each in computations)
-        self.columns = pa.schema([column for each in computations for column in each.columns])
+        self.columns = pa.schema([column.with_nullable(True) for each in computations for column in each.columns])
         sizes = [each.input_size for each in computations]
         self.input_size = None if None in sizes else max(size for size in sizes if size is not None)
-        self.margin = max(each.margin for each in computations)
+        # How large a crop is decoded follows from the smallest piece that one of them cuts out.
+        self.margin = min((each.margin for each, wanted in self._each(self._of_crops) if wanted), default=0.0)
 
     def prepare(self, pixels: Pixels) -> tuple[Any, ...]:
-        return tuple(each.prepare(pixels) for each in self._computations)
+        """What each makes of a whole image; None where it is not for those."""
+        return tuple(each.prepare(pixels) if wanted else None for each, wanted in self._each(self._of_images))
+
+    def prepare_crop(self, pixels: Pixels, box: Sequence[float]) -> tuple[Any, ...]:
+        """What each makes of a box ([x, y, width, height] in pixels) on an image; None where it is not for crops."""
+        return tuple(
+            each.prepare(crop(pixels, box, margin=each.margin)) if wanted else None
+            for each, wanted in self._each(self._of_crops)
+        )
 
     def run(self, batch: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-        parts = [each.run(rows) for each, rows in zip(self._computations, zip(*batch, strict=True), strict=True)]
-        return pa.RecordBatch.from_arrays([column for part in parts for column in part.columns], schema=self.columns)
+        """The columns of all of them, side by side."""
+        parts = [_run_some(each, rows) for each, rows in zip(self._computations, zip(*batch, strict=True), strict=True)]
+        return pa.RecordBatch.from_arrays([column for part in parts for column in part], schema=self.columns)
+
+    def _each(self, wanted: Sequence[bool]) -> Iterator[tuple[Computation, bool]]:
+        return zip(self._computations, wanted, strict=True)
+
+
+def _run_some(computation: Computation, prepared: Sequence[Any]) -> list[pa.Array]:
+    """The columns of n rows, null where nothing was prepared."""
+    there = np.array([each is not None for each in prepared])
+    if there.all():
+        return list(computation.run(prepared).columns)
+    if not there.any():
+        return [pa.nulls(len(prepared), column.type) for column in computation.columns]
+    place = pa.array(np.cumsum(there) - 1, mask=~there)
+    found = computation.run([each for each in prepared if each is not None])
+    return [column.take(place) for column in found.columns]
 
 
 @dataclass(frozen=True)
@@ -122,9 +154,7 @@ class PassResult:
 
     def discard_spool(self) -> None:
         """Delete the spool files, once `new` is committed."""
-        for path in self.parts:
-            with contextlib.suppress(OSError):  # what stays is seen to be in the store next time
-                path.unlink()
+        discard(self.parts)
 
 
 def image_items(images: pa.Table) -> pa.Table:
@@ -167,22 +197,27 @@ def compute(
         batch_size: Images per call of the computation.
         progress: Called after every batch.
     """
-    spool.mkdir(parents=True, exist_ok=True)
+    finished = Spool(spool, stored_schema(computation), computation.name)
     items = items.select(ITEMS.names).combine_chunks()
     prints = fingerprints(items)
     stored = is_known(items["id"], prints, existing)
-    spooled = is_known(items["id"], prints, _read_parts(_parts(spool), computation))
+    spooled = is_known(items["id"], prints, finished.read())
     todo = np.flatnonzero(~stored & ~spooled)
-    unreadable, skipped = run(
-        items, prints, todo, computation, spool, threads=threads, batch_size=batch_size, progress=progress
-    )
-    parts = _parts(spool)
+
+    def keep(rows: npt.NDArray[np.int64], columns: pa.RecordBatch) -> None:
+        chosen = pa.array(rows)
+        finished.add([items["id"].take(chosen).combine_chunks(), prints.take(chosen), *columns.columns])
+
+    with closing(finished):
+        unreadable, skipped = run(
+            items, todo, computation, keep, threads=threads, batch_size=batch_size, progress=progress
+        )
     return PassResult(
-        new=collect(_read_parts(parts, computation), items["id"], prints, ~stored),
+        new=collect(finished.read(), items["id"], prints, ~stored),
         unreadable=unreadable,
         skipped=skipped,
         reused=int(stored.sum()),
-        parts=parts,
+        parts=finished.parts(),
     )
 
 
@@ -216,16 +251,24 @@ def is_known(ids: pa.ChunkedArray, prints: pa.StringArray, known: pa.Table | Non
 
 def run(
     items: pa.Table,
-    prints: pa.StringArray,
     todo: npt.NDArray[np.int64],
     computation: Computation,
-    spool: Path,
+    keep: Callable[[npt.NDArray[np.int64], pa.RecordBatch], None],
     *,
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     progress: Progress | None = None,
 ) -> tuple[list[LeftOut], list[LeftOut]]:
-    """Compute the rows `todo` (numbers into `items`) into parts of the spool.
+    """Compute the rows `todo` (numbers into `items`), and hand them over batch by batch.
+
+    Args:
+        items: Columns of `ITEMS`.
+        todo: Row numbers, shape (n,).
+        computation: What makes the columns.
+        keep: Called with row numbers and the columns of those rows.
+        threads: As for `compute`.
+        batch_size: The same.
+        progress: The same.
 
     Returns:
         The rows whose image cannot be read, and the crops whose box is impossible.
@@ -243,15 +286,19 @@ def run(
             (unreadable if failure.box is None else skipped).append(what)
         done += len(rows)
 
-    spooler = _Spooler(spool, computation)
     batches = run_local(
-        computation, _to_items(items, groups), threads=threads, batch_size=batch_size, on_error=leave_out
+        computation,
+        _to_items(items, groups),
+        threads=threads,
+        batch_size=batch_size,
+        on_error=leave_out,
+        prepare_crop=computation.prepare_crop if isinstance(computation, Together) else None,
     )
     # Decoding threads work side by side already; BLAS threads under each of them would only get in each other's way.
-    with threadpool_limits(1, user_api="blas"), closing(batches), closing(spooler):
+    with threadpool_limits(1, user_api="blas"), closing(batches):
         for batch in batches:
-            rows = pa.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], pa.int64())
-            spooler.add(items["id"].take(rows), prints.take(rows), batch.columns)
+            rows = np.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], np.int64)
+            keep(rows, batch.columns)
             done += len(rows)
             if progress is not None:
                 progress(done, len(todo))
@@ -271,62 +318,10 @@ def collect(spooled: pa.Table, ids: pa.ChunkedArray, prints: pa.StringArray, wan
     )
 
 
-class _Spooler:
-    """Gathers rows and writes them as numbered parts, each complete or not there. Closing writes what is left."""
-
-    def __init__(self, spool: Path, computation: Computation) -> None:
-        self._spool = spool
-        self._schema = _part_schema(computation)
-        self._rows: list[pa.RecordBatch] = []
-        self._number = max((_part_number(path) for path in _parts(spool)), default=0)
-        self._last = time.monotonic()
-
-    def add(self, ids: pa.ChunkedArray, prints: pa.StringArray, columns: pa.RecordBatch) -> None:
-        self._rows.append(pa.record_batch([ids.combine_chunks(), prints, *columns.columns], schema=self._schema))
-        if sum(map(len, self._rows)) >= _PART_ROWS or time.monotonic() - self._last > _PART_SECONDS:
-            self.close()
-
-    def close(self) -> None:
-        if self._rows:
-            self._number += 1
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_file(sink, self._schema) as writer:
-                for rows in self._rows:
-                    writer.write_batch(rows)
-            write_atomic(self._spool / f"part-{self._number:06d}.arrow", sink.getvalue())
-            self._rows = []
-        self._last = time.monotonic()
-
-
 def stored_schema(computation: Computation) -> pa.Schema:
     """The columns of a table that holds what a computation gives."""
     keys = [pa.field("id", pa.string(), nullable=False), pa.field("fingerprint", pa.string(), nullable=False)]
     return pa.schema([*keys, *computation.columns])
-
-
-def _part_schema(computation: Computation) -> pa.Schema:
-    return stored_schema(computation).with_metadata({_NAME_KEY: computation.name.encode()})
-
-
-def _parts(spool: Path) -> tuple[Path, ...]:
-    return tuple(sorted(spool.glob("part-*.arrow")))
-
-
-def _part_number(path: Path) -> int:
-    digits = path.stem.removeprefix("part-")
-    return int(digits) if digits.isdecimal() else 0
-
-
-def _read_parts(parts: Sequence[Path], computation: Computation) -> pa.Table:
-    """The parts that this computation wrote, one after another; mapped, not read into memory."""
-    schema = _part_schema(computation)
-    tables = []
-    for path in parts:
-        with contextlib.suppress(OSError, pa.ArrowInvalid), pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-            if table.schema.equals(schema, check_metadata=True):
-                tables.append(table)
-    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _group(items: pa.Table, todo: npt.NDArray[np.int64]) -> list[list[int]]:

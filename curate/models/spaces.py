@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,19 +21,23 @@ from curate.models.embedding import Embedding
 from curate.models.encoders.base import Encoder, Vectors
 from curate.models.encoders.registry import load_encoder
 from curate.models.passes import (
+    ITEMS,
     Computation,
     LeftOut,
-    PassResult,
     Progress,
     Together,
-    compute,
     crop_items,
     fingerprints,
     image_items,
     is_known,
+    run,
     stored_schema,
 )
+from curate.models.spool import Spool, discard
 from curate.names import GROUND_TRUTH
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 Content = Literal["images", "crops"]
 
@@ -162,11 +168,13 @@ class Kept:
         prefix: Of the tables' names; `-images` or `-crops` comes behind.
         computation: What is computed.
         done: What is said of it in the history: 'embedded', 'measured'.
+        contents: What it is computed of.
     """
 
     prefix: str
     computation: Computation
     done: str
+    contents: tuple[Content, ...] = ("images", "crops")
 
 
 @dataclass(frozen=True)
@@ -202,60 +210,141 @@ def update_tables(
         progress: Told (done, total).
 
     Returns:
-        One for each of `kept` and content, in that order.
+        One for each of `kept` and each of its contents that there are items of, in that order.
     """
-    every = pa.concat_tables(items.values())
-    prints = fingerprints(every)
-    known = {each.prefix: pa.concat_tables(_known(transaction, each, content) for content in items) for each in kept}
-    due = [each for each in kept if not is_known(every["id"], prints, known[each.prefix]).all()]
-    updates = {}
-    if due:
-        computation = due[0].computation if len(due) == 1 else Together([each.computation for each in due])
-        spool = transaction.base.path / "spool" / "+".join(_file_name(each.prefix) for each in due)
-        result = compute(
-            every, _known_to_all([known[each.prefix] for each in due]), computation, spool, progress=progress
+    prints = {content: fingerprints(rows) for content, rows in items.items()}
+    tables = [
+        _Table.open(transaction, each, content, items[content], prints[content])
+        for each in kept
+        for content in items
+        if content in each.contents
+    ]
+    with ExitStack() as spools:
+        for table in tables:
+            spools.enter_context(closing(table.spool))
+        left_out = _compute_lacking(tables, items, progress)
+    return [table.store(transaction, left_out) for table in tables]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table that is brought up to date.
+
+    Attributes:
+        name: The table's.
+        content: What its rows are of.
+        kept: What it keeps.
+        items: Rows wanted, n of them.
+        prints: Their fingerprints.
+        known: Columns id and fingerprint of what is stored.
+        stored: Which of the rows wanted are stored, bool array of shape (n,).
+        lacking: Which are neither stored nor left in the spool by a pass that was killed, the same.
+        spool: Its own, so that what one pass left is used by any other that wants it.
+    """
+
+    name: str
+    content: Content
+    kept: Kept
+    items: pa.Table
+    prints: pa.StringArray
+    known: pa.Table
+    stored: BoolArray
+    lacking: BoolArray
+    spool: Spool
+
+    @classmethod
+    def open(
+        cls, transaction: Transaction, kept: Kept, content: Content, items: pa.Table, prints: pa.StringArray
+    ) -> _Table:
+        name, schema = f"{kept.prefix}-{content}", stored_schema(kept.computation)
+        known = (
+            transaction.read(name, columns=["id", "fingerprint"])
+            if transaction.has(name)
+            else schema.empty_table().select(["id", "fingerprint"])
         )
-        transaction.after_commit(result.discard_spool)
-        for each in due:
-            updates[each.prefix] = [_store(transaction, each, content, items[content], result) for content in items]
-    for each in kept:
-        updates.setdefault(
-            each.prefix,
-            [TableUpdate(f"{each.prefix}-{content}", 0, rows.num_rows, []) for content, rows in items.items()],
+        spool = Spool(transaction.base.path / "spool" / _file_name(name), schema, kept.computation.name)
+        stored = is_known(items["id"], prints, known)
+        lacking = ~stored & ~is_known(items["id"], prints, spool.read())
+        return cls(name, content, kept, items, prints, known, stored, lacking, spool)
+
+    def keep(self, rows: IntArray, columns: pa.RecordBatch) -> None:
+        """Put computed columns of some rows into the spool."""
+        chosen = pa.array(rows)
+        found = [columns.column(name) for name in self.kept.computation.columns.names]
+        self.spool.add([self.items["id"].take(chosen).combine_chunks(), self.prints.take(chosen), *found])
+
+    def store(self, transaction: Transaction, left_out: Sequence[LeftOut]) -> TableUpdate:
+        """Put all that is in the spool into the store: what is out of date there is seen to be by its fingerprint."""
+        spooled = self.spool.read()
+        numbered = spooled.select(["id"]).append_column("row", pa.array(np.arange(spooled.num_rows)))
+        rows = spooled.take(numbered.group_by("id").aggregate([("row", "max")])["row_max"])
+        new = rows.filter(pa.array(~is_known(rows["id"], rows["fingerprint"].combine_chunks(), self.known)))
+        if new.num_rows:
+            transaction.upsert(self.name, new.replace_schema_metadata(None), "id")
+            transaction.count(f"{self.content} {self.kept.done}", new.num_rows)
+        if parts := self.spool.parts():
+            transaction.after_commit(partial(discard, parts))
+        computed = ~self.stored & is_known(self.items["id"], self.prints, rows)
+        own = set(self.items["id"].filter(pa.array(self.lacking)).to_pylist()) if left_out else set()
+        return TableUpdate(
+            self.name, int(computed.sum()), int(self.stored.sum()), [row for row in left_out if row.id in own]
         )
-    return [update for each in kept for update in updates[each.prefix]]
 
 
-def _known(transaction: Transaction, kept: Kept, content: Content) -> pa.Table:
-    """Columns id and fingerprint of what is stored."""
-    table = f"{kept.prefix}-{content}"
-    if not transaction.has(table):
-        return stored_schema(kept.computation).empty_table().select(["id", "fingerprint"])
-    return transaction.read(table, columns=["id", "fingerprint"])
+def _compute_lacking(
+    tables: Sequence[_Table], items: Mapping[Content, pa.Table], progress: Progress | None
+) -> list[LeftOut]:
+    """Compute what each table lacks into its spool; returns what could not be.
+
+    Each file is decoded once, for what is lacking of it: files of which the same is lacking are one pass.
+    """
+    start = dict(zip(items, np.cumsum([0, *(rows.num_rows for rows in items.values())]).tolist(), strict=False))
+    rows = pa.concat_tables([each.select(ITEMS.names) for each in items.values()]).combine_chunks()
+    lacking = np.zeros((rows.num_rows, len(tables)), dtype=bool)
+    for k, table in enumerate(tables):
+        lacking[start[table.content] :][: len(table.lacking), k] = table.lacking
+    todo = np.flatnonzero(lacking.any(axis=1))
+    left_out: list[LeftOut] = []
+    if not len(todo):
+        return left_out
+    paths = pc.fill_null(rows["path"].take(pa.array(todo)), "").combine_chunks().dictionary_encode()
+    file = paths.indices.to_numpy()
+    of_file = np.zeros((len(paths.dictionary), len(tables)), dtype=bool)
+    np.logical_or.at(of_file, file, lacking[todo])
+    kinds, kind = np.unique(of_file, axis=0, return_inverse=True)
+    done = 0
+    for number, wanted in enumerate(kinds):
+        chosen = [table for table, want in zip(tables, wanted.tolist(), strict=True) if want]
+        part = todo[kind.ravel()[file] == number]
+        computation = _together(chosen)
+        report = None if progress is None else partial(_report, progress, done, len(todo))
+        failed = run(rows, part, computation, partial(_keep_each, chosen, start), progress=report)
+        done += len(part)
+        left_out += [each for rows_left in failed for each in rows_left]
+    return left_out
 
 
-def _known_to_all(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows that every table has, with the same fingerprint."""
-    first, *others = tables
-    keys = [pc.binary_join_element_wise(table["id"], table["fingerprint"], "/") for table in others]
-    for other in keys:
-        first = first.filter(
-            pc.is_in(pc.binary_join_element_wise(first["id"], first["fingerprint"], "/"), other.combine_chunks())
-        )
-    return first
+def _together(tables: Sequence[_Table]) -> Together:
+    """What some tables keep, as one computation."""
+    kept = list({table.kept.prefix: table.kept for table in tables}.values())
+    of = {
+        content: [any(t.kept.prefix == each.prefix and t.content == content for t in tables) for each in kept]
+        for content in ("images", "crops")
+    }
+    return Together([each.computation for each in kept], of["images"], of["crops"])
 
 
-def _store(transaction: Transaction, kept: Kept, content: Content, items: pa.Table, result: PassResult) -> TableUpdate:
-    table = f"{kept.prefix}-{content}"
-    ids = items["id"].combine_chunks()
-    schema = stored_schema(kept.computation)
-    rows = result.new.filter(pc.is_in(result.new["id"], ids)).select(schema.names)
-    if rows.num_rows:
-        transaction.upsert(table, rows.cast(schema), "id")
-        transaction.count(f"{content} {kept.done}", rows.num_rows)
-    own = set(ids.to_pylist()) if result.unreadable or result.skipped else set()
-    left_out = [row for row in (*result.unreadable, *result.skipped) if row.id in own]
-    return TableUpdate(table, rows.num_rows, items.num_rows - rows.num_rows - len(left_out), left_out)
+def _keep_each(tables: Sequence[_Table], start: Mapping[Content, int], rows: IntArray, columns: pa.RecordBatch) -> None:
+    """Give each table the rows that are of its content; `rows` number the items of all contents, one after another."""
+    for table in tables:
+        own = rows - start[table.content]
+        inside = np.flatnonzero((own >= 0) & (own < table.items.num_rows))
+        if len(inside):
+            table.keep(own[inside], columns.take(pa.array(inside)))
+
+
+def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
 
 
 def read_vectors(transaction: Transaction, space: str, ids: pa.ChunkedArray) -> tuple[Vectors, npt.NDArray[np.bool_]]:

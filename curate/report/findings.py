@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.report.terminal import console, print_table
@@ -55,21 +55,19 @@ def print_result(result: Result, *, limit: int) -> None:
     if len(undecided) < len(result.findings):
         out.print(f"{len(result.findings) - len(undecided):,} more were rejected or are fixed, and are not shown")
     for title, rows in {**result.tables, **result.digest}.items():
-        if rows:
-            out.print()
-            numbers = {name for name, value in rows[0].items() if isinstance(value, int | float)}
-            print_table([dict(row) for row in rows[:_TABLE_ROWS]], right=numbers, title=title)
-            if len(rows) > _TABLE_ROWS:
-                out.print(f"... and {len(rows) - _TABLE_ROWS:,} more; --json prints all")
+        _print_rows(title, rows)
 
 
-def print_summary(results: Sequence[Result], findings: Sequence[Finding], *, limit: int) -> None:
+def print_summary(
+    results: Sequence[Result], findings: Sequence[Finding], *, limit: int, tables: Collection[str] = ()
+) -> None:
     """Print what several checks found, as one: what each looked at, then their findings.
 
     Args:
         results: Of the checks.
         findings: Those to show, highest score first.
         limit: How many of them to print.
+        tables: Titles of the tables to print as well, of whichever check they are.
     """
     out = console()
     for result in results:
@@ -77,6 +75,21 @@ def print_summary(results: Sequence[Result], findings: Sequence[Finding], *, lim
     out.print()
     undecided = [finding for finding in findings if finding.status not in SETTLED]
     print_findings(undecided, limit=limit)
+    for result in results:
+        for title, rows in result.tables.items():
+            if title in tables:
+                _print_rows(title, rows)
+
+
+def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The first rows of a table, under its title; nothing if there are none."""
+    if not rows:
+        return
+    console().print()
+    numbers = {name for name, value in rows[0].items() if isinstance(value, int | float)}
+    print_table([dict(row) for row in rows[:_TABLE_ROWS]], right=numbers, title=title)
+    if len(rows) > _TABLE_ROWS:
+        console().print(f"... and {len(rows) - _TABLE_ROWS:,} more; --json prints all")
 
 
 def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int) -> list[Finding]:
@@ -93,12 +106,15 @@ def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int
 
 
 def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
+    """How many there are of each kind; first the kind of which most are expected to be right, by their probabilities."""
     flagged: Counter[str] = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
     below: Counter[str] = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
     highest: dict[str, float] = {}
+    expected: dict[str, float] = {}
     for finding in findings:
         highest.setdefault(finding.kind, finding.score)
-    kinds = sorted(highest, key=lambda kind: (-flagged[kind], -below[kind], kind))
+        expected[finding.kind] = expected.get(finding.kind, 0.0) + finding.score
+    kinds = sorted(highest, key=lambda kind: (-expected[kind], kind))
     return [
         {"kind": kind, "flagged": flagged[kind], "below_0.5": below[kind], "highest": highest[kind]} for kind in kinds
     ]

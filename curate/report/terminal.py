@@ -49,6 +49,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     rows += [("layer", layer, types) for layer, types in summary["layers"].items()]
     rows += [("classes", layer, classes) for layer, classes in summary["classes"].items()]
     rows += [("embeddings", "", summary["embeddings"])] if summary["embeddings"] else []
+    rows += [("tables", "", summary["tables"])] if summary["tables"] else []
     rows += [("findings", kind, statuses) for kind, statuses in summary["findings"].items()]
     print_table([{"what": what, "of": of, "count": _counts(counts)} for what, of, counts in rows])
 
@@ -127,6 +128,8 @@ def _counts(counts: Mapping[str, int], limit: int = 12) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, int):

@@ -58,6 +58,33 @@ def test_a_finding_is_ignored_by_its_id(tmp_path: Path) -> None:
     assert config.select([finding("leak", "b.jpg")])[0] != []
 
 
+def test_entries_that_do_nothing_are_told(tmp_path: Path) -> None:
+    config = written(
+        tmp_path,
+        """
+        [thresholds]
+        blurry = 0.8
+        hard = 0.9
+        [[ignore]]
+        kind = "dark"
+        image = "nigth/*"
+        reason = "no lamps"
+        [[ignore]]
+        id = "0123"
+        reason = "mended since"
+        [[ignore]]
+        kind = "leak"
+        reason = "known"
+        """,
+    )
+    findings = [finding("dark", "night/a.jpg"), finding("leak", "a.jpg")]
+    assert config.idle(findings, {"dark", "leak", "blurry"}) == [
+        "curate.toml ignores kind 'dark', image 'nigth/*', and nothing of that was found",
+        "curate.toml ignores id '0123', and nothing of that was found",
+        "curate.toml has a threshold for 'hard', which no check that was run finds",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -68,6 +95,8 @@ def test_a_finding_is_ignored_by_its_id(tmp_path: Path) -> None:
         ("[check]\nfail-on = 'leak'", "is no list of texts"),
         ("[check]\nfail-on = ['leek']", "there is no kind 'leek'"),
         ("[check]\nmin-score = 2", "is not a score"),
+        ("[check]\nrun = []", "run names no check"),
+        ("[check]\nrun = ['qualty']", "there is no check named 'qualty'"),
         ("[thresholds]\nblury = 0.5", "has no 'blury'"),
         ("[thresholds]\nblurry = true", "is not a score"),
         ("ignore = 'dark'", "is no list of tables"),
@@ -78,8 +107,9 @@ def test_a_finding_is_ignored_by_its_id(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, what: str) -> None:
-    with pytest.raises(CurateError, match=what):
+    with pytest.raises(CurateError, match=what) as raised:
         written(tmp_path, text)
+    assert str(tmp_path / "curate.toml") in str(raised.value.where)
 
 
 def test_the_nearest_file_up_to_the_repository_counts(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_where_chooses_images(stripes: str, tmp_path: Path) -> None:
         (["import", ".", "-d", "x", "--layer", "foo/bar"], 2, "cannot be a layer"),
         (["import", ".", "-d", "x", "--format", "nonsense"], 2, "no format named 'nonsense'"),
         (["nonsense"], 2, "No such command"),
-        (["diff", "1"], 2, "Missing argument"),
+        (["diff", "1"], 2, "--dataset"),
         (["leaks", "-d", "x", "--fail-on", "dark"], 2, "nothing that is run finds 'dark'"),
         (["check", "-d", "x", "--only", "leaks", "--fail-on", "missing"], 2, "nothing that is run finds 'missing'"),
     ],

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from curate.checks.base import Check, Judgement, Settings, run_checks
+from curate.checks.findings import Finding
+from curate.checks.shift.check import CHECK
+from curate.checks.store import stored_findings
 from curate.cli import app
-from curate.dataset import open_dataset
+from curate.dataset import Transaction, begin, open_dataset
 from curate.dataset.home import home
 
 REFERENCE = ["--reference", "split = 'train'", "--incoming", "split = 'test'"]
+COMPARED = ["--reference", "location LIKE 'train/%'", "--incoming", "location LIKE 'test/%'"]
+DARK = 14
+"""As many of the first new pictures are dark."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             kind = "bolt" if number % 2 else "nut"
             size = (6, 6) if kind == "bolt" else (12, 12)
             pixels = np.kron(rng.integers(60, 220, (*size, 3)), np.ones((96 // size[0], 96 // size[1], 1)))
-            pixels = pixels * 0.3 if split == "test" and number < 14 else pixels
+            pixels = pixels * 0.3 if split == "test" and number < DARK else pixels
             (root / split / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(root / split / kind / f"{number:02d}.png")
     return root
@@ -37,11 +46,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the pictures imported, measured and embedded."""
+    """A store with the pictures, as images with one label each and as detection with predictions, measured and embedded."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CURATE_HOME", str(tmp_path_factory.mktemp("store")))
         run("import", folder, "-d", "pictures")
         run("shift", "-d", "pictures", "--encoder", "builtin")
+        import_boxes("boxes", "pictures", tmp_path_factory.mktemp("boxes"), range(90))
+        run("shift", "-d", "boxes", "--encoder", "builtin")
         return home()
 
 
@@ -68,7 +79,7 @@ def test_dark_images_among_new_ones_are_found_along_their_axis(dataset: str) -> 
     assert tests["lighting"]["shifted"]
     assert not tests["classes, p(y)"]["shifted"]
     flagged = [row for row in found if row["kind"] == "shifted" and row["score"] >= 0.5]
-    dark = {f"{k:02d}.png" for k in range(14)}
+    dark = {f"{k:02d}.png" for k in range(DARK)}
     assert {row["image"].rpartition("/")[2] for row in flagged} >= dark
     assert len(flagged) <= 18
     evidence = flagged[0]["evidence"]
@@ -81,6 +92,7 @@ def test_the_gate_is_a_level_of_significance(dataset: str) -> None:
     run(*arguments, *REFERENCE, "--fail-on", "shifted:0.01", status=1)
     run(*arguments, "--reference", "split = 'train'", "--incoming", "split = 'val'", "--fail-on", "shifted:0.01")
     run(*arguments, *REFERENCE, "--fail-on", "dark", status=2)
+    run(*arguments, *REFERENCE, "--fail-on", "shifted:0.0001", status=2)
 
 
 def test_without_shift_nothing_is_flagged(dataset: str) -> None:
@@ -119,29 +131,132 @@ def test_wrong_use_is_told(dataset: str, options: list[str]) -> None:
     run("shift", "-d", dataset, *options, status=2)
 
 
-def test_a_failing_slice_comes_first(dataset: str, tmp_path: Path) -> None:
-    """Predictions that are wrong on dark images: the slice is named, and the lamp's images carry the finding."""
-    seen = open_dataset(dataset).table("images", columns=["image_id", "location", "width", "height"]).to_pylist()
-    classes = {"bolt": 1, "nut": 2}
-    images, annotations = [], []
-    for number, image in enumerate(seen, 1):
-        split, kind, name = image["location"].split("/")[-3:]
-        wrong = split == "test" and int(name[:2]) < 14
-        images.append({"id": number, "file_name": image["location"], "width": 96, "height": 96})
-        guess = classes[kind] if not wrong else 3 - classes[kind]
-        annotations.append(
-            {"id": number, "image_id": number, "category_id": guess, "bbox": [8, 8, 80, 80], "score": 0.9}
-        )
-    truth = [{**each, "category_id": classes[seen[k]["location"].split("/")[-2]]} for k, each in enumerate(annotations)]
-    categories = [{"id": number, "name": name} for name, number in classes.items()]
-    for name, content in (("truth", truth), ("model", annotations)):
-        text = json.dumps({"images": images, "annotations": content, "categories": categories})
-        (tmp_path / f"{name}.json").write_text(text)
-    root = Path(str(open_dataset(dataset).table("images")["path"][0])).parents[2]
-    run("import", tmp_path / "truth.json", "-d", "boxes", "--images", root)
-    run("import", tmp_path / "model.json", "-d", "boxes", "--images", root, "--layer", "predictions/model")
+def test_a_failing_slice_comes_first(dataset: str) -> None:
+    """Predictions that are wrong on dark images: their slice is named, and just they carry the finding, which names it."""
     found = rows("-d", "boxes")
-    slices = [row for row in found if row.get("table") == "Slices that fail"]
-    assert slices[0]["p_value"] <= 0.01
-    assert slices[0]["error"] > 0.8 > 0.2 > slices[0]["error_rest"]
-    assert slices[0]["mAP50"] < 0.3 < 0.9 < slices[0]["mAP50_rest"]
+    # Plain images are wrong more often too, but only those that are dark: no slice of their own.
+    (failing,) = [row for row in found if row.get("table") == "Slices that fail"]
+    assert failing["p_value"] <= 0.01
+    assert failing["error"] > 0.8 > 0.2 > failing["error_rest"]
+    assert failing["mAP50"] < 0.3 < 0.9 < failing["mAP50_rest"]
+    name = failing["slice"]
+    assert {"dark", "dim light"} & set(name.replace(" (", ", ").split(", "))
+    flagged = [row for row in found if row["kind"] == "shifted" and row["score"] >= 0.5]
+    wrong = {f"test/{'bolt' if k % 2 else 'nut'}/{k:02d}.png" for k in range(DARK)}
+    assert {row["image"] for row in flagged} == wrong
+    assert {row["evidence"]["slice"] for row in flagged} == {name}
+    assert all(name in row["evidence"]["why"] for row in flagged)
+    run("shift", "-d", "boxes", "--encoder", "builtin", "--fail-on", "shifted:0.01", status=1)
+    # The same limit means the same among other checks: findings that score more are no reason to fail.
+    run("check", "-d", "boxes", "--encoder", "builtin", "--only", "shift", "--fail-on", "shifted:0.01", status=1)
+    run("check", "-d", "pictures", "--encoder", "builtin", "--only", "shift", "--fail-on", "shifted:1")
+
+
+@pytest.mark.slow
+def test_nothing_depends_on_the_order_of_images(dataset: str, tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(90)
+    import_boxes("shuffled", dataset, tmp_path, order.tolist())
+    first, second = (open_dataset(name).table("images")["location"].to_pylist() for name in ("boxes", "shuffled"))
+    assert first != second
+    assert sorted(first) == sorted(second)
+    explored, compared = rows("-d", "boxes"), rows("-d", "boxes", *COMPARED)
+    assert {"Slices that fail", "Light", "Content", "Measured"} <= {row.get("table") for row in explored}
+    assert {"Tests", "Axes", "Classes"} <= {row.get("table") for row in compared}
+    for found, options in ((explored, []), (compared, COMPARED)):
+        assert [row for row in found if row["kind"] == "shifted"]
+        assert rows("-d", "shuffled", *options) == found
+
+
+def test_mistakes_of_the_same_run_fail_a_slice_of_the_metadata(dataset: str) -> None:
+    locations = open_dataset(dataset).table("images")["location"].to_pylist()
+    by_b = set(np.random.default_rng(2).permutation(locations)[:20].tolist())
+    with begin(dataset, command="test") as transaction:
+        images = transaction.read("images")
+        cameras = [json.dumps({"camera": "b" if each in by_b else "a"}) for each in locations]
+        place = images.column_names.index("metadata")
+        transaction.overwrite("images", [images.set_column(place, images.schema.field(place), pa.array(cameras))])
+
+    def mislabeled(transaction: Transaction, settings: Settings) -> Judgement:
+        chosen = transaction.base.table("images", columns=["image_id", "location"]).to_pylist()
+        return Judgement(
+            [
+                Finding("mislabeled", 0.9, row["location"], row["image_id"], "mistakes")
+                for row in chosen
+                if row["location"] in by_b
+            ],
+            "",
+        )
+
+    settings = Settings(encoder="builtin")
+    result = run_checks([Check("mistakes", mislabeled), CHECK], dataset, settings, command="test")[1]
+    first = result.tables["Slices that fail"][0]
+    assert (first["slice"], first["found_by"]) == ("camera b", "metadata")
+    found = [finding for finding in result.findings if finding.evidence.get("slice") == "camera b"]
+    assert {finding.image for finding in found} == by_b
+    assert found[0].evidence["why"].startswith("labels look wrong on 100% of the images with camera b")
+    assert "first of all camera b" in result.summary
+
+
+def test_neither_way_of_asking_judges_what_the_other_found(dataset: str) -> None:
+    def stored(check: str) -> list[str]:
+        return [each.id for each in stored_findings(open_dataset("boxes"), where=f"check = '{check}'")]
+
+    rows("-d", "boxes", *COMPARED)
+    drifted = stored("drift")
+    rows("-d", "boxes")
+    failing = stored("shift")
+    assert drifted
+    assert failing
+    assert stored("drift") == drifted
+    unlike = ["--reference", "location LIKE 'train/%'", "--incoming", "location LIKE 'val/%'"]
+    rows("-d", "boxes", *unlike)
+    assert stored("drift") == drifted
+    assert stored("shift") == failing
+
+
+def test_next_to_nothing_to_look_at(tmp_path: Path) -> None:
+    """One image; many copies of it; then their files are gone."""
+    pixels = np.random.default_rng(3).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for name, count in (("one", 1), ("same", 30)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+        run("import", tmp_path / name, "-d", name)
+        run("shift", "-d", name, "--encoder", "builtin")
+        run("shift", "-d", name, "--encoder", "builtin", "--clusters", "3", "--map")
+    (tmp_path / "gone").mkdir()
+    for number in range(3):
+        Image.fromarray(pixels).save(tmp_path / "gone" / f"{number}.png")
+    run("import", tmp_path / "gone", "-d", "gone")
+    for file in (tmp_path / "gone").iterdir():
+        file.unlink()
+    for options in ([], ["--reference", "location = '0.png'"]):
+        arguments = ["shift", "-d", "gone", "--encoder", "builtin", *options]
+        told = CliRunner().invoke(app, arguments)
+        assert told.exit_code == 2
+        assert "not one image can be read" in told.stderr
+        assert "3 of 3 images" in told.stderr
+    # Among other checks, which say what is wrong with the files, it is no reason to stop.
+    assert "not one image can be read" in run("check", "-d", "gone", "--encoder", "builtin", "--only", "shift")
+
+
+def import_boxes(name: str, pictures: str, folder: Path, order: Sequence[int]) -> None:
+    """The pictures in some order, one box on each, with predictions that mistake the dark ones for the other class."""
+    table = open_dataset(pictures).table("images", columns=["location", "path"])
+    seen = sorted(table["location"].to_pylist())
+    classes = {"bolt": 1, "nut": 2}
+    images, truth, guesses = [], [], []
+    for number, place in enumerate(order, 1):
+        split, kind, file = seen[place].split("/")
+        wrong = split == "test" and int(file[:2]) < DARK
+        guess = 3 - classes[kind] if wrong else classes[kind]
+        images.append({"id": number, "file_name": seen[place], "width": 96, "height": 96})
+        box = {"id": number, "image_id": number, "bbox": [8, 8, 80, 80]}
+        truth.append({**box, "category_id": classes[kind]})
+        guesses.append({**box, "category_id": guess, "score": 0.9 - place / 1000})
+    categories = [{"id": number, "name": label} for label, number in classes.items()]
+    root = Path(str(table["path"][0])).parents[2]
+    for layer, content in (("ground_truth", truth), ("predictions/model", guesses)):
+        file = folder / f"{name}-{layer.partition('/')[0]}.json"
+        file.write_text(json.dumps({"images": images, "annotations": content, "categories": categories}))
+        run("import", file, "-d", name, "--images", root, "--layer", layer)

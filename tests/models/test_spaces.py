@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import curate.engine.local as local
-from curate.dataset import begin
+from curate.dataset import Transaction, begin, open_dataset
 from curate.imaging import Pixels, load_pixels
 from curate.models.passes import ITEMS
 from curate.models.spaces import Kept, TableUpdate, update_tables
@@ -33,6 +33,19 @@ class Channel:
 
     def run(self, batch: Sequence[float]) -> pa.RecordBatch:
         return pa.record_batch([pa.array(batch, pa.float32())], schema=self.columns)
+
+
+class Height(Channel):
+    """How high a crop is with a margin as wide as its box: it shows that each computation gets its own."""
+
+    margin = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.name = "height"
+
+    def prepare(self, pixels: Pixels) -> float:
+        return float(pixels.shape[0] * 1000 + pixels.shape[1])
 
 
 RED, GREEN = Kept("means/red", Channel(0), "measured"), Kept("means/green", Channel(1), "measured")
@@ -110,3 +123,91 @@ def test_what_cannot_be_read_is_left_out_of_its_own_table(items: dict[str, pa.Ta
     images, crops = update([RED], items)
     assert [row.id for row in images.left_out] == ["b"]
     assert (images.new, crops.new, crops.left_out) == (1, 2, [])
+
+
+def test_what_is_for_images_only_comes_with_the_same_decoding(items: dict[str, pa.Table], decoded: list[str]) -> None:
+    whole = Kept("means/green", Channel(1), "measured", contents=("images",))
+    updates = update([RED, whole], items)
+    assert sorted(decoded) == ["a.png", "b.png"]
+    assert [(each.table, each.new) for each in updates] == [
+        ("means/red-images", 2),
+        ("means/red-crops", 2),
+        ("means/green-images", 2),
+    ]
+    assert means("means/green-images", "mean_1") == {"a": 50, "b": 50}
+    assert means("means/red-crops", "mean_0") == {"left": 200, "right": 0}
+    decoded.clear()
+    assert [(each.new, each.reused) for each in update([RED, whole], items)] == [(0, 2)] * 3
+    assert decoded == []
+    # The other content, wanted later, is computed then, and nothing else is.
+    assert [(each.table, each.new) for each in update([RED, GREEN], items)][2:] == [
+        ("means/green-images", 0),
+        ("means/green-crops", 2),
+    ]
+    assert decoded == ["a.png"]
+
+
+def test_together_each_gives_what_it_gives_alone(items: dict[str, pa.Table]) -> None:
+    height = Kept("height", Height(), "measured")
+    update([height], items)
+    alone = means("height-crops", "mean_2")
+    assert alone == {"left": 10_020, "right": 10_020}
+    update([RED, Kept("height/again", Height(), "measured")], items)
+    assert means("height/again-crops", "mean_2") == alone
+    assert means("means/red-crops", "mean_0") == {"left": 200, "right": 0}
+
+
+def test_what_a_killed_pass_left_out_on_purpose_is_not_taken_for_done(
+    items: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Kept("means/green", Channel(1), "measured", contents=("images",))
+    monkeypatch.setattr(Transaction, "upsert", killed)
+    with pytest.raises(KeyboardInterrupt):
+        update([RED, whole], items)
+    monkeypatch.undo()
+    assert [each.new for each in update([RED, GREEN], items)] == [2, 2, 2, 2]
+    assert means("means/green-crops", "mean_1") == {"left": 0, "right": 100}
+
+
+def test_what_a_killed_pass_did_is_used_by_any_pass_that_wants_it(
+    items: dict[str, pa.Table], decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update([GREEN], {"images": items["images"].slice(1)})  # the dataset is there
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "upsert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            update([RED, GREEN], items)
+    decoded.clear()
+    assert [(each.table, each.new, each.reused) for each in update([RED], items)] == [
+        ("means/red-images", 2, 0),
+        ("means/red-crops", 2, 0),
+    ]
+    assert [(each.new, each.reused) for each in update([GREEN], items)] == [(1, 1), (2, 0)]
+    assert decoded == []
+    assert means("means/green-images", "mean_1") == {"a": 50, "b": 50}
+    assert not list((open_dataset("parts").path / "spool").iterdir())
+
+
+def test_a_file_that_cannot_be_read_does_not_make_the_others_be_computed_again(
+    items: dict[str, pa.Table], tmp_path: Path, decoded: list[str]
+) -> None:
+    (tmp_path / "b.png").write_bytes(b"no image")
+    update([RED], {"images": items["images"]})
+    computed: list[float] = []
+
+    class Counting(Channel):
+        def prepare(self, pixels: Pixels) -> float:
+            computed.append(super().prepare(pixels))
+            return computed[-1]
+
+    red = Kept(RED.prefix, Counting(0), "measured")
+    updates = update([red, GREEN], {"images": items["images"]})
+    assert computed == []
+    assert [(each.new, each.reused, [row.id for row in each.left_out]) for each in updates] == [
+        (0, 1, ["b"]),
+        (1, 0, ["b"]),
+    ]
+
+
+def killed(*arguments: object) -> None:
+    raise KeyboardInterrupt

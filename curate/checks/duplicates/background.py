@@ -13,10 +13,9 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from curate.checks.duplicates.features import SMALL
+from curate.checks.graph import components
 
 IntArray = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float32]
@@ -46,8 +45,7 @@ def background_only(
     """
     found = np.zeros(len(pairs), dtype=bool)
     linked = pairs[fixed]
-    graph = coo_matrix((np.ones(len(linked), bool), (linked[:, 0], linked[:, 1])), shape=(n, n))
-    component = connected_components(graph, directed=False)[1]
+    component = components(linked[:, 0], linked[:, 1], n)
     sizes = np.bincount(component)
     for camera in np.flatnonzero(sizes >= LEAST_IMAGES):
         members = np.flatnonzero(component == camera)

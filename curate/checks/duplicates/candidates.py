@@ -6,11 +6,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from curate.checks.duplicates.search import pairs_above
-from curate.checks.mistakes.neighbors import nearest_neighbors
+from curate.checks.graph import components
+from curate.checks.neighbors import nearest_neighbors
 
 Hashes = npt.NDArray[np.uint64]
 IntArray = npt.NDArray[np.int64]
@@ -115,8 +114,7 @@ def group_pairs(copies: IntArray, n: int) -> IntArray:
     """
     if not len(copies):
         return copies
-    graph = coo_matrix((np.ones(len(copies), bool), (copies[:, 0], copies[:, 1])), shape=(n, n))
-    component = connected_components(graph, directed=False)[1]
+    component = components(copies[:, 0], copies[:, 1], n)
     rows = np.unique(copies)
     rows = rows[np.argsort(component[rows], kind="stable")]
     found = [np.zeros((0, 2), np.int64)]

@@ -1,7 +1,8 @@
 """`curate duplicates`: copies of images, in groups with a keeper each.
 
 Every image of a group but its keeper is a finding: `exact_duplicate` where its bytes or pixels are those of another image of
-the group, else `near_duplicate`. Copies with different labels are `mislabeled` findings.
+the group, else `near_duplicate`. Copies with different labels are `mislabeled` findings. Images that overlap without being
+copies (`views`) are findings where superfluous images are asked for, and their labels are compared in any case.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.checks.base import Check, Judgement, Settings
+from curate.checks.base import Check, Judgement, Settings, judged_again, left_out_note
 from curate.checks.duplicates.conflicts import (
     Annotations,
     Conflict,
@@ -31,16 +32,19 @@ from curate.checks.duplicates.pairs import (
     SAME_BYTES,
     SAME_PIXELS,
     SAME_SOURCE,
+    BoolArray,
     IntArray,
     Pairs,
     groups_of,
 )
-from curate.checks.duplicates.repetitive import thinned
-from curate.checks.findings import Finding, Related
+from curate.checks.duplicates.repetitive import Shown, thinned
+from curate.checks.duplicates.views import Overlap, is_view, shown_by_others
+from curate.checks.findings import Finding, Related, surest
+from curate.checks.labels import no_images
 from curate.checks.measures.table import read_measures
 from curate.dataset import Transaction
-from curate.errors import UsageError
 from curate.models.spaces import choose_encoder, read_vectors, space_name
+from curate.wording import counted
 
 NAME: Final = "duplicates"
 
@@ -55,7 +59,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
 
     Args:
         transaction: The dataset.
-        settings: With the option `repetitive`, images of a sequence that show nothing new are found too.
+        settings: With the option `repetitive`, images that show nothing new, or little, are found too: frames of a sequence,
+            and images that overlap with others.
 
     Raises:
         UsageError: No image is chosen.
@@ -63,34 +68,28 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     """
     table = transaction.read("images", columns=_COLUMNS, where=settings.where)
     if not table.num_rows:
-        raise UsageError("no image is chosen", where=transaction.base.name, remedy="change --where, or import images")
+        raise no_images(transaction.base.name, settings.where)
     pairs, left_out = dataset_pairs(transaction, table, encoder=settings.encoder, progress=settings.progress)
     run = _Run.load(transaction, settings, table, pairs)
     findings, groups = run.findings()
-    repetitive = run.repetitive(transaction) if settings.options.get("repetitive") else []
-    notes = []
-    if left_out:
-        first = left_out[0]
-        notes.append(
-            f"{len(left_out):,} of {table.num_rows:,} images cannot be read, and only their bytes were compared; "
-            f"the first: {first.path or first.id}: {first.reason}"
-        )
-    seen = set(table["image_id"].to_pylist())
+    asked = bool(settings.options.get("repetitive"))
+    repetitive = run.repetitive(transaction) if asked else []
+    unread = "images cannot be read, and only their bytes were compared"
+    again = judged_again(transaction, table["image_id"].to_pylist(), settings.where)
     return Judgement(
-        _one_each([*findings, *repetitive]),
-        run.summary(groups),
-        notes,
-        judged=lambda finding: finding.image_id in seen,
+        surest([*findings, *repetitive]),
+        run.summary(groups, asked),
+        left_out_note(left_out, table.num_rows, unread),
+        judged=lambda finding: (
+            again(finding)
+            and finding.evidence.get("layer", settings.layer) == settings.layer
+            and (asked or not finding.evidence.get("repetitive"))
+        ),
         tables={"Groups of copies": groups},
     )
 
 
-CHECK: Final = Check(NAME, judge)
-
-
-def _one_each(findings: list[Finding]) -> list[Finding]:
-    """One finding per problem: the surest."""
-    return list({finding.id: finding for finding in sorted(findings, key=lambda finding: finding.score)}.values())
+CHECK: Final = Check(NAME, judge, ("exact_duplicate", "near_duplicate", "mislabeled"))
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ class _Run:
     images: Images
     annotations: Annotations
     pairs: Pairs
+    view: BoolArray  # which pairs overlap without being copies
     group: IntArray
     rank: IntArray
     alike: IntArray  # smallest row of those with the same bytes or pixels
@@ -111,25 +111,26 @@ class _Run:
         annotations = read_annotations(transaction, table["image_id"], settings.layer)
         measures, there = read_measures(transaction, "images", table["image_id"])
         columns = []
-        for name in ("edge_width", "noise", "brightness"):
+        for name in ("edge_width", "noise", "blockiness", "brightness"):
             values = np.full(table.num_rows, np.nan)
             values[there] = measures.columns[name]
             columns.append(values)
         images = Images(table, annotations.counts, *columns)
-        group = groups_of(pairs, table.num_rows)
+        view = is_view(pairs, table)
+        copies = pairs.take(~view)
+        group, rank = groups_of(copies, table.num_rows), keeping_rank(images, copies)
         alike = groups_of(pairs.take(pairs.kind <= SAME_PIXELS), table.num_rows)
-        return cls(transaction.base.name, settings, images, annotations, pairs, group, keeping_rank(images), alike)
+        return cls(transaction.base.name, settings, images, annotations, pairs, view, group, rank, alike)
 
     def findings(self) -> tuple[list[Finding], list[dict[str, Any]]]:
         """Findings, and one row per group."""
         findings: list[Finding] = []
         rows = []
-        linked = self._links()
-        for number, members in enumerate(self._groups(), start=1):
-            members = members[np.argsort(self.rank[members])]
+        linked = self._links(~self.view)
+        for number, members in enumerate(self._groups(self.group), start=1):
             keeper = int(members[0])
             found = [self._copy(keeper, int(row), members, linked, number) for row in members[1:]]
-            findings += [*found, *self._label_conflicts(members), *self._box_conflicts(keeper, members, linked)]
+            findings += [*found, *self._label_conflicts(members)]
             rows.append(
                 {
                     "group": number,
@@ -140,54 +141,90 @@ class _Run:
                     "lowest": round(min((finding.score for finding in found), default=1.0), 3),
                 }
             )
+        # What is on two images that overlap has one class, whether they are copies or not.
+        linked = self._links(np.ones(len(self.pairs), dtype=bool))
+        for members in self._groups(groups_of(self.pairs, len(self.rank))):
+            findings += self._box_conflicts(int(members[0]), members, linked)
         return [finding for finding in findings if finding.score >= self.settings.min_score], rows
 
     def repetitive(self, transaction: Transaction) -> list[Finding]:
-        """Images of sequences that show nothing new beside those that are kept, and are no copies already."""
+        """Of the images that are no copies, those that show nothing new, or little, beside those that are kept."""
         ids = self.images.table["image_id"]
         space = space_name(choose_encoder(transaction.base, self.settings.encoder)) + "-images"
         vectors, there = read_vectors(transaction, space, ids)
-        rows = np.flatnonzero(there)
+        first = np.full(len(self.rank), len(self.rank), np.int64)
+        np.minimum.at(first, self.group, self.rank)
+        keeper = self.rank == first[self.group]
+        rows = np.flatnonzero(there & keeper)
+        vectors = vectors[keeper[there]]
         shown = thinned(vectors, self.images.table.take(pa.array(rows)), self.group[rows])
+        thin = self._thin(rows, shown)
+        left = rows[shown.by == np.arange(len(rows))]
+        showing = {int(rows[by]) for place, by in enumerate(shown.by.tolist()) if by != place}
+        overlaps = shown_by_others(self.pairs, self.view, self.alike, left, self.rank, showing)
+        findings = [*thin, *(self._overlapping(each) for each in overlaps)]
+        return [finding for finding in findings if finding.score >= self.settings.min_score]
+
+    def _thin(self, rows: IntArray, shown: Shown) -> list[Finding]:
+        """Findings on images of sequences that others of their sequence stand for."""
         findings = []
-        for row, by, similarity in zip(rows.tolist(), rows[shown.by].tolist(), shown.similarity.tolist(), strict=True):
-            if row == by or self.group[row] == self.group[by]:
+        for place, (row, by) in enumerate(zip(rows.tolist(), rows[shown.by].tolist(), strict=True)):
+            if row == by:
                 continue
+            similarity = float(shown.similarity[place])
             evidence = {
                 "why": f"in its sequence it shows nothing new beside {self._location(by)}",
                 "repetitive": True,
                 "keeper": self._location(by),
-                "similarity": round(float(similarity), 4),
+                "similarity": round(similarity, 4),
                 "usual_similarity": round(shown.usual, 4),
             }
-            related = (self._related(by, float(similarity)),)
-            findings.append(
-                self._finding("near_duplicate", float(shown.score[np.searchsorted(rows, row)]), row, related, evidence)
-            )
-        return [finding for finding in findings if finding.score >= self.settings.min_score]
+            related = (self._related(by, similarity),)
+            findings.append(self._finding("near_duplicate", float(shown.score[place]), row, related, evidence))
+        return findings
 
-    def summary(self, groups: list[dict[str, Any]]) -> str:
+    def _overlapping(self, found: Overlap) -> Finding:
+        """The finding on an image of which another shows a part."""
+        k = found.pair
+        matrix, flip = self._model(k, found.by, found.row)
+        overlap = float(self.pairs.overlap[k])
+        words = describe_transform(matrix, mirrored=flip, overlap=overlap)
+        evidence = {
+            "why": f"overlaps with {self._location(found.by)}{''.join(f', {word}' for word in words)}",
+            "repetitive": True,
+            "overlap": round(overlap, 3),
+            "keeper": self._location(found.by),
+            "transform": ", ".join(words) or "none",
+        }
+        related = (self._related(found.by, float(self.pairs.score[k])),)
+        return self._finding("near_duplicate", found.score, found.row, related, evidence)
+
+    def summary(self, groups: list[dict[str, Any]], repetitive: bool) -> str:
         """What was looked at, and what came of it."""
         near = self.pairs.kind == NEAR
-        copies = near & (self.pairs.score >= COPY)
+        copies = near & (self.pairs.score >= COPY) & ~self.view
         precision = float(self.pairs.score[copies].mean()) if copies.any() else 1.0
         extra = sum(row["images"] - 1 for row in groups)
         expected = f"; near pairs are expected to be right in {precision:.1%}" if copies.any() else ""
+        views = int(self.view.sum())
+        overlapping = f"; {counted(views, 'pairs')} overlap without being copies" if views else ""
+        listed = " (--repetitive finds what is superfluous of them)" if views and not repetitive else ""
         return (
-            f"{self.name}: {self.images.table.num_rows:,} images, {int(near.sum()):,} pairs compared; "
-            f"{len(groups):,} groups with {extra:,} copies beside their keepers{expected}"
+            f"{self.name}: {counted(self.images.table.num_rows, 'images')}, {counted(int(near.sum()), 'pairs')} compared; "
+            f"{counted(len(groups), 'groups')} with {counted(extra, 'copies')} beside their keepers{expected}"
+            f"{overlapping}{listed}"
         )
 
-    def _groups(self) -> Iterator[IntArray]:
-        """Rows of each group of more than one, the largest first."""
-        order = np.argsort(self.group, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(self.group[order])) + 1)
+    def _groups(self, group: IntArray) -> Iterator[IntArray]:
+        """Rows of each group of more than one, the largest first; in each the one to keep first."""
+        order = np.lexsort((self.rank, group))
+        parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
         several = [part for part in parts if len(part) > 1]
-        yield from sorted(several, key=lambda part: (-len(part), self._location(int(part[np.argmin(self.rank[part])]))))
+        yield from sorted(several, key=lambda part: (-len(part), self._location(int(part[0]))))
 
-    def _links(self) -> dict[tuple[int, int], int]:
-        """Rows in `pairs` of the copies, by the `alike` numbers of both images, smaller first."""
-        copies = np.flatnonzero(self.pairs.score >= COPY)
+    def _links(self, which: BoolArray) -> dict[tuple[int, int], int]:
+        """Rows in `pairs` of some that overlap, by the `alike` numbers of both images, smaller first."""
+        copies = np.flatnonzero((self.pairs.score >= COPY) & which)
         # The surest last, so that it stays; same names say less than same pixels.
         order = copies[np.lexsort((self.pairs.score[copies], self.pairs.kind[copies] != SAME_SOURCE))]
         first, second = self.alike[self.pairs.first[order]], self.alike[self.pairs.second[order]]
@@ -216,7 +253,7 @@ class _Run:
         transform = (
             describe_transform(matrix, mirrored=flip, overlap=float(self.pairs.overlap[k])) if kind == NEAR else []
         )
-        differs = differences(self.images, keeper, row)
+        differs = differences(self.images, other, row)
         details = f", {', '.join([*transform, *differs])}" if transform or differs else ""
         evidence: dict[str, Any] = {
             "why": f"{what} {self._location(other)}{details}",
@@ -301,7 +338,7 @@ class _Run:
             suggested=conflict.other,
             related=tuple(self._related(other, None) for other in others[:_MOST_RELATED]),
             evidence={
-                "why": f"a copy of this image says '{conflict.other}' where this one says '{annotation['label']}'",
+                "why": f"another picture of this says '{conflict.other}' where this one says '{annotation['label']}'",
                 "copies": len(copies),
                 "layer": self.settings.layer,
             },

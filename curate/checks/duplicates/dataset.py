@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.duplicates.background import background_only
-from curate.checks.duplicates.features import FeatureStore
-from curate.checks.duplicates.find import COLUMNS, Table, find_copies, to_table
+from curate.checks.duplicates.compared import Comparer
+from curate.checks.duplicates.find import find_copies
 from curate.checks.duplicates.keepers import invert
 from curate.checks.duplicates.pairs import (
     COPY,
@@ -27,30 +26,18 @@ from curate.checks.duplicates.pairs import (
     concatenate,
 )
 from curate.checks.duplicates.probability import FIXED
-from curate.checks.duplicates.verify import compare, displacement
+from curate.checks.duplicates.verify import displacement
 from curate.checks.measures.content import update_content_hashes
 from curate.checks.measures.table import MEASURES, read_measures
 from curate.dataset import Transaction
-from curate.dataset.ids import from_ids, mix, to_ids
+from curate.dataset.ids import from_ids
 from curate.dataset.store import EMBEDDINGS
-from curate.errors import UsageError
-from curate.models.passes import LeftOut, Progress, fingerprints, image_items
+from curate.models.passes import LeftOut, Progress, image_items
 from curate.models.spaces import choose_encoder, embedding_table, read_vectors, update_tables
-
-COMPARED: Final = "pairs/1"
-"""Table of the pairs that were compared."""
 
 IMAGE_COLUMNS: Final = ("image_id", "location", "path", "content_hash", "group")
 """What `dataset_pairs` wants to know of images."""
 
-_SCHEMA: Final = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),  # of the two image ids, in their order
-        pa.field("fingerprint", pa.string(), nullable=False),  # of the two files
-        pa.field("numbers", pa.list_(pa.float32(), len(COLUMNS)), nullable=False),
-        pa.field("matrix", pa.list_(pa.float32(), 6), nullable=False),
-    ]
-)
 _BACKGROUND_ONLY: Final = 0.1
 _SOURCE_MARK: Final = ".rf."
 
@@ -153,16 +140,15 @@ def _near(
     order, images = order[there], images.filter(pa.array(there))
     columns = read_measures(transaction, "images", images["image_id"])[0].columns
     hashes = [(columns[name], columns[f"{name}_mirrored"]) for name in ("dhash", "phash")]
-    with tempfile.TemporaryDirectory(dir=transaction.base.path) as folder:
-        comparer = _Comparer(transaction, images, Path(folder), progress)
+    with closing(Comparer(transaction, images, progress)) as comparer:
         found = find_copies(vectors, hashes, comparer)
         found = _without_backgrounds(found, comparer, len(order))
-        comparer.keep()
+        comparer.store()
     turned = order[found.first] > order[found.second]
     return _renumbered(found, order, turned)
 
 
-def _without_backgrounds(pairs: Pairs, comparer: _Comparer, n: int) -> Pairs:
+def _without_backgrounds(pairs: Pairs, comparer: Comparer, n: int) -> Pairs:
     """The pairs, those that have only the background of a fixed camera in common being no copies."""
     copies = np.flatnonzero(pairs.score >= COPY)
     both = np.stack([pairs.first[copies], pairs.second[copies]], axis=1)
@@ -192,67 +178,3 @@ def _renumbered(pairs: Pairs, order: IntArray, turned: npt.NDArray[np.bool_]) ->
         pairs.detail,
         pairs.differing,
     )
-
-
-class _Comparer:
-    """Compares pairs of images of a dataset, unless it was done before."""
-
-    def __init__(self, transaction: Transaction, images: pa.Table, folder: Path, progress: Progress | None) -> None:
-        self._transaction = transaction
-        self._ids = from_ids(images["image_id"])
-        prints = fingerprints(image_items(images))
-        self._prints = from_ids(pc.fill_null(prints, "0" * 16))
-        self._paths: list[str | None] = images["path"].to_pylist()
-        self._store = FeatureStore(folder / "features", images.num_rows)
-        self._progress = progress
-        self._known = _read_known(transaction)
-        self._new: list[pa.Table] = []
-
-    def __call__(self, pairs: IntArray) -> Table:
-        keys = to_ids(mix(self._ids[pairs[:, 0]], self._ids[pairs[:, 1]]))
-        prints = to_ids(mix(self._prints[pairs[:, 0]], self._prints[pairs[:, 1]]))
-        at = pc.index_in(keys, value_set=self._known["id"].combine_chunks())
-        same = pc.fill_null(pc.equal(self._known["fingerprint"].take(at), prints), False)
-        done = np.asarray(same.to_numpy(zero_copy_only=False), dtype=bool)
-        new = np.flatnonzero(~done)
-        self._store.fill(np.unique(pairs[new]), self._paths, self._progress)
-        new = new[self._store.there[pairs[new]].all(axis=1)]
-        compared = to_table(pairs[new], [compare(self._store[a], self._store[b]) for a, b in pairs[new].tolist()])
-        self._new.append(_to_rows(keys.take(pa.array(new)), prints.take(pa.array(new)), compared))
-        known = _from_rows(pairs[done], self._known.take(at.filter(pa.array(done))))
-        return Table(
-            *(np.concatenate([getattr(known, k), getattr(compared, k)]) for k in ("pairs", "numbers", "matrix"))
-        )
-
-    def small(self, row: int) -> npt.NDArray[np.uint8]:
-        """An image's small grey picture."""
-        self._store.fill(np.array([row]), self._paths, None)
-        return self._store[row].small
-
-    def keep(self) -> None:
-        """Store what was compared now."""
-        rows = pa.concat_tables([_SCHEMA.empty_table(), *self._new])
-        if rows.num_rows:
-            self._transaction.upsert(COMPARED, rows, "id")
-            self._transaction.count("pairs compared", rows.num_rows)
-
-
-def _read_known(transaction: Transaction) -> pa.Table:
-    try:
-        return transaction.read(COMPARED)
-    except UsageError:  # nothing was compared yet
-        return _SCHEMA.empty_table()
-
-
-def _to_rows(keys: pa.Array, prints: pa.Array, table: Table) -> pa.Table:
-    numbers = pa.FixedSizeListArray.from_arrays(pa.array(table.numbers.ravel().astype(np.float32)), len(COLUMNS))
-    matrix = pa.FixedSizeListArray.from_arrays(pa.array(table.matrix.ravel().astype(np.float32)), 6)
-    return pa.table([keys, prints, numbers, matrix], schema=_SCHEMA)
-
-
-def _from_rows(pairs: IntArray, rows: pa.Table) -> Table:
-    def values(name: str, width: int) -> npt.NDArray[np.float64]:
-        flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, dtype=np.float64).reshape(-1, width)
-
-    return Table(pairs, values("numbers", len(COLUMNS)), values("matrix", 6).reshape(-1, 2, 3))

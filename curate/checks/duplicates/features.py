@@ -8,7 +8,7 @@ An image takes 78 KB. They are kept in a file, mapped into memory, so that a set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -146,16 +146,12 @@ class FeatureStore:
         self._records[row] = record
         self.there[row] = True
 
-    def fill(
-        self, rows: npt.NDArray[np.int64], paths: Sequence[str | None], progress: Callable[[int, int], None] | None
-    ) -> None:
+    def fill(self, rows: npt.NDArray[np.int64], paths: Sequence[str | None]) -> None:
         """Find the features of images whose files are at `paths`; those that cannot be read are left out."""
         missing = rows[~self.there[rows]]
         items = [Item(paths[row] or "") for row in missing.tolist()]
-        for done, batch in enumerate(run_local(_Stage(), items, batch_size=1), start=1):
+        for batch in run_local(_Stage(), items, batch_size=1):
             self.put(int(missing[batch.item[0]]), _from_bytes(batch.columns))
-            if progress is not None:
-                progress(done, len(missing))
 
 
 class _Stage:

@@ -1,4 +1,9 @@
-"""Which image of a group of copies to keep, and how its copies differ from it."""
+"""Which image of a group of copies to keep, and how copies differ.
+
+An original is one step from each of its copies, and these are two from one another: it is the one that has most in common with
+the others. That is told by the comparisons which made the group, and tells more than how an image looks by itself: what was
+smoothed or compressed has less noise and firmer edges than what it was made of.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.duplicates.features import FRAME
+from curate.checks.duplicates.pairs import NEAR, SAME_BYTES, SAME_PIXELS, BoolArray, Pairs
+from curate.checks.duplicates.probability import FIXED
+from curate.checks.duplicates.verify import displacement
+from curate.checks.graph import components
 
-EDGE_STEP: Final = 0.25
+NOISE_STEP: Final = 2 / 255
+"""Noise that differs by less, two grey levels, is equally strong: below, compression takes away more of it than is seen."""
+
+EDGE_STEP: Final = 1.0
 """Edges whose widths differ by less, in pixels, are equally sharp."""
+
+BLOCK_STEP: Final = 0.05
+"""Blockiness that differs by less is equally strong."""
+
+DETAIL_STEP: Final = 0.005
+"""Correlations of detail that differ by less, on the mean, are equal."""
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -27,7 +45,8 @@ class Images:
         table: Columns image_id, location, path, width, height, split, timestamp.
         annotations: How many annotations each has, int64 of shape (n,).
         edge_width: How wide edges are, pixels; NaN where not measured; float64 of shape (n,).
-        noise: Its standard deviation; NaN where not measured; float64 of shape (n,).
+        noise: Its standard deviation, of a luminance in [0, 1]; NaN where not measured; float64 of shape (n,).
+        blockiness: Of compression; NaN where not measured; float64 of shape (n,).
         brightness: Mean luminance in [0, 1], NaN where not measured; float64 of shape (n,).
     """
 
@@ -35,6 +54,7 @@ class Images:
     annotations: IntArray
     edge_width: FloatArray
     noise: FloatArray
+    blockiness: FloatArray
     brightness: FloatArray
 
     @property
@@ -44,13 +64,15 @@ class Images:
         return np.stack(columns, axis=1)
 
 
-def keeping_rank(images: Images) -> IntArray:
+def keeping_rank(images: Images, pairs: Pairs) -> IntArray:
     """Rank of each image among all, 0 the one to keep first; shape (n,).
 
-    First comes what has most annotations, for labels cost most; then the largest, the sharpest (by the width of
-    edges, for noise sharpens nothing), the one with least noise, what is in the split
-    'train' (what leaks into the others should go from there, not from training), the earliest, and by name.
+    First comes what has most annotations, for labels cost most; then the largest; what most of its copies lie on unmoved and
+    not mirrored; what is there most often, byte by byte; what has most detail in common with its copies; then what has no
+    visible noise, no blur and no blocks; what is in the split 'train' (what leaks into the others should go from there, not
+    from training), the earliest, and by name.
     """
+    unmoved, twins, detail = _in_common(pairs, images.table.num_rows)
     split = images.table["split"].to_pylist()
     taken = np.array([np.inf if time is None else time for time in images.table["timestamp"].to_pylist()])
     name = np.argsort(np.argsort(np.array(images.table["location"].to_pylist(), dtype=object), kind="stable"))
@@ -59,8 +81,12 @@ def keeping_rank(images: Images) -> IntArray:
             name,
             taken,
             np.array([each != "train" for each in split]),
-            np.nan_to_num(images.noise, nan=np.inf),
-            np.rint(np.nan_to_num(images.edge_width, nan=1e6) / EDGE_STEP),
+            _steps(images.blockiness, BLOCK_STEP),
+            _steps(images.edge_width, EDGE_STEP),
+            _steps(images.noise, NOISE_STEP),
+            -_steps(detail, DETAIL_STEP),
+            -twins,
+            -unmoved,
             -images.sizes.prod(axis=1),
             -images.annotations,
         )
@@ -68,6 +94,34 @@ def keeping_rank(images: Images) -> IntArray:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank
+
+
+def _in_common(pairs: Pairs, n: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """How many images lie on each one as it is, how many have its bytes, and its mean correlation of detail with copies."""
+    copies = pairs.copies
+    same = copies.kind <= SAME_PIXELS
+    unmoved = same | ((copies.kind == NEAR) & ~copies.mirrored & (displacement(copies.matrix) < FIXED))
+    near = copies.take(copies.kind == NEAR)
+    # A near copy of an image is compared with the first only of those that equal it.
+    alike = components(copies.first[same], copies.second[same], n)
+    rows, detail = alike[np.concatenate([near.first, near.second])], np.tile(near.detail, 2)
+    total, count = np.bincount(rows, detail, n), np.bincount(rows, minlength=n)
+    return (
+        _sizes(copies, unmoved, n),
+        _sizes(copies, copies.kind == SAME_BYTES, n),
+        (total / np.maximum(count, 1))[alike],
+    )
+
+
+def _sizes(pairs: Pairs, linked: BoolArray, n: int) -> IntArray:
+    """How many images hang together with each by some of the pairs; shape (n,)."""
+    component = components(pairs.first[linked], pairs.second[linked], n)
+    return np.asarray(np.bincount(component)[component], dtype=np.int64)
+
+
+def _steps(values: FloatArray, step: float) -> FloatArray:
+    """Values in whole steps, the unknown ones last."""
+    return np.asarray(np.rint(np.nan_to_num(values, nan=1e6) / step))
 
 
 def describe_transform(matrix: FloatArray, *, mirrored: bool, overlap: float) -> list[str]:
@@ -87,22 +141,22 @@ def describe_transform(matrix: FloatArray, *, mirrored: bool, overlap: float) ->
     return words
 
 
-def differences(images: Images, keeper: int, copy: int) -> list[str]:
-    """How a copy differs from its keeper beside the geometry: size, file type, light, annotations."""
+def differences(images: Images, other: int, copy: int) -> list[str]:
+    """How a copy differs from another image of its group beside the geometry: size, file type, light, annotations."""
     words = []
     sizes = images.sizes
-    if (sizes[keeper] != sizes[copy]).any() and sizes[[keeper, copy]].all():
+    if (sizes[other] != sizes[copy]).any() and sizes[[other, copy]].all():
         words.append(
-            f"{sizes[copy, 0]:.0f} x {sizes[copy, 1]:.0f} pixels, not {sizes[keeper, 0]:.0f} x {sizes[keeper, 1]:.0f}"
+            f"{sizes[copy, 0]:.0f} x {sizes[copy, 1]:.0f} pixels, not {sizes[other, 0]:.0f} x {sizes[other, 1]:.0f}"
         )
-    types = [_file_type(images.table["location"][row].as_py()) for row in (keeper, copy)]
+    types = [_file_type(images.table["location"][row].as_py()) for row in (other, copy)]
     if types[0] != types[1]:
         words.append(f"{types[1]}, not {types[0]}")
-    light = images.brightness[[keeper, copy]]
+    light = images.brightness[[other, copy]]
     if np.isfinite(light).all() and light.min() > 0 and not 0.93 < light[1] / light[0] < 1.07:
         words.append("brighter" if light[1] > light[0] else "darker")
-    if images.annotations[keeper] != images.annotations[copy]:
-        words.append(f"{images.annotations[copy]} annotations, not {images.annotations[keeper]}")
+    if images.annotations[other] != images.annotations[copy]:
+        words.append(f"{images.annotations[copy]} annotations, not {images.annotations[other]}")
     return words
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from curate.checks.graph import components
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -111,8 +111,7 @@ def groups_of(pairs: Pairs, n: int) -> IntArray:
         int64 array of shape (n,): the smallest row of the group each image is in; its own where it is in none.
     """
     linked = pairs.score >= COPY
-    graph = coo_matrix((linked[linked], (pairs.first[linked], pairs.second[linked])), shape=(n, n))
-    component = connected_components(graph, directed=False)[1]
+    component = components(pairs.first[linked], pairs.second[linked], n)
     within = component[pairs.first] == component[pairs.second]
     doubtful = np.unique(component[pairs.first[within & ~linked]])
     group = _smallest_row(component, n)

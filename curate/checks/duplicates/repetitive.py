@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.mistakes.neighbors import nearest_neighbors
+from curate.checks.neighbors import nearest_neighbors
 
 IntArray = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -68,14 +68,23 @@ def thinned(vectors: Vectors, images: pa.Table, copies: IntArray) -> Shown:
 
 def sequences(images: pa.Table) -> IntArray:
     """Number of each image's sequence; shape (n,). An image that is in none has one of its own."""
+    codes = recordings(images)
+    alone = codes < 0
+    if alone.all():
+        return np.zeros(len(codes), np.int64)
+    codes[alone] = codes.max() + 1 + np.arange(int(alone.sum()))
+    return codes
+
+
+def recordings(images: pa.Table) -> IntArray:
+    """Number of the video or burst that each image is a frame of; -1 for none; shape (n,).
+
+    Args:
+        images: n rows with columns group, frame and timestamp.
+    """
     timed = pc.or_(pc.is_valid(images["frame"]), pc.is_valid(images["timestamp"]))
     named = pc.if_else(timed, images["group"], pa.scalar(None, pa.string())).combine_chunks().dictionary_encode()
-    codes = pc.fill_null(named.indices, -1).to_numpy().astype(np.int64)
-    if (codes < 0).all():
-        return np.zeros(len(codes), np.int64)
-    alone = codes < 0
-    codes[alone] = len(named.dictionary) + np.arange(int(alone.sum()))
-    return np.asarray(codes, dtype=np.int64)
+    return np.array(pc.fill_null(named.indices, -1).to_numpy(), dtype=np.int64)
 
 
 def _traverse(vectors: Vectors, members: IntArray, limit: float) -> tuple[IntArray, npt.NDArray[np.float64]]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from curate.checks.base import Check, Judgement, Settings
+from curate.checks.base import Check, Judgement, Settings, judged_again, left_out_note
 from curate.checks.duplicates.dataset import IMAGE_COLUMNS, dataset_pairs
 from curate.checks.duplicates.pairs import NEAR, SAME_BYTES, SAME_PIXELS, SAME_SOURCE, Pairs
 from curate.checks.findings import Finding, Related
@@ -20,6 +20,7 @@ from curate.checks.leaks.resplit import suggest_split
 from curate.checks.leaks.splits import DEFAULT_RATIOS, listed
 from curate.dataset import Transaction
 from curate.errors import UsageError
+from curate.wording import counted
 
 _KINDS: Final = {
     SAME_BYTES: "the same file as",
@@ -51,24 +52,24 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         before, images = images, _resplit(images, pairs, settings.options.get("ratios"), notes)
         tables = _tables(before, images)
         left = links_across(pairs, images.split, images.source, images.order)
-        summary += f"; the suggested split moves {_moved(before, images).size:,} and leaves {len(left):,} pairs"
+        moved = counted(_moved(before, images).size, "images")
+        summary += f"; the suggested split moves {moved} and leaves {counted(len(left), 'pairs')}"
         if settings.options.get("dry_run"):
             images = before
         else:
             _write(transaction, before, images)
             links = left
     _note_limits(images, units_of(pairs, images.source), notes)
-    seen = set(images.ids)
     return Judgement(
         [f for f in _findings(images, pairs, links) if f.score >= settings.min_score],
         summary,
         notes,
-        judged=lambda finding: finding.image_id in seen,
+        judged=judged_again(transaction, images.ids, settings.where),
         tables=tables,
     )
 
 
-CHECK: Final = Check("leaks", judge)
+CHECK: Final = Check("leaks", judge, ("leak",))
 
 
 def _verified(transaction: Transaction, images: Images, settings: Settings, notes: list[str]) -> Pairs:
@@ -76,11 +77,8 @@ def _verified(transaction: Transaction, images: Images, settings: Settings, note
     pairs, left_out = dataset_pairs(
         transaction, images.table.select(IMAGE_COLUMNS), encoder=settings.encoder, progress=settings.progress
     )
-    if left_out:
-        notes.append(
-            f"{len(left_out):,} of {len(images):,} images cannot be read: copies of them are found by their bytes only; "
-            f"the first: {left_out[0].path or left_out[0].id}: {left_out[0].reason}"
-        )
+    unread = "images cannot be read, and copies of them are found by their bytes only"
+    notes += left_out_note(left_out, len(images), unread)
     return pairs.take(pairs.kind != SAME_SOURCE)
 
 
@@ -113,7 +111,8 @@ def _finding(
     best = int((splits < images.split[image]).argmax())
     own, theirs = images.splits[images.split[image]], images.splits[splits[best]]
     link, copies = int(rows[best]), int((links.kind[rows] != SAME_SOURCE).sum())
-    more = f", and so are {len(others) - 1:,} more" if len(others) > 1 else ""
+    mates = len(others) - 1
+    more = f", and so {'is 1' if mates == 1 else f'are {mates:,}'} more" if mates else ""
     counts = {name: int((splits == k).sum()) for k, name in enumerate(images.splits) if (splits == k).any()}
     evidence: dict[str, Any] = {
         "why": f"in {own}, but {_KINDS[int(links.kind[link])]} {images.locations[others[best]]} in {theirs}{more}",
@@ -211,7 +210,8 @@ def _tables(before: Images, after: Images) -> dict[str, list[dict[str, Any]]]:
     ]
     names = [*after.splits, None]
     moves = [
-        {"image": after.locations[row], "from": names[old[row]], "to": names[new[row]]} for row in _moved(before, after)
+        {"image": after.locations[row], "from": names[old[row]], "to": names[new[row]]}
+        for row in sorted(_moved(before, after).tolist(), key=after.locations.__getitem__)
     ]
     return {"Suggested split": sizes, "Class balance": classes, "Moves": moves}
 
@@ -220,8 +220,8 @@ def _summary(name: str, images: Images, links: Links) -> str:
     sizes = ", ".join(f"{split} {int((images.split == k).sum()):,}" for k, split in enumerate(images.splits))
     source = int((links.kind == SAME_SOURCE).sum())
     return (
-        f"{name}: {len(images):,} images ({sizes or 'no split'}); {len(links) - source:,} pairs of copies and "
-        f"{source:,} pairs of one source are in different splits"
+        f"{name}: {counted(len(images), 'images')} ({sizes or 'no split'}); in different splits: "
+        f"{counted(len(links) - source, 'pairs')} of copies, {counted(source, 'pairs')} of one source"
     )
 
 

@@ -12,10 +12,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from curate.checks.duplicates.pairs import COPY, SAME_BYTES, SAME_PIXELS, SAME_SOURCE, Pairs, groups_of
+from curate.checks.graph import components
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -108,8 +107,7 @@ def units_of(pairs: Pairs, source: IntArray) -> IntArray:
     np.minimum.at(first_of_source, source[known], rows[known])
     a = np.concatenate([copies.first, rows[known], rows])
     b = np.concatenate([copies.second, first_of_source[source[known]], groups_of(pairs, n)])
-    graph = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return components(a, b, n)
 
 
 def _links(
@@ -159,14 +157,10 @@ def _chain_kinds(pairs: Pairs, chained: IntArray, n: int) -> npt.NDArray[np.int8
     """Equal images are linked to the first of them alone: a chain of such links is no weaker than a link."""
     kinds = np.full(chained.shape[1], CHAINED, dtype=np.int8)
     for kind in (SAME_PIXELS, SAME_BYTES):
-        equal = _components(pairs.take(pairs.kind <= kind), n)  # equal bytes are equal pixels
+        same = pairs.take(pairs.kind <= kind)  # equal bytes are equal pixels
+        equal = components(same.first, same.second, n)
         kinds[equal[chained[0]] == equal[chained[1]]] = kind
     return kinds
-
-
-def _components(pairs: Pairs, n: int) -> IntArray:
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs.first, pairs.second)), shape=(n, n))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def _among(rows: IntArray, others: IntArray, n: int) -> npt.NDArray[np.bool_]:

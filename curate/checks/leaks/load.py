@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
+from curate.checks.labels import no_images
 from curate.checks.leaks.splits import rank_splits
 from curate.dataset import Transaction
 from curate.dataset.query import in_layer
-from curate.errors import UsageError
 
 IntArray = npt.NDArray[np.int64]
 
@@ -77,11 +77,7 @@ def load_images(transaction: Transaction, layer: str, where: str | None) -> Imag
     """
     table = transaction.read("images", where=where).sort_by("image_id")
     if table.num_rows == 0:
-        raise UsageError(
-            "there are no images to check",
-            where=where or transaction.base.name,
-            remedy="loosen --where, or import images",
-        )
+        raise no_images(transaction.base.name, where)
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(table["split"]).to_pylist()}
     sizes.pop(None, None)
     splits = rank_splits(sizes)

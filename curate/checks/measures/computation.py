@@ -13,24 +13,28 @@ import pyarrow as pa
 
 from curate.checks.measures.color import color
 from curate.checks.measures.exposure import PERCENTILES, banding, exposure, histogram
-from curate.checks.measures.focus import focus, focus_sums
+from curate.checks.measures.focus import block_energies, focus
 from curate.checks.measures.hashes import perceptual_hashes, pixel_hash
-from curate.checks.measures.light import LAYOUT, light
-from curate.checks.measures.noise import blockiness, noise_level
-from curate.imaging import Pixels
+from curate.checks.measures.light import CUES, LAYOUT, light
+from curate.checks.measures.noise import blockiness, coefficient_counts, noise_level, quantization, step_profiles
+from curate.imaging import Pixels, ScaledPixels
 
 NUMBERS: Final = (
     *("brightness", *(f"luminance_p{percentile:02d}" for percentile in PERCENTILES)),
     *("clipped_dark", "clipped_bright", "contrast"),
-    *("red_gain", "blue_gain", "cast_a", "cast_b", "chroma", "colorfulness"),
+    *("red_gain", "blue_gain", "cast_a", "cast_b", "chroma", "chroma_max", "colorfulness"),
     *("sharpness", "edge_width", "motion_blur", "motion_angle"),
-    *("noise", "blockiness", "banding", "entropy", "edge_density"),
+    *("noise", "blockiness", "quantization", "banding", "entropy", "edge_density"),
     *("light_x", "light_y", "light_center"),
+    "bits",
 )
 """Names of the float32 columns."""
 
 HASHES: Final = ("dhash", "dhash_mirrored", "phash", "phash_mirrored", "pixel_hash")
 """Names of the uint64 columns."""
+
+VECTORS: Final = {"layout": LAYOUT * LAYOUT, "light_cues": sum(CUES)}
+"""Lengths of the columns of lists of float32."""
 
 _THUMBNAIL: Final = 32
 _SMALLEST: Final = 20
@@ -42,30 +46,34 @@ class Sums:
     """What is taken from one image's pixels.
 
     Attributes:
-        counts: Histograms of luma and of green, float32 array of shape (2, 256).
+        counts: Histograms of luma and of green, float32 arrays of shape (256,).
         thumbnail: uint8 array of shape (32, 32, 3).
-        focus: What `focus_sums` gives.
+        energies: What `block_energies` gives: array of shape (6, blocks), and the share of pixels on edges.
         noise: Standard deviation, grey levels.
-        blockiness: What `blockiness` gives.
+        profiles: What `step_profiles` gives.
+        coefficients: What `coefficient_counts` gives.
         pixel_hash: 64 bits.
+        bits: Of a value in the file, where the pixels are scaled by their own range; else 8.
     """
 
-    counts: npt.NDArray[np.float32]
+    counts: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
     thumbnail: Pixels
-    focus: npt.NDArray[np.float64]
+    energies: tuple[npt.NDArray[np.float32], float]
     noise: float
-    blockiness: float
+    profiles: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+    coefficients: npt.NDArray[np.int64]
     pixel_hash: int
+    bits: int
 
 
 class MeasureImages:
     """Measures images and crops. A `curate.models.passes.Computation`."""
 
-    name = "measures-1"
+    name = "measures-3"
     columns = pa.schema(
         [
             *(pa.field(name, pa.float32(), nullable=False) for name in NUMBERS),
-            pa.field("layout", pa.list_(pa.float32(), LAYOUT * LAYOUT), nullable=False),
+            *(pa.field(name, pa.list_(pa.float32(), size), nullable=False) for name, size in VECTORS.items()),
             *(pa.field(name, pa.uint64(), nullable=False) for name in HASHES),
         ]
     )
@@ -74,44 +82,50 @@ class MeasureImages:
 
     def prepare(self, pixels: Pixels) -> Sums:
         """Take sums of one image or crop; runs in decoding threads."""
+        bits, values = (pixels.bits, pixels.digest) if isinstance(pixels, ScaledPixels) else (8, b"")
         pixels = _standard_scale(pixels, self.input_size or 0)
         luma = _at_least(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), _SMALLEST)
-        noise = noise_level(luma)
         return Sums(
-            counts=np.stack([histogram(luma), histogram(pixels, 1)]),
+            counts=(histogram(luma), histogram(pixels, 1)),
             thumbnail=cv2.resize(pixels, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA),
-            focus=focus_sums(luma, noise),
-            noise=noise,
-            blockiness=blockiness(luma),
-            pixel_hash=pixel_hash(pixels),
+            energies=block_energies(luma),
+            noise=noise_level(luma),
+            profiles=step_profiles(luma),
+            coefficients=coefficient_counts(luma),
+            pixel_hash=pixel_hash(pixels, values),
+            bits=bits,
         )
 
     def run(self, batch: Sequence[Sums]) -> pa.RecordBatch:
         """The columns of n images."""
-        counts = np.stack([sums.counts for sums in batch])
+        of_luma, of_green = (np.stack(counts) for counts in zip(*(sums.counts for sums in batch), strict=True))
         thumbnails = np.stack([sums.thumbnail for sums in batch])
-        rgb = thumbnails.astype(np.float32) / np.float32(255)
-        luminance = (rgb @ _LUMA).astype(np.float64)
-        columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.uint64]] = {
-            **exposure(counts[:, 0]),
-            **color(rgb),
-            **focus(np.stack([sums.focus for sums in batch])),
-            "noise": np.array([sums.noise for sums in batch]) / 255,
-            "blockiness": np.array([sums.blockiness for sums in batch]),
-            "banding": banding(counts[:, 1]),
+        planes = np.ascontiguousarray(thumbnails.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+        luminance = np.einsum("c,nchw->nhw", _LUMA, planes)
+        noise = np.array([sums.noise for sums in batch])
+        columns: dict[str, npt.NDArray[np.floating] | npt.NDArray[np.uint64]] = {
+            **exposure(of_luma),
+            **color(planes),
+            **focus([sums.energies for sums in batch], noise),
+            "noise": noise / 255,
+            "blockiness": blockiness([profile for sums in batch for profile in sums.profiles])
+            .reshape(-1, 2)
+            .mean(axis=1),
+            "quantization": quantization(np.stack([sums.coefficients for sums in batch])),
+            "banding": banding(of_green),
             **light(luminance),
             **perceptual_hashes(luminance),
             "pixel_hash": np.array([sums.pixel_hash for sums in batch], dtype=np.uint64),
+            "bits": np.array([sums.bits for sums in batch], dtype=np.float64),
         }
-        columns["layout"] = columns["layout"].ravel()
         return pa.RecordBatch.from_arrays(
             [_column(columns[field.name], field.type) for field in self.columns], schema=self.columns
         )
 
 
-def _column(values: npt.NDArray[np.float64] | npt.NDArray[np.uint64], kind: pa.DataType) -> pa.Array:
+def _column(values: npt.NDArray[np.floating] | npt.NDArray[np.uint64], kind: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32)), kind.list_size)
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), kind.list_size)
     return pa.array(values.astype(kind.to_pandas_dtype()))
 
 

@@ -11,14 +11,13 @@ JPEG: what the blocks without edges have is taken off.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.measures.noise import quantile
 from curate.imaging import Pixels
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,56 +44,48 @@ _PERFECT: Final = 0.5
 _WIDEST: Final = 16.0
 
 
-def focus_sums(luma: Pixels, noise: float) -> FloatArray:
+def block_energies(luma: Pixels) -> tuple[npt.NDArray[np.float32], float]:
     """What `focus` needs of one image.
 
     Args:
-        luma: Shape (height, width), at least 16 pixels each way.
-        noise: Standard deviation of its noise, grey levels; used where the image is too small to show it.
+        luma: Shape (height, width), at least 20 pixels each way.
 
     Returns:
-        Array of shape (8,): the structure tensors (xx, xy, yy) of the gradient over one and over four pixels in the blocks
-        with edges, without noise; the ratio of those energies in the sharpest of these blocks; the share of pixels on edges.
+        Structure tensors (xx, xy, yy) of the gradient over one and over four pixels, in grey levels squared, by block, array
+        of shape (6, blocks); and the share of pixels on edges.
     """
     values = luma.astype(np.float32)
     # Whole blocks: shrinking by a whole number is several times faster.
     height, width = ((side - _FAR) // _BLOCK * _BLOCK for side in values.shape)
     here = values[:height, :width]
-    blocks = (width // _BLOCK, height // _BLOCK)
-    energies = []
-    edges = 0.0
-    for step in (1, _FAR):
+    planes = np.empty((3, 2, height, width), np.float32)
+    down, up = np.empty((2, 2, height, width), np.float32)
+    for number, step in enumerate((1, _FAR)):
         # The gradient in the middle of a square, from its diagonals: both of its parts are of the same place.
-        down = cv2.subtract(values[step : height + step, step : width + step], here)
-        up = cv2.subtract(values[:height, step : width + step], values[step : height + step, :width])
-        planes = [cv2.multiply(down, down), cv2.multiply(down, up), cv2.multiply(up, up)]
-        if step == 1:
-            squares = cv2.add(planes[0], planes[2])
-            edges = cv2.countNonZero(cv2.compare(squares, 2 * _EDGE**2, cv2.CMP_GT)) / here.size
-        means = cv2.resize(cv2.merge(planes), blocks, interpolation=cv2.INTER_AREA)
-        both, product, other = means.reshape(-1, 3).T
-        energies.append([(both + other) / 4 + product / 2, (both - other) / 4, (both + other) / 4 - product / 2])
-    sums = np.array(energies, dtype=np.float32).reshape(6, -1)
-    strength = sums[3] + sums[5]
-    order = np.argsort(strength)
-    strong = order[-max(1, round(_STRONG * len(order))) :]
-    plain = order[: int(_PLAIN * len(order))]
-    near, far = (sums[:, strong].sum(axis=1, dtype=np.float64) / len(strong)).reshape(2, 3)
-    grain = sums[:3, plain].sum(axis=1) / len(plain) if len(order) >= _ENOUGH else _WHITE * noise**2
-    # What is no larger than the grain says no more than nothing does.
-    nothing = _NOTHING + _DOUBT * float(grain[0] + grain[2]) / 2
-    kept = np.maximum(sums[0, strong] + sums[2, strong] - np.float32(grain[0] + grain[2]), 0)
-    ratio = (kept + nothing / _UNKNOWN) / (strength[strong] + nothing)
-    unknown = np.array([1.0, 0.0, 1.0]) * nothing
-    near, far = _tensor(near - grain) + unknown / _UNKNOWN, _tensor(far - grain) + unknown
-    return np.concatenate([near, far, [quantile(ratio, _SHARPEST), edges]])
+        cv2.subtract(values[step : height + step, step : width + step], here, dst=down[number])
+        cv2.subtract(values[:height, step : width + step], values[step : height + step, :width], dst=up[number])
+    np.multiply(down, down, out=planes[0])
+    np.multiply(down, up, out=planes[1])
+    np.multiply(up, up, out=planes[2])
+    squares = cv2.add(planes[0, 0], planes[2, 0])
+    edges = cv2.countNonZero(cv2.compare(squares, 2 * _EDGE**2, cv2.CMP_GT)) / here.size
+    size = (width // _BLOCK, 6 * height // _BLOCK)
+    means = cv2.resize(planes.reshape(-1, width), size, interpolation=cv2.INTER_AREA)
+    both, product, other = np.asarray(means).reshape(3, 2, -1)
+    half, cross = (both + other) / 4, product / 2
+    tensors = np.empty((2, 3, both.shape[1]), np.float32)
+    tensors[:, 0], tensors[:, 1], tensors[:, 2] = half + cross, (both - other) / 4, half - cross
+    return tensors.reshape(6, -1), edges
 
 
-def focus(sums: FloatArray) -> dict[str, FloatArray]:
+def focus(
+    energies: Sequence[tuple[npt.NDArray[np.float32], float]], noise: npt.NDArray[np.float64]
+) -> dict[str, FloatArray]:
     """Columns of focus.
 
     Args:
-        sums: What `focus_sums` gave, array of shape (n, 8).
+        energies: What `block_energies` gave of n images.
+        noise: Standard deviation of their noise, grey levels; used where an image is too small to show it. Shape (n,).
 
     Returns:
         Arrays of shape (n,) by name: `sharpness`, how much of the differences over four pixels is there between neighbours, in
@@ -103,31 +94,66 @@ def focus(sums: FloatArray) -> dict[str, FloatArray]:
         octaves more is kept in the sharpest direction than in the most blurred; `motion_angle`, that direction, degrees in
         [0, 180) from the x axis towards the y axis; `edge_density` in [0, 1].
     """
-    near, far = _matrices(sums[:, :3]), _matrices(sums[:, 3:6])
+    near, far, sharpest = _of_edges([tensors for tensors, _ in energies], noise)
     # Whitening by the far tensor makes the generalised eigenvalues those of a symmetric matrix.
-    values, vectors = np.linalg.eigh(far)
+    values, vectors = np.linalg.eigh(_matrices(far))
     whiten = vectors / np.sqrt(values)[:, None, :]
-    kept, directions = np.linalg.eigh(whiten.transpose(0, 2, 1) @ near @ whiten)
+    kept, directions = np.linalg.eigh(whiten.transpose(0, 2, 1) @ _matrices(near) @ whiten)
     kept = np.maximum(kept, 1e-4)
     blurred = np.einsum("nij,nj->ni", whiten, directions[:, :, 0])
     # A Gaussian edge of width s has energy over d pixels in proportion to d^2 / sqrt(s^2 + (d / 2)^2), about.
-    ratio = (_FAR * sums[:, 6]) ** 2
+    ratio = (_FAR * sharpest) ** 2
     width = _PERFECT * np.sqrt(np.maximum(1 - ratio, 0) / np.maximum(ratio - 1 / _FAR**2, 1e-3))
     return {
         "sharpness": 0.5 * np.log2(kept[:, 0]),
         "edge_width": np.minimum(width, _WIDEST),
         "motion_blur": 0.5 * np.log2(kept[:, 1] / kept[:, 0]),
         "motion_angle": np.degrees(np.arctan2(blurred[:, 1], blurred[:, 0])) % 180,
-        "edge_density": sums[:, 7],
+        "edge_density": np.array([edges for _, edges in energies]),
     }
 
 
-def _tensor(sums: FloatArray) -> FloatArray:
-    """(xx, xy, yy) without negative energy in any direction."""
-    xx, xy, yy = sums.tolist()
-    xx, yy = max(xx, 0.0), max(yy, 0.0)
-    most = math.sqrt(xx * yy)
-    return np.array([xx, min(max(xy, -most), most), yy])
+def _of_edges(
+    tensors: Sequence[npt.NDArray[np.float32]], noise: npt.NDArray[np.float64]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Tensors over one and over four pixels in the blocks with edges, without noise, each of shape (n, 3), and the ratio of
+    those energies in the sharpest of these blocks, shape (n,)."""
+    blocks = np.array([each.shape[1] for each in tensors])
+    sums = np.full((len(tensors), 6, int(blocks.max())), np.inf, np.float32)
+    for to, each in zip(sums, tensors, strict=True):
+        to[:, : each.shape[1]] = each
+    order = np.argsort(sums[:, 3] + sums[:, 5], axis=1)
+    sums = np.take_along_axis(sums, order[:, None], axis=2)
+    rank, count = np.arange(sums.shape[2]), blocks[:, None]
+    strong_from = count - np.maximum(1, np.rint(_STRONG * count))
+    strong = (rank >= strong_from) & (rank < count)
+    sums[np.broadcast_to((rank >= count)[:, None], sums.shape)] = 0
+    plain = rank < (_PLAIN * count).astype(np.int64)
+    mean = _mean_where(sums, strong)
+    enough = (blocks >= _ENOUGH)[:, None]
+    grain = np.where(enough, _mean_where(sums[:, :3], plain), _WHITE * noise[:, None] ** 2)
+    # What is no larger than the grain says no more than nothing does.
+    white = grain[:, 0] + grain[:, 2]
+    nothing = (_NOTHING + _DOUBT * white / 2)[:, None]
+    kept = np.maximum(sums[:, 0] + sums[:, 2] - white[:, None], 0)
+    ratio = np.where(strong, (kept + nothing / _UNKNOWN) / (sums[:, 3] + sums[:, 5] + nothing), np.inf)
+    chosen = (_SHARPEST * (strong.sum(axis=1) - 1) + 0.5).astype(np.int64)
+    sharpest = np.take_along_axis(np.sort(ratio, axis=1), chosen[:, None], axis=1)[:, 0]
+    unknown = np.array([1.0, 0.0, 1.0]) * nothing
+    return _tensors(mean[:, :3] - grain) + unknown / _UNKNOWN, _tensors(mean[:, 3:] - grain) + unknown, sharpest
+
+
+def _mean_where(sums: npt.NDArray[np.float32], chosen: npt.NDArray[np.bool_]) -> FloatArray:
+    """Means over the chosen blocks: shapes (n, k, blocks) and (n, blocks) to (n, k); 0 where none is."""
+    total = np.matmul(sums, chosen[..., None].astype(np.float32))[..., 0]
+    return np.asarray(total / np.maximum(chosen.sum(axis=1), 1)[:, None], np.float64)
+
+
+def _tensors(sums: FloatArray) -> FloatArray:
+    """(xx, xy, yy) without negative energy in any direction; shape (n, 3)."""
+    xx, yy = np.maximum(sums[:, 0], 0), np.maximum(sums[:, 2], 0)
+    most = np.sqrt(xx * yy)
+    return np.stack([xx, np.clip(sums[:, 1], -most, most), yy], axis=1)
 
 
 def _matrices(tensor: FloatArray) -> FloatArray:

@@ -19,15 +19,21 @@ _BITS: Final = 8
 _LEVEL: Final = 1 / 255
 
 
-def pixel_hash(pixels: Pixels) -> int:
-    """64 bits of SHA-256 over an image's size and pixels: the same for the same pixels, whatever file they come from."""
+def pixel_hash(pixels: Pixels, values: bytes = b"") -> int:
+    """64 bits of SHA-256 over an image's size and pixels: the same for the same pixels, whatever file they come from.
+
+    Args:
+        pixels: uint8 array of shape (height, width, 3).
+        values: Digest of what the file holds, where pixels say less.
+    """
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(values)
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def perceptual_hashes(luminance: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.uint64]]:
+def perceptual_hashes(luminance: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.uint64]]:
     """dHash (is each of 8 x 8 cells darker than its right neighbour?) and pHash (which of the 8 x 8 lowest frequencies are
     above their median?), after Krawetz (2011, 2013), of images and of their mirror images.
 
@@ -64,7 +70,7 @@ def _cosines(side: int) -> npt.NDArray[np.float64]:
     return np.asarray(np.cos(np.pi / side * np.outer(np.arange(_BITS), np.arange(side) + 0.5)))
 
 
-def _above_median(low: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _above_median(low: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Which coefficients lie above the median of all but the mean; shape (n, 8, 8)."""
     median = np.median(low.reshape(len(low), -1)[:, 1:], axis=1)
     return np.asarray(low > median[:, None, None])

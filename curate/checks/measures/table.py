@@ -11,15 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.measures.computation import HASHES, NUMBERS, MeasureImages
-from curate.checks.measures.light import LAYOUT
+from curate.checks.measures.computation import HASHES, NUMBERS, VECTORS, MeasureImages
 from curate.dataset import Transaction
 from curate.errors import UsageError
 from curate.models.passes import Progress
 from curate.models.spaces import Content, Kept, TableUpdate, update_tables
 
-MEASURES: Final = Kept("measures/1", MeasureImages(), "measured")
-"""What `curate.models.spaces.update_tables` computes in tables `measures/1-images` and `measures/1-crops`."""
+MEASURES: Final = Kept("measures/3", MeasureImages(), "measured")
+"""What `curate.models.spaces.update_tables` computes in tables `measures/3-images` and `measures/3-crops`."""
 
 PHOTOMETRIC: Final = (
     *("brightness", "luminance_p05", "luminance_p25", "luminance_p50", "luminance_p75", "luminance_p95"),
@@ -37,7 +36,8 @@ class Measures:
 
     Attributes:
         ids: Their ids; n rows.
-        columns: Arrays with n rows by name: float32 numbers, `layout` of shape (n, 16), uint64 hashes.
+        columns: Arrays with n rows by name: float32 numbers, `layout` of shape (n, 16), `light_cues` of shape (n, 14), uint64
+            hashes.
     """
 
     ids: pa.ChunkedArray
@@ -73,13 +73,18 @@ def read_measures(
         Measures of m rows in the order of ids, and a bool array of shape (n,) that says which m rows were measured.
     """
     try:
-        table = transaction.read(f"{MEASURES.prefix}-{content}", columns=["id", *NUMBERS, "layout", *HASHES])
+        table = transaction.read(f"{MEASURES.prefix}-{content}", columns=["id", *NUMBERS, *VECTORS, *HASHES])
     except UsageError:  # nothing could be measured, so that there is no table
         table = pa.schema([pa.field("id", pa.string()), *MEASURES.computation.columns]).empty_table()
     position = pc.index_in(ids, value_set=table["id"].combine_chunks())
     there = np.asarray(position.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
     rows = table.take(position.drop_null()).combine_chunks()
+    return Measures(rows["id"], columns_of(rows)), there
+
+
+def columns_of(rows: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    """Arrays by name from rows that the computation gave."""
     columns: dict[str, npt.NDArray[Any]] = {name: rows[name].to_numpy() for name in (*NUMBERS, *HASHES)}
-    layout = pc.list_flatten(rows["layout"]).to_numpy()
-    columns["layout"] = layout.reshape(-1, LAYOUT * LAYOUT)
-    return Measures(rows["id"], columns), there
+    for name, size in VECTORS.items():
+        columns[name] = pc.list_flatten(rows[name]).to_numpy().reshape(-1, size)
+    return columns

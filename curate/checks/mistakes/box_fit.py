@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import beta, t
 
+from curate.checks.boxes import FloatArray, IntArray
 from curate.checks.mistakes.slip import STRENGTH, USUAL_RATE
-from curate.checks.mistakes.tables import FloatArray, IntArray
 
 _DEGREES: Final = 4.0
 _MISPLACED: Final = beta(2.5, 3.0)

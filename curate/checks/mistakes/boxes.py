@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, check_sizes
 from curate.checks.mistakes.matching import pairs_within
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, check_sizes, merge, suspects
+from curate.checks.mistakes.tables import Suspects, merge, suspects
 
 _ROUNDING: Final = 2.0
 """Pixels by which one-based corners, rounding and scaling push a right box over the border."""

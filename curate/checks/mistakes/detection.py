@@ -18,12 +18,13 @@ from typing import Final
 
 import numpy as np
 
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, check_sizes
 from curate.checks.mistakes.box_fit import BoxFit, fit_boxes
 from curate.checks.mistakes.ensemble import fuse
 from curate.checks.mistakes.matching import Pairs, assign, overlapping_pairs
 from curate.checks.mistakes.scene import SAME_PLACE, TOUCH, Scene, bounded_logit, pair_weight
 from curate.checks.mistakes.slip import STRENGTH, Slip, fit_slip
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray, Suspects, check_sizes, merge, suspects
+from curate.checks.mistakes.tables import Suspects, merge, suspects
 
 _NULL_ROWS: Final = 50_000
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from curate.checks.boxes import Boxes, FloatArray, IntArray
 from curate.checks.mistakes.matching import cluster, largest, pairs_within
-from curate.checks.mistakes.tables import Boxes, FloatArray, IntArray
 from curate.errors import InputError
 
 _SAME_OBJECT: Final = 0.55

@@ -7,10 +7,11 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from curate.checks.boxes import FloatArray, IntArray
 from curate.checks.findings import FLAGGED, Finding, Kind, Related
+from curate.checks.labels import Labels
 from curate.checks.mistakes.labels import LabelErrors
-from curate.checks.mistakes.load import Labels
-from curate.checks.mistakes.tables import FloatArray, IntArray, Suspects
+from curate.checks.mistakes.tables import Suspects
 
 _NEIGHBORS_SHOWN: Final = 3
 

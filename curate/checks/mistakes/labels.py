@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.mistakes.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
 from curate.checks.mistakes.noise import Judge, fit_noise_model
 from curate.checks.mistakes.probe import Probe, Scores, assign_folds, fit_probe, neighbor_scores
+from curate.checks.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
 from curate.errors import InputError
 
 Floats = npt.NDArray[np.floating]

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from curate.checks.mistakes.tables import NOWHERE, BoolArray, Boxes, FloatArray, IntArray
+from curate.checks.boxes import NOWHERE, BoolArray, Boxes, FloatArray, IntArray
 
 _CHUNK: Final = 1 << 20
 """Pairs looked at together; bounds the memory."""

@@ -10,18 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.checks.base import Check, Judgement, Settings
+from curate.checks.base import Check, Judgement, Settings, left_out_note
+from curate.checks.boxes import BoolArray
 from curate.checks.findings import FLAGGED, SETTLED, Finding
+from curate.checks.labels import Labels, load_labels, load_predictions
 from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
-from curate.checks.mistakes.load import Labels, load_labels, load_predictions
-from curate.checks.mistakes.tables import BoolArray, Suspects, image_scores, merge
+from curate.checks.mistakes.tables import Suspects, image_scores, merge
 from curate.dataset import Transaction
 from curate.models.encoders.base import Encoder
 from curate.models.passes import ITEMS, Progress
-from curate.models.spaces import Content, SpaceUpdate, choose_encoder, read_vectors, update_space
+from curate.models.spaces import Content, choose_encoder, read_vectors, update_space
+from curate.wording import counted
 
 
 def judge(transaction: Transaction, settings: Settings) -> Judgement:
@@ -51,7 +53,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     ]
     seen = set(labels.images["image_id"].to_pylist())
     return Judgement(
-        _one_each(findings),
+        _with_all_evidence(findings),
         run.summary(models),
         notes,
         judged=lambda finding: finding.image_id in seen and finding.evidence.get("layer") == settings.layer,
@@ -59,7 +61,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     )
 
 
-CHECK: Final = Check("mistakes", judge)
+CHECK: Final = Check("mistakes", judge, ("mislabeled", "missing", "spurious", "mislocated"))
 
 
 def confused_classes(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -121,7 +123,8 @@ class _Run:
             schema=ITEMS,
         )
         update = update_space(self.transaction, self.encoder, content, items, progress=self.progress)
-        self._note_left_out(update, len(image))
+        unread = "could not be embedded and are not judged by their looks"
+        self.notes += left_out_note(update.left_out, len(image), unread)
         if len(update.left_out) == len(image):
             return []
         vectors, there = read_vectors(self.transaction, update.space, ids)
@@ -157,16 +160,16 @@ class _Run:
     def summary(self, models: Mapping[str, Labels]) -> str:
         """What was checked."""
         labels = self.labels
-        counts = [f"{labels.images.num_rows:,} images"]
+        counts = [counted(labels.images.num_rows, "images")]
         if labels.boxed.any():
-            counts.append(f"{int(labels.boxed.sum()):,} boxes")
+            counts.append(counted(int(labels.boxed.sum()), "boxes"))
         if labels.whole_image.any():
-            counts.append(f"{int(labels.whole_image.sum()):,} image labels")
+            counts.append(counted(int(labels.whole_image.sum()), "image labels"))
         wrong = sum(float(errors.p_wrong.sum()) for errors in self.judged)
         expected = f"; about {wrong:,.0f} labels are expected to be wrong" if self.judged else ""
         models_text = ", ".join(models) or "no predictions"
         return (
-            f"{self.transaction.base.name}: {', '.join(counts)}, {len(labels.classes):,} classes; "
+            f"{self.transaction.base.name}: {', '.join(counts)}, {counted(len(labels.classes), 'classes')}; "
             f"{self.encoder.name}, {models_text}{expected}"
         )
 
@@ -175,21 +178,13 @@ class _Run:
         plain = np.asarray(self.labels.annotations["type"]) == "label"
         skipped = len(np.unique(self.labels.image[plain & (self.labels.label >= 0) & ~self.labels.whole_image]))
         if skipped:
-            self.notes.append(f"{skipped:,} images have several labels each, which are not judged")
+            self.notes.append(f"not judged, as they have several labels each: {counted(skipped, 'images')}")
 
     def _image_predictions(self, models: Mapping[str, Labels]) -> list[npt.NDArray[np.float32]]:
         return [found for model in models.values() if (found := model.image_predictions()) is not None]
 
-    def _note_left_out(self, update: SpaceUpdate, total: int) -> None:
-        if update.left_out:
-            first = update.left_out[0]
-            self.notes.append(
-                f"{len(update.left_out):,} of {total:,} could not be embedded and are not judged by their looks; "
-                f"the first: {first.path or first.id}: {first.reason}"
-            )
 
-
-def _one_each(findings: Sequence[Finding]) -> list[Finding]:
+def _with_all_evidence(findings: Sequence[Finding]) -> list[Finding]:
     """One finding per problem: where two parts found the same, the surer one, with the other's evidence."""
     best: dict[str, Finding] = {}
     for finding in sorted(findings, key=lambda finding: -finding.score):

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.special import logit
 
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray
 from curate.checks.mistakes.ensemble import Detections
 from curate.checks.mistakes.matching import (
     Pairs,
@@ -19,7 +20,6 @@ from curate.checks.mistakes.matching import (
     pairs_within,
     partner,
 )
-from curate.checks.mistakes.tables import BoolArray, Boxes, FloatArray, IntArray
 
 TOUCH: Final = 0.1
 """IoU from which boxes of one class may be one object."""

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from curate.checks.mistakes.tables import FloatArray, IntArray
+from curate.checks.boxes import FloatArray, IntArray
 
 _FIT_ROWS: Final = 60_000
 """Rows that a fit looks at: the estimates move by less than their use can tell beyond that."""

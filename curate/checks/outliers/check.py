@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from curate.checks.base import Check, Judgement, Settings
+from curate.checks.base import Check, Judgement, Settings, left_out_note
 from curate.checks.duplicates.search import pairs_above
 from curate.checks.findings import FLAGGED, Finding, Related
-from curate.checks.mistakes.load import Labels, load_labels
+from curate.checks.graph import joined_groups
+from curate.checks.labels import Labels, load_labels
 from curate.checks.outliers.isolation import SIDES, Isolation, find_outliers
 from curate.checks.outliers.tail import FEWEST
 from curate.dataset import Transaction
 from curate.dataset.store import EMBEDDINGS
-from curate.models.passes import ITEMS, LeftOut, image_items
+from curate.models.passes import ITEMS, image_items
 from curate.models.spaces import Content, choose_encoder, embedding_table, read_vectors, update_tables
+from curate.wording import counted
 
 IntArray = npt.NDArray[np.int64]
 
@@ -50,7 +49,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         items["crops"] = _object_items(labels, objects)
     updates = update_tables(transaction, [space], items, progress=settings.progress)
     transaction.info = {**transaction.info, "encoder": encoder.name}
-    notes = _left_out_note([row for update in updates for row in update.left_out], sum(map(len, items.values())))
+    left_out = [row for update in updates for row in update.left_out]
+    notes = left_out_note(left_out, sum(map(len, items.values())), "could not be embedded and are not judged")
     findings: list[Finding] = []
     groups, weights = labels.image_groups(), np.ones(labels.images.num_rows)
     for content, update in zip(items, updates, strict=True):
@@ -61,7 +61,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         vectors, there = read_vectors(transaction, update.table.removeprefix(EMBEDDINGS), ids[content])
         rows = np.flatnonzero(there)
         if content == "images":
-            groups[rows] = _join(groups, rows, vectors)
+            first, second, _ = pairs_above(vectors, _SAME)
+            groups[rows] = joined_groups(groups[rows], first, second)
             weights[rows] = _copy_weights(groups[rows])
             image, classes, make = rows, _image_classes(labels)[rows], _image_findings
         else:
@@ -72,8 +73,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     seen, annotations = (set(ids[content].to_pylist()) for content in ("images", "crops"))
     return Judgement(
         findings,
-        f"{transaction.base.name}: {labels.images.num_rows:,} images and {len(objects):,} objects by {encoder.name}; "
-        f"{sum(finding.score >= FLAGGED for finding in findings):,} belong to nothing",
+        f"{transaction.base.name}: {counted(labels.images.num_rows, 'images')} and {counted(len(objects), 'objects')} by "
+        f"{encoder.name}; flagged as belonging to nothing: {sum(finding.score >= FLAGGED for finding in findings):,}",
         notes,
         judged=lambda finding: (
             finding.annotation_id in annotations if finding.annotation_id else finding.image_id in seen
@@ -81,7 +82,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     )
 
 
-CHECK: Final = Check("outliers", judge)
+CHECK: Final = Check("outliers", judge, ("outlier",))
 
 _WORDS: Final[dict[Content, str]] = {"images": "images", "crops": "objects"}
 _NO_ROWS: Final[IntArray] = np.zeros(0, np.int64)
@@ -91,25 +92,6 @@ def _object_items(labels: Labels, rows: IntArray) -> pa.Table:
     chosen = labels.annotations.take(pa.array(rows))
     paths = labels.images["path"].take(pa.array(labels.image[rows]))
     return pa.table([chosen["annotation_id"], paths, chosen["bbox"]], schema=ITEMS)
-
-
-def _left_out_note(left_out: Sequence[LeftOut], total: int) -> list[str]:
-    if not left_out:
-        return []
-    first = left_out[0]
-    return [
-        f"{len(left_out):,} of {total:,} could not be embedded and are not judged; "
-        f"the first: {first.path or first.id}: {first.reason}"
-    ]
-
-
-def _join(groups: IntArray, rows: IntArray, vectors: npt.NDArray[np.float32]) -> IntArray:
-    """Group numbers of the chosen rows, with those of images that are all but the same joined; shape (len(rows),)."""
-    first, second, _ = pairs_above(vectors, _SAME)
-    a, b = groups[rows[first]], groups[rows[second]]
-    count = int(groups.max(initial=-1)) + 1
-    joined = connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(count, count)), False)[1]
-    return np.asarray(joined[groups[rows]], dtype=np.int64)
 
 
 def _copy_weights(groups: IntArray) -> npt.NDArray[np.float64]:
@@ -195,15 +177,19 @@ def _related(labels: Labels, image: int, annotation_id: str | None, score: float
     return Related(location, image_id, annotation_id, score)
 
 
+def _chance(p_value: float) -> str:
+    """A small probability in words."""
+    return f"one in {1 / p_value:,.0f}" if p_value > 1e-6 else "less than one in a million"
+
+
 def _evidence(found: Isolation, place: int, what: str, usual: str, names: Counter[str] | None) -> dict[str, Any]:
     """Why; `names` are the labels of the nearest, where there are labels."""
-    times = found.distance[place] / max(found.usual[place], 1e-6)
     side = SIDES[int(found.side[place])]
     said = {
-        "plain": f"{times:.2g} times as far from the others as is usual for {usual}",
+        "plain": f"further from its {found.neighbors} nearest than is usual for {usual}",
         "relative": "unlike the others in a way in which these do not vary",
         "by class": "far from every class, for what is usual in each",
-    }[side]
+    }[side] + f": {_chance(float(found.p_value[place]))} of the set's own would be as unusual"
     apart = names is not None and len(names) > 1 and max(names.values()) <= sum(names.values()) / 2
     evidence: dict[str, Any] = {
         "why": f"the {what} is {said}" + (", and its nearest have no class in common" if apart else ""),

@@ -11,11 +11,12 @@ import numpy as np
 
 from curate.checks.measures.table import Measures
 from curate.errors import ImageError
-from curate.imaging import ImageHeader, read_header
+from curate.imaging import NOT_THERE, ImageHeader, read_header
 from curate.models.passes import LeftOut
 
-# CIELAB chroma of an image without color; and how many of those make grey usual.
+# CIELAB chroma of an image without color, its mean and that of its most colored part; and how many of those make grey usual.
 _GREY: Final = 0.5
+_GREYEST: Final = 2.0
 _COLOR: Final = 4.0
 _USUAL: Final = 0.1
 # Layout cells of 4 x 4: what a decoder leaves where no data came.
@@ -29,30 +30,31 @@ class Headers:
 
     Attributes:
         disagreeing: Row, and the file's own size, of those whose recorded size is another one.
-        turned: How many are stored turned, with an EXIF orientation that says so.
+        turned: The same of those that are stored turned, with an EXIF orientation that says so.
     """
 
     disagreeing: list[tuple[int, ImageHeader]]
-    turned: int
+    turned: list[tuple[int, ImageHeader]]
 
 
 def read_headers(paths: Sequence[str | None], widths: Sequence[int | None], heights: Sequence[int | None]) -> Headers:
     """Compare files with the sizes recorded for them; some 50 microseconds a file. Unreadable ones are passed over."""
-    disagreeing, turned = [], 0
+    disagreeing, turned = [], []
     for row, (path, width, height) in enumerate(zip(paths, widths, heights, strict=True)):
         if path is None:
             continue
         with suppress(ImageError):
             header = read_header(path)
-            turned += header.orientation != 1
+            if header.orientation != 1:
+                turned.append((row, header))
             if None not in (width, height) and (width, height) != (header.width, header.height):
                 disagreeing.append((row, header))
     return Headers(disagreeing, turned)
 
 
 def is_missing(row: LeftOut) -> bool:
-    """Whether a row was left out because there is no such file, which says nothing of its quality."""
-    return not row.path or "not there" in row.reason
+    """Whether a row was left out because there is no such file, which says nothing of the picture."""
+    return not row.path or row.reason == NOT_THERE
 
 
 def unfinished(measures: Measures) -> Iterator[tuple[int, float, str]]:
@@ -76,7 +78,7 @@ def grey_among_color(measures: Measures) -> Iterator[tuple[int, float, str]]:
         Row, probability, reason.
     """
     chroma = measures.columns["chroma"]
-    grey = chroma < _GREY
+    grey = (chroma < _GREY) & (measures.columns["chroma_max"] < _GREYEST)
     if grey.any() and np.median(chroma) > _COLOR and grey.mean() < _USUAL:
         for row in np.flatnonzero(grey):
             yield int(row), 0.85 * (1 - float(grey.mean()) / _USUAL), "it has no color, among images that have"

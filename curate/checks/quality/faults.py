@@ -19,6 +19,8 @@ from curate.checks.quality.judge import Odds, fault_odds
 
 FloatArray = npt.NDArray[np.float64]
 
+_PLAIN_BITS: Final = 8
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -33,6 +35,7 @@ class Fault:
         hopeless: From here on it is one, however usual.
         spread: Deviations smaller than this are taken for none: what a set of one scene taken in one light may show.
         shown: The columns that say it in the evidence.
+        by_level: Whether grey levels tell it, which pixels that are scaled by their own range do not keep.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Fault:
     hopeless: float
     spread: float
     shown: tuple[str, ...]
+    by_level: bool = False
 
 
 def _column(measures: Measures, name: str) -> FloatArray:
@@ -90,34 +94,38 @@ def _emptiness(measures: Measures) -> FloatArray:
 FAULTS: Final = (
     Fault(
         "dark", "dark", "even its lightest parts are dark", _darkness, 1.4, 3.0, 0.25,
-        ("luminance_p95", "luminance_p99", "brightness"),
+        ("luminance_p95", "luminance_p99", "brightness"), True,
     ),
     Fault(
         "overexposed", "overexposed", "much of it is clipped to white", _overexposure, 0.9, 1.75, 0.1,
-        ("clipped_bright", "luminance_p05", "luminance_p50"),
+        ("clipped_bright", "luminance_p05", "luminance_p50"), True,
     ),
     Fault(
         "low contrast", "low_contrast", "its grey levels are close together", _flatness, 3.2, 5.6, 0.2,
-        ("contrast", "luminance_p05", "luminance_p95"),
+        ("contrast", "luminance_p05", "luminance_p95"), True,
     ),
     Fault(
-        "color cast", "color_cast", "what should be neutral is tinted", _tint, 8.0, 38.0, 2.0,
-        ("cast_a", "cast_b", "red_gain", "blue_gain"),
+        "color cast", "color_cast", "what should be neutral is tinted", _tint, 12.0, 38.0, 2.0,
+        ("cast_a", "cast_b", "red_gain", "blue_gain"), True,
     ),
     Fault(
         "blur", "blurry", "not even its edges are sharp",
         _blur, -0.5, 3.3, 0.2, ("sharpness", "edge_width", "motion_blur", "motion_angle"),
     ),
     Fault(
-        "noise", "noisy", "grain, even in its smooth parts", _noisiness, 1.5, 4.6, 0.3, ("noise",),
+        "noise", "noisy", "grain, even in its smooth parts", _noisiness, 1.5, 4.0, 0.3, ("noise",), True,
     ),
     Fault(
         "compression", "noisy", "the blocks of strong JPEG compression show",
         lambda measures: _column(measures, "blockiness"), 0.15, 1.1, 0.05, ("blockiness",),
     ),
     Fault(
+        "quantization", "noisy", "it was once compressed so much that JPEG left few levels of each frequency",
+        lambda measures: np.log2(_column(measures, "quantization")), 3.5, 5.0, 0.3, ("quantization", "blockiness"),
+    ),
+    Fault(
         "banding", "noisy", "grey levels are missing, so that slopes show as bands",
-        lambda measures: _column(measures, "banding"), 0.2, 0.6, 0.05, ("banding",),
+        lambda measures: _column(measures, "banding"), 0.2, 0.6, 0.05, ("banding",), True,
     ),
     Fault(
         "low information", "low_information", "there is hardly anything on it", _emptiness, -5.0, -2.5, 0.4,
@@ -131,14 +139,35 @@ OF_OBJECTS: Final = ("dark", "overexposed", "low contrast", "blur")
 
 
 def judge_faults(measures: Measures, groups: npt.NDArray[np.int64] | None = None) -> dict[str, Odds]:
-    """How probable each fault is, by its name; `groups` as for `fault_odds`."""
+    """How probable each fault is, by its name; `groups` as for `fault_odds`.
+
+    What grey levels tell is not judged of pictures of more than 8 bits: the probability is 0, and nothing is compared with them.
+    """
+    everything = np.ones(len(measures), dtype=bool)
     return {
-        fault.name: fault_odds(
-            fault.severity(measures),
-            harmless=fault.harmless,
-            hopeless=fault.hopeless,
-            spread=fault.spread,
-            groups=groups,
-        )
+        fault.name: judge_fault(fault, measures, groups, levels_kept(measures) if fault.by_level else everything)
         for fault in FAULTS
     }
+
+
+def levels_kept(measures: Measures) -> npt.NDArray[np.bool_]:
+    """Of which pictures grey levels are those of the file; bool array of shape (n,)."""
+    return np.asarray(measures.columns["bits"] <= _PLAIN_BITS)
+
+
+def judge_fault(
+    fault: Fault, measures: Measures, groups: npt.NDArray[np.int64] | None, rows: npt.NDArray[np.bool_]
+) -> Odds:
+    """Odds of one fault: of some rows, compared with one another; 0 for the others."""
+    severity = fault.severity(measures)
+    judged = fault_odds(
+        severity[rows],
+        harmless=fault.harmless,
+        hopeless=fault.hopeless,
+        spread=fault.spread,
+        groups=None if groups is None else groups[rows],
+    )
+    columns = {name: np.zeros(len(rows)) for name in vars(judged)}
+    for name, values in vars(judged).items():
+        columns[name][rows] = values
+    return Odds(**columns)

@@ -20,8 +20,9 @@ FloatArray = npt.NDArray[np.float64]
 # Of how many false alarms per set and fault a flag (probability 0.5) stands for: ten faults in 2,000 images give less than
 # one.
 _FALSE_ALARMS: Final = 0.05
-# The tails of real sets are longer than a normal one's.
-_LONGER_TAIL: Final = 1.25
+LONGER_TAIL: Final = 1.25
+"""How much longer the tails of real sets are than a normal one's."""
+
 # The upper quantile that tells the spread: a sixth of a set may be faulty without being taken for its custom.
 _UPPER: Final = 0.8
 _UPPER_DEVIATE: Final = 0.8416
@@ -72,7 +73,7 @@ def fault_odds(
         groups: Pictures are compared with those of the same number; None to compare all. Shape (n,).
     """
     everyone = np.zeros(len(severity), np.int64)
-    relative, typical = _relative(severity, everyone if groups is None else groups, spread)
+    relative, typical = relative_odds(severity, everyone if groups is None else groups, spread)
     middle, half = (harmless + hopeless) / 2, (hopeless - harmless) / 2
     absolute = expit(_SLOPE * (severity - hopeless) / half)
     plausible = expit(_SLOPE * (severity - (harmless + middle) / 2) / (half / 2))
@@ -97,27 +98,41 @@ def size_odds(width: FloatArray, height: FloatArray) -> tuple[Odds, Odds]:
     return odd_size, _odd(abs(np.log2(width) - np.log2(height)), 0.7)
 
 
+def relative_odds(severity: FloatArray, groups: npt.NDArray[np.int64], spread: float) -> tuple[FloatArray, FloatArray]:
+    """Odds against chance, by the number of pictures it would put that far out; and the medians compared with.
+
+    Args:
+        severity: Shape (n,), finite.
+        groups: As for `fault_odds`.
+        spread: The same.
+    """
+    typical, deviation = _customs(severity, groups, spread)
+    return against_chance(_normal_tail((severity - typical) / deviation)), typical
+
+
+def against_chance(tail: FloatArray) -> FloatArray:
+    """Probability of more than chance, by how many pictures of n chance would put that far out.
+
+    Args:
+        tail: Logarithm of the share that chance puts there, shape (n,).
+    """
+    return np.asarray(expit(np.log(_FALSE_ALARMS) - np.log(max(len(tail), 1)) - tail))
+
+
 def _odd(octaves: FloatArray, least: float) -> Odds:
     """Unusual in either direction, by `least` octaves at the least; however unusual, never wrong by itself."""
     median = np.median(octaves) if len(octaves) else 0.0
     distance = abs(octaves - median)
     deviation = max(np.quantile(distance, _UPPER) / _UPPER_DEVIATE, _ALIKE) if len(octaves) else _ALIKE
-    unusual = _against_chance(distance / deviation)
+    unusual = against_chance(_normal_tail(distance / deviation))
     probability = unusual * expit(8 * (distance - least) / least)
     nothing = np.zeros(len(octaves))
     return Odds(octaves, probability, unusual, nothing, nothing + median)
 
 
-def _against_chance(deviates: FloatArray) -> FloatArray:
-    """Probability of more than chance, by how many pictures chance would put that many deviations out."""
-    tail = log_ndtr(-deviates / _LONGER_TAIL)
-    return np.asarray(expit(np.log(_FALSE_ALARMS) - np.log(max(len(deviates), 1)) - tail))
-
-
-def _relative(severity: FloatArray, groups: npt.NDArray[np.int64], spread: float) -> tuple[FloatArray, FloatArray]:
-    """Odds against chance, by the number of pictures it would put that far out; and the medians compared with."""
-    typical, deviation = _customs(severity, groups, spread)
-    return _against_chance((severity - typical) / deviation), typical
+def _normal_tail(deviates: FloatArray) -> FloatArray:
+    """Logarithm of the share of pictures that chance puts that many deviations out, or more."""
+    return np.asarray(log_ndtr(-deviates / LONGER_TAIL))
 
 
 def _customs(severity: FloatArray, groups: npt.NDArray[np.int64], spread: float) -> tuple[FloatArray, FloatArray]:

@@ -1,6 +1,7 @@
 """Shift: set-ups of light within a set, slices on which a model fails, and drift between a reference and new images.
 
-`check.py` is the command's judge: `explore.py` looks at one set, `compare.py` at two. Below them are pure functions on arrays:
+`check.py` holds the command's two checks: `shift` looks at one set (`explore.py`), `drift` at two (`compare.py`). Below them
+are pure functions on arrays:
 
     light.py          what the light is like in an image, apart from what the image shows
     axes.py           everything measured, as axes with words for their ends

@@ -18,7 +18,7 @@ class Axis:
 
     Attributes:
         name: As it is printed.
-        view: 'lighting', 'color', 'focus', 'noise', 'compression' or 'detail'.
+        view: 'white point', 'lighting', 'color', 'focus', 'noise', 'compression' or 'detail'.
         low: What an image at its lower end is called; empty for nothing worth a word.
         high: The same of the upper end.
         concept: What it tells of: a name has one word for each.
@@ -42,6 +42,8 @@ class Axis:
 
 
 AXES: Final = (
+    # A view of its own: the surest sign of another exposure must not be shared out among all that tells of light.
+    Axis("white point", "white point", "dim light", "strong light", "strength", "white"),
     Axis("brightness", "lighting", "dark", "bright", "brightness", "brightness", 0.01),
     Axis("dark tones", "lighting", "deep shadows", "lifted shadows", "dark tones", "luminance_p05", 0.02),
     Axis("lower mid-tones", "lighting", "dark", "bright", "brightness", "luminance_p25", 0.02),
@@ -97,6 +99,8 @@ AXES: Final = (
     Axis("blue", "color", "", "", "warmth", "blue_gain"),
     Axis("neutral red-green", "color", "green tint", "magenta tint", "tint", "cast_a"),
     Axis("neutral yellow-blue", "color", "cool", "warm", "warmth", "cast_b"),
+    Axis("red of white", "color", "", "", "warmth", "white_red"),
+    Axis("blue of white", "color", "", "", "warmth", "white_blue"),
     Axis("chroma", "color", "grey", "colorful", "chroma", "chroma", 1.0),
     Axis("sharpness", "focus", "soft", "sharp", "focus", "sharpness"),
     Axis("edge width", "focus", "sharp", "blurred", "focus", "edge_width", 0.3),

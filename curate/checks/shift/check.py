@@ -1,4 +1,8 @@
-"""`curate shift`: is new data unlike the reference, or which set-ups are there in one set; and a map of it."""
+"""`curate shift`: which set-ups are there in one set, or is new data unlike the reference; and a map of it.
+
+They are two checks, for what one finds the other does not judge again: an image may lie in a slice that fails and have
+drifted as well.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.base import Check, Judgement, Settings, Tables
-from curate.checks.shift.compare import NAME, TESTS, compare
+from curate.checks.shift.compare import DRIFT, NAME, TESTS, compare
 from curate.checks.shift.explore import SLICES, explore
 from curate.checks.shift.load import Pictures, load_pictures
 from curate.checks.shift.map import make_map
 from curate.dataset import Transaction
 from curate.errors import UsageError
+from curate.wording import counted
 
 MAPS: Final = "maps/"
 """Prefix of the tables that hold a map each: columns id, x and y."""
@@ -29,39 +34,63 @@ _MAP_SCHEMA: Final = pa.schema(
 )
 
 
-def judge(transaction: Transaction, settings: Settings) -> Judgement:
-    """Compare incoming images with a reference, or find the set-ups within one set.
+def judge_set(transaction: Transaction, settings: Settings) -> Judgement:
+    """Find the set-ups within one set, and where a model fails.
+
+    Args:
+        transaction: The dataset.
+        settings: Its options: `clusters`, how many set-ups of light, None to find out; `map`, whether to keep a map; `alone`,
+            whether it is an error that not one image can be read: among other checks it is a note.
+
+    Raises:
+        UsageError: No image is chosen, or there is no such layer.
+        UnavailableError: The encoder's weights cannot be had.
+    """
+    notes: list[str] = []
+    pictures = load_pictures(transaction, settings, settings.where, notes)
+    if pictures is None:
+        if settings.options.get("alone"):
+            raise _unreadable(transaction, notes)
+        summary = f"{transaction.base.name}: not one image can be read"
+        return Judgement([], summary, notes, judged=lambda finding: False)
+    if settings.options.get("map"):
+        _keep_map(transaction, pictures, settings.seed)
+    return explore(transaction, pictures, settings, notes)
+
+
+def judge_incoming(transaction: Transaction, settings: Settings) -> Judgement:
+    """Compare incoming images with a reference.
 
     Args:
         transaction: The dataset.
         settings: Its options: `reference` and `incoming`, SQL conditions on the images, the second None for all others;
-            without a reference, `clusters`, how many set-ups of light, None to find out; `map`, whether to keep a map.
+            `map`, whether to keep a map.
 
     Raises:
-        UsageError: No image is chosen, reference and incoming share images, or there is no such layer.
+        UsageError: There is no reference, no image is chosen or can be read, reference and incoming share images, or there
+            is no such layer.
         UnavailableError: The encoder's weights cannot be had.
     """
     reference, arriving = settings.options.get("reference"), settings.options.get("incoming")
-    if arriving is not None and reference is None:
+    if reference is None:
         raise UsageError(
             "incoming images are compared with a reference", where="--incoming", remedy="add --reference SQL"
         )
     notes: list[str] = []
     where = settings.where
-    if reference is not None and arriving is not None:
+    if arriving is not None:
         where = f"(({reference}) OR ({arriving}))" + (f" AND ({settings.where})" if settings.where else "")
     pictures = load_pictures(transaction, settings, where, notes)
-    if reference is None:
-        judgement = explore(transaction, pictures, settings, notes)
-    else:
-        incoming = _incoming(transaction, pictures, reference, arriving)
-        judgement = compare(transaction, pictures, incoming, settings, notes)
+    if pictures is None:
+        raise _unreadable(transaction, notes)
+    incoming = _incoming(transaction, pictures, reference, arriving)
     if settings.options.get("map"):
         _keep_map(transaction, pictures, settings.seed)
-    return judgement
+    return compare(transaction, pictures, incoming, settings, notes)
 
 
-CHECK: Final = Check(NAME, judge)
+CHECK: Final = Check(NAME, judge_set, kinds=("shifted",))
+DRIFT_CHECK: Final = Check(DRIFT, judge_incoming, kinds=("shifted",))
 
 
 def lowest_p_value(tables: Tables) -> float | None:
@@ -77,6 +106,12 @@ def lowest_p_value(tables: Tables) -> float | None:
     return float(rows[0]["p_value"]) if rows else None
 
 
+def _unreadable(transaction: Transaction, notes: list[str]) -> UsageError:
+    """The error of having nothing to look at; what was noted says why."""
+    where = ": ".join([transaction.base.name, *notes])
+    return UsageError("not one image can be read", where=where, remedy="import again with --images FOLDER")
+
+
 def _incoming(
     transaction: Transaction, pictures: Pictures, reference: str, arriving: str | None
 ) -> npt.NDArray[np.bool_]:
@@ -86,7 +121,7 @@ def _incoming(
     both = int((inside & incoming).sum())
     if both:
         raise UsageError(
-            f"{both:,} images are in the reference and among the incoming ones",
+            f"{counted(both, 'images')} both in the reference and among the incoming ones",
             where="--reference, --incoming",
             remedy="choose conditions that exclude each other",
         )

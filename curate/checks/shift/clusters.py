@@ -97,7 +97,8 @@ def _fit(points: FloatArray, weights: FloatArray, clusters: int | None, seed: in
         rare = np.bincount(labels, weights=weights)[labels] < _RARE
         return np.where(rare, NO_CLUSTER, labels)
     # Single odd images take components of their own: more are fitted until as many as asked for are of some size.
-    for components in range(min(clusters, len(points)), min(2 * clusters + 2, len(points)) + 1):
+    distinct = len(np.unique(points, axis=0))
+    for components in range(min(clusters, distinct), min(2 * clusters + 2, distinct) + 1):
         labels = fit_mixture(points, weights, components, seed=seed).responsibilities(points).argmax(axis=1)
         size = np.bincount(labels, weights=weights)
         large = size >= max(_RARE, _SUBSTANTIAL * weights.sum() / clusters)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from curate.checks.base import Judgement, Settings
 from curate.checks.findings import FLAGGED, Finding
-from curate.checks.mistakes.load import Labels, load_predictions
+from curate.checks.labels import Labels, load_predictions
 from curate.checks.shift.axes import AXES, NAMES, VIEWS, in_units
 from curate.checks.shift.images import ALPHA, ShiftedImages, shifted_images
 from curate.checks.shift.label_shift import (
@@ -23,6 +23,7 @@ from curate.checks.shift.label_shift import (
 from curate.checks.shift.load import Pictures
 from curate.checks.shift.two_sample import CONTENT, FEWEST_GROUPS, TwoSample, two_sample_test
 from curate.dataset import Transaction
+from curate.wording import counted
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -32,6 +33,10 @@ TESTS: Final = "Tests"
 """Title of the table of tests; its first row is of everything."""
 
 NAME: Final = "shift"
+"""Name of the check of one set, and of the command."""
+
+DRIFT: Final = "drift"
+"""Name of the check of incoming images against a reference: it judges nothing of what the other found, nor the other way."""
 
 
 def compare(
@@ -177,7 +182,7 @@ def _findings(
             score=round(float(found.probability[row]), 4),
             image=locations[row],
             image_id=ids[row],
-            check=NAME,
+            check=DRIFT,
             evidence=_evidence(pictures.axes, incoming, int(row), found, test),
         )
         for row in np.flatnonzero(found.probability >= max(min_score, 1e-9))
@@ -196,14 +201,15 @@ def _evidence(
     value = in_units(AXES[k], float(axes[row, k]))
     low, high = _usual(axes, incoming, k)
     word = AXES[k].high if found.high[row] else AXES[k].low
-    why = f"{word or name}: {name} {value:.3g}, where nine tenths of the reference are {low:.3g} to {high:.3g}"
+    why = f"{name} {value:.3g}, where nine tenths of the reference are {low:.3g} to {high:.3g}"
+    why = f"{word}: {why}" if word else why
     return {"why": why, **numbers, "value": value, "reference_low": low, "reference_high": high}
 
 
 def _summary(
     dataset: str, test: TwoSample | None, labels: LabelShift | None, incoming: BoolArray, findings: Sequence[Finding]
 ) -> str:
-    text = f"{dataset}: {int(incoming.sum()):,} incoming images against {int((~incoming).sum()):,}"
+    text = f"{dataset}: {counted(int(incoming.sum()), 'incoming images')} against {int((~incoming).sum()):,}"
     if test is None:
         return f"{text}: too few to be tested"
     text += f" ({test.incoming:,} against {test.reference:,} independent ones)"
@@ -212,7 +218,7 @@ def _summary(
     else:
         along = [view for view, p in test.views.items() if p <= ALPHA]
         verdict = f"shifted, p = {test.p_value:.3g}" + (f", in {', '.join(along)}" if along else "")
-        verdict += f"; {sum(finding.score >= FLAGGED for finding in findings):,} images are flagged"
+        verdict += f"; {counted(sum(finding.score >= FLAGGED for finding in findings), 'images')} flagged"
     if labels is not None and labels.p_value <= ALPHA:
         verdict += f"; the classes are mixed differently, p = {labels.p_value:.3g}"
     return f"{text}: {verdict}"

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.checks.base import Judgement, Settings
-from curate.checks.findings import Finding, surest
-from curate.checks.mistakes.load import load_predictions
+from curate.checks.findings import Finding, from_table, surest
+from curate.checks.labels import load_predictions
 from curate.checks.shift.axes import AXES, NAMES, in_units, lamp_columns
 from curate.checks.shift.clusters import NO_CLUSTER, cluster_content, cluster_light, group_weights, standardise
 from curate.checks.shift.compare import NAME, class_counts
@@ -19,8 +19,8 @@ from curate.checks.shift.load import Pictures
 from curate.checks.shift.naming import Shared, differences, metadata_columns, shared_values, words
 from curate.checks.shift.performance import Performance, classifier_errors, detector_performance, label_errors
 from curate.checks.shift.slices import SliceTest, ends, slice_errors
-from curate.checks.store import stored_findings
 from curate.dataset import Transaction
+from curate.wording import counted
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -28,11 +28,17 @@ FloatArray = npt.NDArray[np.floating[Any]]
 Rows = list[dict[str, Any]]
 
 SLICES: Final = "Slices that fail"
-"""Title of the table of slices with more errors than elsewhere, lowest p-value first."""
+"""Title of the table of slices with more errors than elsewhere, lowest p-value first.
+
+A row counts the images that are in none of the rows above it.
+"""
 
 LIGHT: Final = "Light"
 CONTENT: Final = "Content"
 
+_DETECTED: Final = "1 - F1 of the model is {error:.2f} on images with {name}, and {rest:.2f} on the others"
+_CLASSIFIED: Final = "the model errs on {error:.0%} of the images with {name}, and on {rest:.0%} of the others"
+_LABELLED: Final = "labels look wrong on {error:.0%} of the images with {name}, and on {rest:.0%} of the others"
 _ALWAYS: Final = ("brightness", "warmth", "tint", "contrast", "edge width", "noise")
 _RARE: Final = 0.02
 
@@ -44,11 +50,13 @@ class Errors:
     Attributes:
         values: In [0, 1], NaN where unknown; shape (n,).
         source: 'predictions/NAME', or 'findings'.
+        says: What it says of a slice, with places for `name`, `error` and `rest`.
         detector: For average precision; None where the model is no detector.
     """
 
     values: FloatArray
     source: str
+    says: str
     detector: Performance | None = None
 
 
@@ -59,6 +67,17 @@ class _Slice:
     source: str
     name: str
     inside: BoolArray
+
+
+@dataclass(frozen=True)
+class _Failing:
+    """A slice that fails: its images that are in no surer one, those they are compared with, and a sentence on both."""
+
+    part: _Slice
+    test: SliceTest
+    inside: BoolArray
+    rest: BoolArray
+    why: str
 
 
 def explore(transaction: Transaction, pictures: Pictures, settings: Settings, notes: list[str]) -> Judgement:
@@ -81,19 +100,20 @@ def explore(transaction: Transaction, pictures: Pictures, settings: Settings, no
         *_axis_ends(pictures.axes),
         *_values(columns, len(pictures)),
     ]
-    inside = np.stack([each.inside for each in slices], axis=1)
+    inside = np.stack([each.inside for each in slices], axis=1) if slices else np.zeros((len(pictures), 0), bool)
     unknown = np.full(len(pictures), np.nan)
     values = unknown if errors is None else errors.values
     tests = slice_errors(inside, values, pictures.groups, seed=settings.seed)
     tested = list(zip(slices, tests, strict=True))
+    failing = [] if errors is None else _failing(slices, tests, errors, pictures.groups, settings.seed)
     tables = {
-        SLICES: _slice_rows(tested, errors),
+        SLICES: [_slice_row(each, errors) for each in failing],
         LIGHT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "light")],
         CONTENT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "content")],
         "Measured": [row for each in slices if each.source == "light" for row in _measured_rows(pictures, each)],
     }
     findings = [
-        *_failing(pictures, [each for each in tested if each[0].source == "light"]),
+        *_in_failing(pictures, failing),
         *_rare(pictures, standardise(lamps), light),
     ]
     if errors is None:
@@ -113,18 +133,19 @@ def image_errors(transaction: Transaction, pictures: Pictures, notes: list[str])
     for name, model in load_predictions(transaction.base, pictures.labels, None, notes).items():
         detector = detector_performance(pictures.labels, model)
         if detector is not None:
-            return Errors(detector.errors, name, detector)
+            return Errors(detector.errors, name, _DETECTED, detector)
         wrong = classifier_errors(pictures.labels, model)
         if wrong is not None:
-            return Errors(wrong, name)
-    found = label_errors(pictures.ids.to_pylist(), stored_findings(transaction.base, where="check = 'mistakes'"))
-    return None if found is None else Errors(found, "findings")
+            return Errors(wrong, name, _CLASSIFIED)
+    # As the transaction has them: among all checks, the mistakes were looked for just now.
+    found = label_errors(pictures.ids.to_pylist(), from_table(transaction.read("findings", where="check = 'mistakes'")))
+    return None if found is None else Errors(found, "findings", _LABELLED)
 
 
 def _clusters(pictures: Pictures, labels: IntArray, source: str, columns: dict[str, list[str | None]]) -> list[_Slice]:
-    """The clusters with their names; none where everything is one."""
+    """The clusters with their names; none where there is one at most."""
     present = np.unique(labels[labels != NO_CLUSTER])
-    if len(present) + bool((labels == NO_CLUSTER).any()) < 2 or not len(present):
+    if len(present) < 2:
         return []
     found = []
     for k in present:
@@ -135,7 +156,7 @@ def _clusters(pictures: Pictures, labels: IntArray, source: str, columns: dict[s
         named += [
             f"{each.key} {each.value}" for each in _first_of_each(shared_values(columns, inside, pictures.groups))
         ]
-        found.append(_Slice(source, ", ".join(named) or "nothing that stands out", inside))
+        found.append(_Slice(source, ", ".join(named) or f"nothing that stands out ({source} {k + 1})", inside))
     return found
 
 
@@ -163,7 +184,7 @@ def _axis_ends(axes: FloatArray) -> list[_Slice]:
 def _values(columns: dict[str, list[str | None]], n: int) -> list[_Slice]:
     """Values of metadata that are on some images but not on all."""
     found = []
-    for key, values in columns.items():
+    for key, values in sorted(columns.items()):
         distinct = {value for value in values if value is not None}
         if len(distinct) > max(20, n // 20):
             continue
@@ -181,40 +202,44 @@ def _of(tested: Sequence[tuple[_Slice, SliceTest]], source: str) -> list[tuple[_
     )
 
 
-def _slice_rows(tested: Sequence[tuple[_Slice, SliceTest]], errors: Errors | None) -> Rows:
-    failing = sorted(
-        (each for each in tested if each[1].fails), key=lambda each: (each[1].p_value, each[1].rest - each[1].error)
-    )
-    rows: Rows = []
-    covered: list[BoolArray] = []
-    for part, test in failing:
-        # The same images under another name (a lamp, its warm end, the shift that used it) are told once.
-        if any(_alike(part.inside, other) for other in covered):
-            continue
-        covered.append(part.inside)
-        rows.append(
-            {
-                "slice": part.name,
-                "found_by": part.source,
-                "images": int(part.inside.sum()),
-                **_error_columns(part.inside, test, errors),
-                "p_value": test.p_value,
-            }
-        )
-    return rows
+def _failing(
+    slices: Sequence[_Slice], tests: Sequence[SliceTest], errors: Errors, groups: IntArray, seed: int
+) -> list[_Failing]:
+    """Slices that fail, the surest first, each judged without the images of those before it.
+
+    The same images lie in many slices (under one lamp, at its warm end, on the shift that used it), and a slice that only
+    shares images with one that fails does not fail itself.
+    """
+    found: list[_Failing] = []
+    left = np.ones(len(groups), dtype=bool)
+    while failing := [k for k, test in enumerate(tests) if test.fails]:
+        surest_of_all = min(failing, key=lambda k: (tests[k].p_value, tests[k].rest - tests[k].error))
+        part, test = slices[surest_of_all], tests[surest_of_all]
+        why = errors.says.format(name=part.name, error=test.error, rest=test.rest)
+        found.append(_Failing(part, test, part.inside & left, ~part.inside & left, why))
+        left = left & ~part.inside
+        values = np.where(left, errors.values, np.nan)
+        tests = slice_errors(np.stack([each.inside for each in slices], axis=1), values, groups, seed=seed)
+    return found
 
 
-def _alike(first: BoolArray, second: BoolArray) -> bool:
-    return bool((first & second).sum() > 0.5 * (first | second).sum())
+def _slice_row(each: _Failing, errors: Errors | None) -> dict[str, Any]:
+    return {
+        "slice": each.part.name,
+        "found_by": each.part.source,
+        "images": int(each.inside.sum()),
+        **_error_columns(each.inside, each.rest, each.test, errors),
+        "p_value": each.test.p_value,
+    }
 
 
-def _error_columns(inside: BoolArray, test: SliceTest, errors: Errors | None) -> dict[str, Any]:
+def _error_columns(inside: BoolArray, rest: BoolArray, test: SliceTest, errors: Errors | None) -> dict[str, Any]:
     if errors is None:
         return {}
     found: dict[str, Any] = {"error": _rounded(test.error), "error_rest": _rounded(test.rest)}
     if errors.detector is not None:
         found["mAP50"] = _rounded(errors.detector.average_precision(inside))
-        found["mAP50_rest"] = _rounded(errors.detector.average_precision(~inside))
+        found["mAP50_rest"] = _rounded(errors.detector.average_precision(rest))
     return found
 
 
@@ -226,8 +251,8 @@ def _cluster_row(
     pictures: Pictures, part: _Slice, test: SliceTest, errors: Errors | None, columns: dict[str, list[str | None]]
 ) -> dict[str, Any]:
     count = int(part.inside.sum())
-    numbers = _error_columns(part.inside, test, errors)
-    name = f"{part.name}, {count:,} images"
+    numbers = _error_columns(part.inside, ~part.inside, test, errors)
+    name = f"{part.name}, {counted(count, 'images')}"
     if numbers.get("mAP50") is not None and numbers.get("mAP50_rest") is not None:
         name += f", mAP {numbers['mAP50']:.2f} against {numbers['mAP50_rest']:.2f}"
     elif numbers.get("error") is not None and numbers.get("error_rest") is not None:
@@ -248,12 +273,15 @@ def _class_mix(pictures: Pictures, inside: BoolArray) -> str:
     if not here.any():
         return ""
     share, rest = here / here.sum(), there / max(there.sum(), 1)
-    order = np.argsort(-share, kind="stable")[:5]
-    return "; ".join(f"{pictures.labels.classes[k]} {share[k]:.0%} ({rest[k]:.0%})" for k in order if share[k] > 0)
+    named = sorted(zip(-share, pictures.labels.classes, rest, strict=True))[:5]
+    return "; ".join(f"{name} {-less:.0%} ({there:.0%})" for less, name, there in named if less < 0)
 
 
 def _measured_rows(pictures: Pictures, part: _Slice) -> Rows:
-    """Exposure, white balance, contrast, focus and noise of a cluster against the rest, and what sets it apart."""
+    """Exposure, white balance, contrast, focus and noise of a cluster against the rest, and what sets it apart.
+
+    An effect of None is one that is small or may be chance.
+    """
     found = {NAMES[each.axis]: each for each in differences(pictures.axes, part.inside, pictures.groups)}
     named = dict.fromkeys([*[name for name in found if found[name].word][:6], *_ALWAYS])
     rows = []
@@ -262,35 +290,33 @@ def _measured_rows(pictures: Pictures, part: _Slice) -> Rows:
         here, there = (
             in_units(AXES[k], float(np.median(pictures.axes[rows_, k]))) for rows_ in (part.inside, ~part.inside)
         )
-        effect = found[name].effect if name in found else 0.0
         rows.append(
             {
                 "cluster": part.name,
                 "axis": name,
                 "median": float(f"{here:.4g}"),
                 "rest": float(f"{there:.4g}"),
-                "effect": round(effect, 2),
+                "effect": round(found[name].effect, 2) if name in found else None,
             }
         )
     return rows
 
 
-def _failing(pictures: Pictures, tested: Sequence[tuple[_Slice, SliceTest]]) -> list[Finding]:
-    """Images of set-ups in which the model fails: how probably it errs there because of the set-up."""
+def _in_failing(pictures: Pictures, failing: Sequence[_Failing]) -> list[Finding]:
+    """Images of slices that fail: how probably something is wrong there because of the slice."""
     found = []
-    for part, test in tested:
-        if not test.fails:
-            continue
-        score = (1 - test.p_value) * (test.error - test.rest)
-        why = f"the model errs on {test.error:.0%} of the images with {part.name}, and on {test.rest:.0%} of the others"
+    for each in failing:
+        test = each.test
         evidence = {
-            "why": why,
-            "slice": part.name,
+            "why": each.why,
+            "slice": each.part.name,
+            "found_by": each.part.source,
             "error": test.error,
             "error_rest": test.rest,
             "p_value": test.p_value,
         }
-        found += [_finding(pictures, int(row), score, evidence) for row in np.flatnonzero(part.inside)]
+        score = (1 - test.p_value) * (test.error - test.rest)
+        found += [_finding(pictures, int(row), score, evidence) for row in np.flatnonzero(each.inside)]
     return found
 
 
@@ -346,10 +372,12 @@ def _finding(pictures: Pictures, row: int, score: float, evidence: dict[str, Any
 def _summary(dataset: str, pictures: Pictures, light: IntArray, tables: dict[str, Rows], errors: Errors | None) -> str:
     setups = int(light.max()) + 1
     groups = len(np.unique(pictures.groups))
-    text = f"{dataset}: {len(pictures):,} images ({groups:,} independent ones); "
+    text = f"{dataset}: {counted(len(pictures), 'images')} ({counted(groups, 'independent ones')}); "
     text += f"{setups:,} set-ups of light" if setups > 1 else "light is one continuum"
     odd = int((light == NO_CLUSTER).sum())
-    text += f" and {odd:,} images of none" if odd else ""
+    text += f" and {counted(odd, 'images')} of none" if odd else ""
     if errors is not None:
-        text += f"; {len(tables[SLICES]):,} slices fail by {errors.source}"
+        failing = tables[SLICES]
+        text += f"; slices that fail by {errors.source}: {len(failing):,}"
+        text += f", first of all {failing[0]['slice']}" if failing else ""
     return text

@@ -8,7 +8,9 @@ a bright tray under a weak one. Measured here instead is what the contents canno
 - the color of the lamps: by the strongest light and the strongest edges, for both reflect the lamps more than the surface
   ("shades of grey", Finlayson and Trezzi 2004; "grey edge", van de Weijer, Gevers and Gijsenij 2007);
 - on which side of things their shadows lie, and how deep they are;
-- how strong the highlights are.
+- how strong the highlights are;
+- what comes nearest to white in each channel: nearly every picture holds something that comes near, whatever it shows, so
+  that these vary less than anything else when the light stays as it is.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ LIGHT_COLUMNS: Final = (
     *("slope_x", "slope_y", "falloff"),
     *("lamp_red", "lamp_blue", "highlight"),
     *("shadow_x", "shadow_y", "shadow_depth"),
+    *("white", "white_red", "white_blue"),
 )
 """Names of the float32 columns; `describe_light` says what they are."""
 
@@ -40,6 +43,7 @@ _STRIDE: Final = 11
 _ITERATIONS: Final = 12
 _LAGS: Final = (4, 8, 12)
 _TYPICAL: Final = 8.0
+_WHITE: Final = 0.999
 _CLIPPED: Final = 0.98
 _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -47,7 +51,7 @@ _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)
 class DescribeLight:
     """Measures the light of images. A `curate.models.passes.Computation`."""
 
-    name = "light-1"
+    name = "light-2"
     columns = pa.schema([pa.field(name, pa.float32(), nullable=False) for name in LIGHT_COLUMNS])
     input_size: int | None = _SIDE
     margin = 0.0
@@ -61,8 +65,8 @@ class DescribeLight:
         return pa.RecordBatch.from_arrays([pa.array(column) for column in np.stack(batch).T], schema=self.columns)
 
 
-LIGHT: Final = Kept("light/1", DescribeLight(), "light measured")
-"""What `curate.models.spaces.update_tables` computes in table `light/1-images`."""
+LIGHT: Final = Kept("light/2", DescribeLight(), "light measured", contents=("images",))
+"""What `curate.models.spaces.update_tables` computes in table `light/2-images`: lamps show in whole images."""
 
 
 def describe_light(pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -76,7 +80,8 @@ def describe_light(pixels: Pixels) -> npt.NDArray[np.float32]:
         border, and to the four borders alike (octaves; negative: light from the left, from above, from the middle); red and
         blue of the lamps over green (octaves); luminance of the highlights (octaves, 0 is white); how much further to the
         right and below than to the left and above of bright things dark lies, in [-1, 1]; how much darker than the ground
-        the darkest hundredth is (octaves, at least 0).
+        the darkest hundredth is (octaves, at least 0); the level that the brightest channel exceeds in one pixel of a
+        thousand (octaves, 0 is white), and those of red and of blue over that of green (octaves).
     """
     linear = _linear(pixels)
     luminance = linear @ _LUMINANCE
@@ -86,7 +91,8 @@ def describe_light(pixels: Pixels) -> npt.NDArray[np.float32]:
     red, blue = _lamp_color(linear)
     bright = luminance[luminance >= np.quantile(luminance, 0.995)]
     depth = max(0.0, -float(np.quantile(residual, 0.01)))
-    values = (slope_x, slope_y, falloff, red, blue, np.log2(bright.mean() + _FLOOR), shadow_x, shadow_y, depth)
+    highlight = float(np.log2(bright.mean() + _FLOOR))
+    values = (slope_x, slope_y, falloff, red, blue, highlight, shadow_x, shadow_y, depth, *_white_point(linear))
     return np.array(values, np.float32)
 
 
@@ -152,3 +158,9 @@ def _lamp_color(linear: FloatArray) -> tuple[float, float]:
     )
     color = (np.log2(strongest) + np.log2(edges + 1e-4)) / 2
     return float(color[0] - color[1]), float(color[2] - color[1])
+
+
+def _white_point(linear: FloatArray) -> tuple[float, float, float]:
+    """Level of what comes nearest to white, and its red and blue over green, octaves."""
+    red, green, blue = np.log2(np.quantile(linear.reshape(-1, 3), _WHITE, axis=0) + _FLOOR)
+    return float(max(red, green, blue)), float(red - green), float(blue - green)

@@ -9,19 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from curate.checks.base import Settings
+from curate.checks.base import Settings, left_out_note
 from curate.checks.duplicates.dataset import IMAGE_COLUMNS, dataset_pairs
 from curate.checks.duplicates.pairs import groups_of
+from curate.checks.graph import joined_groups
+from curate.checks.labels import Labels, load_labels
 from curate.checks.measures.table import MEASURES, read_measures
-from curate.checks.mistakes.load import Labels, load_labels
 from curate.checks.shift.axes import axis_values
 from curate.checks.shift.light import LIGHT, LIGHT_COLUMNS
 from curate.dataset import Transaction
 from curate.dataset.store import EMBEDDINGS
-from curate.errors import UsageError
 from curate.models.passes import image_items
 from curate.models.spaces import Content, choose_encoder, embedding_table, read_vectors, update_tables
 
@@ -58,7 +56,7 @@ class Pictures:
         return len(self.axes)
 
 
-def load_pictures(transaction: Transaction, settings: Settings, where: str | None, notes: list[str]) -> Pictures:
+def load_pictures(transaction: Transaction, settings: Settings, where: str | None, notes: list[str]) -> Pictures | None:
     """Measure and embed the chosen images, and find out which are copies.
 
     Args:
@@ -67,8 +65,11 @@ def load_pictures(transaction: Transaction, settings: Settings, where: str | Non
         where: SQL condition on the images.
         notes: What could not be read is added here.
 
+    Returns:
+        None if not one of them can be read.
+
     Raises:
-        UsageError: No image is chosen, or none can be read, or there is no such layer.
+        UsageError: No image is chosen, or there is no such layer.
         UnavailableError: The encoder's weights cannot be had.
     """
     labels = load_labels(transaction.base, settings.layer, where)
@@ -77,6 +78,9 @@ def load_pictures(transaction: Transaction, settings: Settings, where: str | Non
     items: dict[Content, pa.Table] = {"images": image_items(labels.images)}
     updates = update_tables(transaction, [MEASURES, LIGHT, space], items, progress=settings.progress)
     transaction.info = {**transaction.info, "encoder": encoder.name}
+    notes += left_out_note(updates[0].left_out, labels.images.num_rows, "images cannot be read")
+    if not transaction.has(f"{space.prefix}-images"):  # not one image was ever read
+        return None
     stored = transaction.read("images", columns=[*IMAGE_COLUMNS, "metadata"])
     stored = stored.take(pc.index_in(labels.images["image_id"], value_set=stored["image_id"].combine_chunks()))
     measures, measured = read_measures(transaction, "images", labels.images["image_id"])
@@ -84,10 +88,7 @@ def load_pictures(transaction: Transaction, settings: Settings, where: str | Non
     vectors, embedded = read_vectors(transaction, f"{name}-images", labels.images["image_id"])
     there = measured & embedded
     if not there.any():
-        raise UsageError("not one image can be read", where=transaction.base.name, remedy="import again with --images")
-    left_out = updates[0].left_out
-    if left_out:
-        notes.append(f"{len(left_out):,} images cannot be read, first {left_out[0].path or left_out[0].id}")
+        return None
     stored = stored.filter(pa.array(there)).combine_chunks()
     pairs, _ = dataset_pairs(transaction, stored.select(IMAGE_COLUMNS), encoder=settings.encoder)
     kept = _of_images(labels, there)
@@ -97,7 +98,7 @@ def load_pictures(transaction: Transaction, settings: Settings, where: str | Non
         stored["metadata"].to_pylist(),
         axis_values({**columns, **_light(transaction, kept.images["image_id"])}),
         vectors[there[embedded]],
-        _joined(groups_of(pairs, len(stored)), kept.image_groups()),
+        joined_groups(kept.image_groups(), np.arange(len(stored)), groups_of(pairs, len(stored))),
         name,
     )
 
@@ -119,16 +120,3 @@ def _of_images(labels: Labels, chosen: BoolArray) -> Labels:
         image=number[labels.image[kept]],
         label=labels.label[kept],
     )
-
-
-def _joined(first: IntArray, second: IntArray) -> IntArray:
-    """Groups of what is together by either numbering."""
-    n = len(first)
-    rows = np.arange(n)
-    nodes = 2 * n
-    starts = np.concatenate([rows, rows])
-    numbers = [np.unique(each, return_inverse=True)[1] for each in (first, second)]
-    # Each image is linked to a node that stands for its group.
-    links = np.concatenate([n + numbers[0], 2 * n + numbers[1]])
-    graph = coo_array((np.ones(2 * n, np.int8), (starts, links)), shape=(n + nodes, n + nodes))
-    return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)

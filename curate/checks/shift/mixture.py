@@ -72,7 +72,7 @@ def find_clusters(points: FloatArray, weights: FloatArray, *, most: int = 12, se
     total = float(weights.sum())
     best, lowest = np.zeros(len(points), np.int64), np.inf
     worse = 0
-    for components in range(1, min(most, int(total / _FEWEST)) + 1):
+    for components in range(1, min(most, int(total / _FEWEST), len(np.unique(points, axis=0))) + 1):
         mixture = fit_mixture(points, weights, components, seed=seed)
         share = mixture.responsibilities(points)
         criterion = _completed_likelihood(mixture, share, weights)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.checks.findings import FLAGGED, SETTLED, Finding
-from curate.checks.mistakes.load import Labels
+from curate.checks.labels import Labels
 from curate.checks.mistakes.matching import assign, overlapping_pairs
 
 FloatArray = npt.NDArray[np.floating[Any]]

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from duplicate_pictures import picture, transforms
 from PIL import Image
 
 from curate.checks.base import Result, Settings, run_check
+from curate.checks.duplicates import compared as module
 from curate.checks.duplicates.check import CHECK
-from curate.dataset import open_dataset
+from curate.checks.duplicates.features import Features
+from curate.checks.duplicates.verify import Comparison, compare
+from curate.checks.store import stored_findings
+from curate.dataset import begin, open_dataset
 from curate.errors import UsageError
 from curate.formats.importing import import_source
 from curate.imaging import Pixels
@@ -27,6 +34,18 @@ def write(folder: Path, pictures: dict[str, Pixels]) -> Path:
 def check(folder: Path, **options: object) -> Result:
     import_source("set", folder, command="import")
     return run_check(CHECK, "set", Settings(encoder="builtin", options=options), command="duplicates")
+
+
+def describe(values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set columns of the images of `set`, by their locations."""
+    with begin("set", command="describe") as transaction:
+        images = transaction.read("images")
+        rows = [row | values.get(row["location"], {}) for row in images.to_pylist()]
+        transaction.upsert("images", pa.Table.from_pylist(rows, schema=images.schema), "image_id")
+
+
+def again(**settings: Any) -> Result:
+    return run_check(CHECK, "set", Settings(encoder="builtin", **settings), command="duplicates")
 
 
 def kinds(result: Result) -> dict[str, str]:
@@ -64,6 +83,35 @@ def test_a_second_run_compares_nothing_and_changes_nothing(tmp_path: Path) -> No
     again = run_check(CHECK, "set", Settings(encoder="builtin"), command="duplicates")
     assert open_dataset("set").commit.number == number
     assert again.findings == first.findings
+
+
+def test_what_was_compared_before_an_interrupt_is_not_compared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "set", {f"{seed}.png": picture(seed, 80, 64) for seed in range(8)})
+    import_source("set", folder, command="import")
+    compared: list[int] = []
+
+    def counting(first: Features, second: Features) -> Comparison:
+        if len(compared) == 10 and not went_on:
+            raise KeyboardInterrupt
+        compared.append(1)
+        return compare(first, second)
+
+    went_on = False
+    monkeypatch.setattr(module, "compare", counting)
+    monkeypatch.setattr(module, "_BLOCK", 4)
+    with pytest.raises(KeyboardInterrupt):
+        run_check(CHECK, "set", Settings(encoder="builtin"), command="duplicates")
+    assert open_dataset("set").commit.number == 1
+    went_on = True
+    run_check(CHECK, "set", Settings(encoder="builtin"), command="duplicates")
+    table = open_dataset("set").table(module.COMPARED)
+    assert table.num_rows == len(compared) - 2  # two blocks were whole, of the third two pairs were lost
+    assert not list((open_dataset("set").path / "spool").rglob("*.arrow"))
+    compared.clear()
+    run_check(CHECK, "set", Settings(encoder="builtin"), command="duplicates")
+    assert compared == []
 
 
 def test_the_result_does_not_depend_on_names_or_order(tmp_path: Path) -> None:
@@ -124,13 +172,81 @@ def test_boxes_of_copies_with_different_labels_are_mislabeled(tmp_path: Path) ->
     assert wrong == {"a.png": ("nut", "bolt"), "b.png": ("bolt", "nut")}
 
 
-def test_repetitive_frames_are_thinned(tmp_path: Path) -> None:
+def test_frames_of_one_recording_are_no_copies_but_superfluous_where_that_is_asked(tmp_path: Path) -> None:
     wide = picture(0, width=900)
     frames = {f"{shift:03d}.jpg": wide[:, shift : shift + 320] for shift in range(0, 120, 12)}
     others = {f"other{seed}.jpg": picture(seed) for seed in range(1, 10)}
-    result = check(write(tmp_path / "set", frames | others), repetitive=True)
-    assert {finding.image for finding in result.findings} <= frames.keys()
-    assert len(result.findings) >= 5
+    import_source("set", write(tmp_path / "set", frames | others), command="import")
+    describe({name: {"group": "belt", "frame": place} for place, name in enumerate(frames)})
+    plain = again()
+    assert plain.findings == []
+    assert "overlap without being copies" in plain.summary
+    asked = again(options={"repetitive": True})
+    assert {finding.image for finding in asked.findings} <= frames.keys()
+    flagged = {finding.image for finding in asked.findings if finding.score >= 0.5}
+    assert 5 <= len(flagged) < len(frames)
+    assert not flagged & {str(finding.evidence["keeper"]) for finding in asked.findings if finding.score >= 0.5}
+    again()
+    assert {finding.id for finding in stored_findings(open_dataset("set"))} == {
+        finding.id for finding in asked.findings
+    }
+
+
+def test_images_that_share_a_part_are_not_the_same_picture(tmp_path: Path) -> None:
+    wide = picture(0, width=900)
+    pictures = {f"{shift:03d}.jpg": wide[:, shift : shift + 320] for shift in (0, 100)}
+    pictures |= {f"other{seed}.jpg": picture(seed) for seed in range(1, 8)} | {
+        "copy.jpg": transforms(picture(1))["half"]
+    }
+    assert kinds(check(write(tmp_path / "set", pictures))) == {"copy.jpg": "near_duplicate"}
+    found = {finding.image: finding for finding in again(options={"repetitive": True}).findings}
+    (overlapping,) = found.keys() & {"000.jpg", "100.jpg"}
+    assert str(found[overlapping].evidence["why"]).startswith("overlaps with ")
+    assert found[overlapping].evidence["overlap"] == pytest.approx(220 / 320, abs=0.03)
+    assert 0.5 <= found[overlapping].score <= 0.72
+
+
+def test_the_original_is_kept_and_a_copy_is_told_against_what_is_named(tmp_path: Path) -> None:
+    """What was smoothed and mirrored has less noise than the original, of which there are twins."""
+    noise = np.random.default_rng(0).normal(0, 6, (240, 320, 3))
+    original = np.clip(picture(0) + noise, 0, 255).astype(np.uint8)
+    folder = write(tmp_path / "set", {f"other{seed}.jpg": picture(seed) for seed in range(1, 8)} | {"m.png": original})
+    Image.fromarray(original[:, ::-1]).save(folder / "a.jpg", quality=30)
+    Image.fromarray(original).resize((160, 120)).save(folder / "small.png")
+    (folder / "small-again.png").write_bytes((folder / "small.png").read_bytes())
+    for name in ("n.png", "o.png"):
+        (folder / name).write_bytes((folder / "m.png").read_bytes())
+    result = check(folder)
+    assert [group["keeper"] for group in result.tables["Groups of copies"]] == ["m.png"]
+    why = {finding.image: str(finding.evidence["why"]) for finding in result.findings}
+    assert why["small.png"] == "the same bytes as small-again.png"
+    assert why["small-again.png"] == "the same picture as m.png, 160 x 120 pixels, not 320 x 240"
+    assert why["n.png"] == "the same bytes as m.png"
+    assert "mirrored" in why["a.jpg"]
+
+
+def test_what_was_not_looked_at_again_stays(tmp_path: Path) -> None:
+    pictures = {f"{'cat' if seed % 2 else 'dog'}/{seed}.jpg": picture(seed) for seed in range(6)}
+    folder = write(tmp_path / "set", pictures | {"cat/copy.jpg": transforms(picture(0))["half"]})
+    found = {finding.id for finding in check(folder).findings}
+    assert len(found) == 3
+    describe({"cat/copy.jpg": {"split": "test"}, "cat/1.jpg": {"split": "test"}})
+    with begin("set", command="annotate") as transaction:
+        rows = transaction.read("annotations").slice(0, 1).to_pylist()
+        other = [row | {"layer": "predictions/net", "annotation_id": "f" * 16} for row in rows]
+        transaction.append("annotations", [pa.Table.from_pylist(other, schema=transaction.read("annotations").schema)])
+    for settings in ({"where": "split = 'test'"}, {"layer": "predictions/net"}):
+        again(**settings)
+        assert found <= {finding.id for finding in stored_findings(open_dataset("set"))}, settings
+    (folder / "cat" / "copy.jpg").write_bytes((folder / "cat" / "5.jpg").read_bytes())
+    again()
+    assert not found & {finding.id for finding in stored_findings(open_dataset("set"), kind="mislabeled")}
+
+
+def test_a_layer_that_is_not_there(tmp_path: Path) -> None:
+    import_source("set", write(tmp_path / "set", {"a.png": picture(0)}), command="import")
+    with pytest.raises(UsageError, match="there is no layer 'grund_truth'"):
+        again(layer="grund_truth")
 
 
 def test_an_unreadable_image_is_noted(tmp_path: Path) -> None:
@@ -144,7 +260,7 @@ def test_an_unreadable_image_is_noted(tmp_path: Path) -> None:
 
 def test_no_image_is_an_error(tmp_path: Path) -> None:
     import_source("set", write(tmp_path / "set", {"a.png": picture(0)}), command="import")
-    with pytest.raises(UsageError, match="no image is chosen"):
+    with pytest.raises(UsageError, match="there are no images to check"):
         run_check(CHECK, "set", Settings(where="split = 'nothing'"), command="duplicates")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from curate.checks.base import Result, Settings, run_check
 from curate.checks.leaks.check import CHECK
-from curate.checks.store import set_status
+from curate.checks.store import set_status, stored_findings
 from curate.dataset import begin, open_dataset, undo
 from curate.dataset.ids import image_ids
 from curate.dataset.schema import IMAGES
@@ -107,7 +107,7 @@ def test_copies_across_splits_with_evidence(tmp_path: Path) -> None:
     first = next(f for f in result.findings if f.image == "02.png")
     assert [other.image for other in first.related] == ["00.png", "01.png"]
     assert first.evidence["splits"] == {"train": 2}
-    assert first.evidence["why"] == "in test, but the same file as 00.png in train, and so are 1 more"
+    assert first.evidence["why"] == "in test, but the same file as 00.png in train, and so is 1 more"
     assert any("1 of 8 images are in no split" in line for line in result.notes)
 
 
@@ -141,6 +141,18 @@ def test_every_split_needs_a_share(tmp_path: Path) -> None:
         run(resplit=True, ratios={"train": 0.5, "val": 0.5})
     run(resplit=True, ratios={"train": 0.5, "valid": 0.0, "val": 0.5})
     assert sorted(map(str, splits().values())) == ["train", "train", "val", "val"]
+
+
+def test_leaks_whose_other_side_was_not_looked_at_stay(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"picture": k // 2, "split": "test" if k % 2 else "train"} for k in range(8)]
+    make_set(tmp_path, rows)
+    found = {finding.id for finding in run().findings}
+    assert len(found) == 4
+    settings = Settings(encoder="builtin", where="split = 'test'")
+    assert run_check(CHECK, NAME, settings, command="curate leaks").findings == []
+    assert {finding.id for finding in stored_findings(open_dataset(NAME))} == found
+    assert run(resplit=True).findings == []
+    assert stored_findings(open_dataset(NAME)) == []
 
 
 def test_a_verdict_lasts(tmp_path: Path) -> None:

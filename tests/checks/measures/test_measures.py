@@ -103,6 +103,20 @@ def test_jpeg_blocks_are_seen_wherever_they_begin() -> None:
     assert cropped > 0.5
 
 
+@pytest.mark.parametrize(("quality", "step"), [(50, 12), (15, 38), (10, 58), (5, 115)])
+def test_the_step_of_jpeg_is_found_after_saving_anew(quality: int, step: int) -> None:
+    grain = np.random.default_rng(0).normal(0, 8, (240, 320, 1))
+    picture = toned(scene(), 1, grain)
+    for how in (quality, 95):
+        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, how])
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        picture = np.asarray(decoded[..., ::-1], np.uint8)
+    found, shifted, never = measured(picture, picture[3:, 5:], toned(scene(), 1, grain))["quantization"]
+    assert found == pytest.approx(step, rel=0.12)
+    assert (shifted, never) == (1, 1)
+
+
 def test_banding_is_seen_and_smooth_slopes_are_not() -> None:
     slope = np.repeat(np.tile(np.repeat(np.arange(40, 200), 2), (240, 1))[..., None], 3, axis=2)
     bands = np.round(slope / 16) * 16
@@ -131,6 +145,17 @@ def test_light_comes_from_where_it_is_bright(x: int, y: int) -> None:
     change = np.array([found["light_x"][1] - found["light_x"][0], found["light_y"][1] - found["light_y"][0]])
     assert change @ (x, y) > 0.6
     assert abs(change @ (y, x)) < 0.25
+
+
+def test_all_cues_tell_the_same_light() -> None:
+    across, _ = np.meshgrid(np.linspace(-1, 1, 320), np.linspace(-1, 1, 240))
+    grain = np.random.default_rng(0).normal(0, 3, (240, 320, 1))
+    picture = toned(scene(), 1, grain)
+    found = measured(picture, toned(picture, 2.0 ** (across - 1)[..., None]))
+    change = np.diff(np.array(found["light_cues"]), axis=0)[0]
+    assert (change[:5] > 0.5).all()
+    assert (change[:5] < 1.3).all()
+    assert abs(change[5:10]).max() < 0.2
 
 
 def test_back_light_and_vignette() -> None:
@@ -213,3 +238,16 @@ def test_columns_hold_what_the_table_promises() -> None:
     assert [schema.field(name).type for name in NUMBERS] == [pa.float32()] * len(NUMBERS)
     assert [schema.field(name).type for name in HASHES] == [pa.uint64()] * len(HASHES)
     assert schema.field("layout").type == pa.list_(pa.float32(), 16)
+    assert schema.field("light_cues").type == pa.list_(pa.float32(), 14)
+
+
+def test_a_picture_is_measured_alike_in_any_batch() -> None:
+    sizes = [(240, 320), (40, 50), (7, 9), (700, 900)]
+    pictures = [scene(number, height=height, width=width) for number, (height, width) in enumerate(sizes)]
+    together = measured(*pictures)
+    for number, picture in enumerate(pictures):
+        alone = measured(picture)
+        for name in NUMBERS:
+            assert alone[name][0] == pytest.approx(together[name][number], rel=1e-4, abs=1e-4), (name, number)
+        for name in HASHES:
+            assert alone[name][0] == together[name][number], (name, number)

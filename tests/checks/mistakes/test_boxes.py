@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.checks.boxes import Boxes, FloatArray
 from curate.checks.mistakes.boxes import impossible_boxes
-from curate.checks.mistakes.tables import Boxes, FloatArray
 from curate.errors import InputError
 
 SIZE = np.array([[100.0, 80.0]])

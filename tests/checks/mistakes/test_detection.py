@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from curate.checks.boxes import Boxes
 from curate.checks.mistakes.detection import detection_errors
-from curate.checks.mistakes.tables import Boxes, Suspects, image_scores
+from curate.checks.mistakes.tables import Suspects, image_scores
 from curate.errors import InputError
 
 IMAGES, PER_IMAGE, CLASSES = 150, 6, 4

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.checks.boxes import Boxes
 from curate.checks.mistakes.matching import Pairs, assign, cluster, covered_share, overlapping_pairs, pairs_within
-from curate.checks.mistakes.tables import Boxes
 
 
 def random_boxes(rng: np.random.Generator, n: int, images: int = 3, spread: float = 60.0) -> Boxes:

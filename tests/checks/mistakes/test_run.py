@@ -247,6 +247,32 @@ def test_findings_that_were_not_looked_at_again_stay(tmp_path: Path) -> None:
         assert first <= {finding.id for finding in stored_findings(open_dataset(NAME))}, options
 
 
+def test_the_order_of_images_and_annotations_does_not_matter(tmp_path: Path) -> None:
+    make_images(tmp_path, reds_and_greens(80))
+    boxes = [[4.0, 4, 20, 20], [24.0, 20, 20, 24]]
+    wrong = {(8, 0), (31, 1), (50, 0)}
+    rows: list[Row] = [
+        (n, "red" if (n % 2 == 0) != ((n, k) in wrong) else "green", boxes[k], None)
+        for n in range(80)
+        for k in range(2)
+        if (n, k) != (17, 1)
+    ]
+    annotate(rows, ["red", "green"])
+    seen: list[Row] = [
+        (n, "red" if n % 2 == 0 else "green", boxes[k], 0.6 + n % 7 / 20) for n in range(80) for k in range(2)
+    ]
+    annotate(seen, ["red", "green"], "predictions/model")
+    first = run(min_score=0.0).findings
+    assert {"mislabeled", "missing"} <= {finding.kind for finding in first}
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        with begin(NAME, command="shuffle") as transaction:
+            for table in ("images", "annotations"):
+                stored = transaction.read(table)
+                transaction.overwrite(table, [stored.take(pa.array(random.permutation(stored.num_rows)))])
+        assert run(min_score=0.0).findings == first
+
+
 def test_running_again_makes_no_commit_and_keeps_when_a_finding_first_appeared(tmp_path: Path) -> None:
     make_images(tmp_path, reds_and_greens(80))
     annotate(labels_of(80, {10, 33}), ["red", "green"])

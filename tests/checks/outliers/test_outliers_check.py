@@ -83,6 +83,7 @@ def test_strange_images_are_found_with_evidence(tmp_path: Path) -> None:
     assert len(first.related) == 5
     assert all(0 <= (other.score or 0) <= 1 for other in first.related)
     assert first.evidence["why"].startswith("the image is ")
+    assert first.evidence["why"].endswith(" of the set's own would be as unusual")
     assert open_dataset(NAME).commit.number == before + 1
 
 

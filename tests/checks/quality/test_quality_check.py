@@ -85,16 +85,24 @@ def flagged(result: Result) -> dict[str, set[str]]:
 def test_every_planted_fault_is_found_and_nothing_else(folder: Path) -> None:
     result = check()
     found = flagged(result)
-    for how in FAULTS:
-        kind = {"grey": "color_cast", "ended": "corrupt"}.get(how, how)
-        assert kind in found[how], (how, found.get(how))
-    assert found["truncated"] == {"corrupt"}
-    assert "odd_size" in found["small"]
-    assert "odd_aspect" in found["long"]
-    assert not [name for name in found if name.startswith("good")]
+    print(found)
+    expected = {how: {how} for how in FAULTS}
+    assert found == expected
     for finding in result.findings:
         assert finding.evidence["why"]
         json.dumps(finding.evidence, allow_nan=False)
+
+
+def test_light_from_the_side_is_told_and_is_no_fault(folder: Path) -> None:
+    fall = 2.0 ** (-1.5 + np.linspace(-1.5, 1.5, 240))[None, :, None]
+    Image.fromarray((scene(300) * fall).astype(np.uint8)).save(folder / "good_lit.png")
+    import_source("lit", folder.parent, command="import")
+    result = run_check(CHECK, "lit", Settings(), command="quality")
+    rows = {Path(row["image"]).stem: row for row in result.tables["Unusual light, no fault"]}
+    assert rows["good_lit"]["light from"] == "right"
+    assert rows["good_lit"]["octaves"] == pytest.approx(1.5, abs=0.5)
+    assert "dark" not in flagged(result).get("good_lit", set())
+    assert not [name for name in rows if name.startswith("good") and name != "good_lit"]
 
 
 def test_running_again_changes_nothing(folder: Path) -> None:
@@ -102,11 +110,70 @@ def test_running_again_changes_nothing(folder: Path) -> None:
     assert [finding.to_json() for finding in first.findings] == [finding.to_json() for finding in second.findings]
 
 
-def test_a_file_that_is_not_there_is_noted_and_not_called_corrupt(folder: Path) -> None:
+def test_files_that_are_not_there_are_corrupt_and_counted_apart(folder: Path) -> None:
+    check()
     (folder / "good_00.png").unlink()
+    for _ in range(2):  # what was measured of it before is not believed
+        result = check()
+        (finding,) = [finding for finding in result.findings if Path(finding.image).stem == "good_00"]
+        assert (finding.kind, finding.score, finding.evidence["fault"]) == ("corrupt", 1.0, "missing file")
+        assert "71 images and 0 objects measured, 1 file not there" in result.summary
+
+
+def test_a_set_without_a_file_is_all_corrupt(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
     result = check()
-    assert any("not there" in note for note in result.notes)
-    assert "good_00" not in flagged(result)
+    assert {finding.kind for finding in result.findings} == {"corrupt"}
+    assert len(result.findings) == 72
+    assert "0 images and 0 objects measured, 72 files not there; 72 flagged" in result.summary
+
+
+def deep(pixels: Pixels, gain: int) -> Image.Image:
+    return Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint16) * np.uint16(gain))
+
+
+def test_light_is_not_judged_where_pixels_are_scaled_by_their_own_range(tmp_path: Path) -> None:
+    place = tmp_path / "set" / "things"
+    place.mkdir(parents=True)
+    for number in range(30):
+        deep(scene(number), 200).save(place / f"good_{number:02d}.png")
+    deep(planted(scene(40), "noisy"), 3).save(place / "dim.png")
+    deep(planted(scene(41), "blurry"), 200).save(place / "blurry.png")
+    import_source("set", tmp_path / "set", command="import")
+    result = check()
+    assert flagged(result) == {"blurry": {"blurry"}}
+    assert any(note.startswith("32 images of more than 8 bits") for note in result.notes)
+
+
+def test_images_that_are_stored_turned_are_told(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(scene(300)).save(folder / "turned.jpg", quality=95, exif=exif)
+    import_source("turned", folder.parent, command="import")
+    result = run_check(CHECK, "turned", Settings(), command="quality")
+    (row,) = result.tables["Stored turned, no fault"]
+    assert Path(row.pop("image")).name == "turned.jpg"
+    assert row == {"orientation": 6, "stored": "240 x 180", "shown": "180 x 240"}
+
+
+def test_an_image_with_one_colored_part_is_not_grey(folder: Path) -> None:
+    grey = planted(scene(301), "grey")
+    grey[:24, :24] = (220, 120, 30)
+    Image.fromarray(grey).save(folder / "one_part.png")
+    import_source("parts", folder.parent, command="import")
+    found = flagged(run_check(CHECK, "parts", Settings(), command="quality"))
+    assert "one_part" not in found
+    assert "color_cast" in found["grey"]
+
+
+def test_two_faults_of_one_kind_are_one_finding_that_names_both(folder: Path) -> None:
+    both = planted(scene(302), "noisy") // 32 * 32
+    Image.fromarray(both).save(folder / "both.png")
+    import_source("both", folder.parent, command="import")
+    result = run_check(CHECK, "both", Settings(), command="quality")
+    (finding,) = [f for f in result.findings if Path(f.image).stem == "both" and f.kind == "noisy"]
+    assert {finding.evidence["fault"], *finding.evidence["also"]} >= {"noise", "banding"}
 
 
 def test_no_image_is_an_error(folder: Path) -> None:

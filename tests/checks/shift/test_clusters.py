@@ -51,7 +51,17 @@ def test_as_many_as_asked_for_and_a_lone_image_takes_none_of_them() -> None:
     found = cluster_light(points, np.arange(181), clusters=3)
     assert set(found.tolist()) == {0, 1, 2}
     assert adjusted_mutual_info_score(truth, found[:180]) > 0.95
-    assert NO_CLUSTER in cluster_light(points, np.arange(181)) or len(set(found.tolist())) == 3
+    free = cluster_light(points, np.arange(181))
+    assert free[180] == NO_CLUSTER
+    assert adjusted_mutual_info_score(truth, free[:180]) > 0.95
+
+
+@pytest.mark.parametrize("distinct", [1, 2])
+def test_there_are_no_more_set_ups_than_different_images(distinct: int) -> None:
+    points = np.repeat(np.eye(distinct, 9), 30, axis=0)
+    groups = np.arange(30 * distinct)
+    assert len(np.unique(cluster_light(points, groups, clusters=3))) == distinct
+    assert len(np.unique(cluster_light(points, groups))) == distinct
 
 
 def test_weights_count_as_repetition_does() -> None:

@@ -64,6 +64,23 @@ def test_shadows_lie_away_from_the_lamp() -> None:
     assert right["shadow_depth"] > 1
 
 
+def test_what_is_nearest_to_white_follows_the_light_and_not_the_contents() -> None:
+    """A lamp or sheet in the picture: the rest of it may be dark or bright."""
+    scenes = [scene(seed) * contents for seed, contents in ((0, 1.0), (1, 0.3), (2, 2.0))]
+    for each in scenes:
+        each[100:120, 100:120] = 0.9
+    plain = [measured(each) for each in scenes]
+    half = [measured(0.5 * each) for each in scenes]
+    warm = [measured(each * [1.1, 1, 0.7]) for each in scenes]
+    assert np.ptp([each["white"] for each in plain]) < 0.05
+    assert np.ptp([np.log2(each.mean()) for each in scenes]) > 1
+    for before, dark, other in zip(plain, half, warm, strict=True):
+        assert dark["white"] - before["white"] == pytest.approx(-1, abs=0.05)
+        assert dark["white_red"] == pytest.approx(before["white_red"], abs=0.03)
+        assert other["white_red"] - before["white_red"] == pytest.approx(np.log2(1.1), abs=0.05)
+        assert other["white_blue"] - before["white_blue"] == pytest.approx(np.log2(0.7), abs=0.05)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (500, 2)])
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_odd_images_give_numbers(shape: tuple[int, int], value: int) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from curate.checks.findings import Finding
-from curate.checks.mistakes.load import Labels
+from curate.checks.labels import Labels
 from curate.checks.shift.performance import classifier_errors, detector_performance, label_errors
 from curate.checks.shift.slices import ends, slice_errors
 from curate.dataset.schema import ANNOTATIONS, IMAGES

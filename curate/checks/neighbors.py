@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from curate.checks.graph import joined_groups
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.integer]
@@ -89,18 +89,17 @@ def near_duplicate_groups(
         Group numbers from 0, int64 of shape (n,).
     """
     n = len(neighbors.indices)
-    base = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    base = np.arange(n) if groups is None else groups
     distances = 1 - neighbors.similarities
     known = neighbors.indices >= 0
     farthest = distances[known[:, -1], -1]
     usual = float(np.median(farthest)) if len(farthest) else 0.0
     rows, places = np.nonzero(known & (distances <= max(_DUPLICATE_RATIO * usual, _ROUNDING)))
     others = neighbors.indices[rows, places]
-    count = int(base.max()) + 1 if n else 0
-    links = coo_array((np.ones(len(rows), dtype=np.int8), (base[rows], base[others])), shape=(count, count))
-    joined = connected_components(links, directed=False)[1][base] if n else base
-    too_large = np.bincount(joined)[joined] > largest if n else np.zeros(0, dtype=bool)
-    return np.unique(np.where(too_large, base + n, joined), return_inverse=True)[1].astype(np.int64)
+    joined = joined_groups(base, rows, others)
+    too_large = np.bincount(joined)[joined] > largest
+    apart = np.unique(base, return_inverse=True)[1] + n  # numbers that no joined group has
+    return np.unique(np.where(too_large, apart, joined), return_inverse=True)[1].astype(np.int64)
 
 
 def _unit(vectors: Floats) -> Floats:

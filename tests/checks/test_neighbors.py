@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.checks.mistakes import neighbors as module
-from curate.checks.mistakes.neighbors import near_duplicate_groups, nearest_neighbors
+from curate.checks import neighbors as module
+from curate.checks.neighbors import near_duplicate_groups, nearest_neighbors
 
 Array = npt.NDArray[Any]
 

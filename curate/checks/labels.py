@@ -1,4 +1,4 @@
-"""What `curate mistakes` reads from a dataset, as arrays."""
+"""A layer's labels and the images they are on, as arrays, in the order of their ids: no result depends on that of a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.mistakes.tables import NOWHERE, BoolArray, Boxes, FloatArray, IntArray
+from curate.checks.boxes import NOWHERE, BoolArray, Boxes, FloatArray, IntArray
 from curate.dataset import Dataset
+from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.errors import UsageError
 from curate.names import GROUND_TRUTH, PREDICTIONS
@@ -37,8 +38,9 @@ class Labels:
 
     Attributes:
         layer: Its name.
-        images: m rows: image_id, location, path, width, height, group, split.
-        annotations: n rows: annotation_id, image_id, type, label, bbox, iscrowd, score, probabilities, source_id.
+        images: m rows, sorted by image_id: image_id, location, path, width, height, group, split.
+        annotations: n rows, sorted by annotation_id: annotation_id, image_id, type, label, bbox, iscrowd, score,
+            probabilities, source_id.
         image: int64 array of shape (n,), row in `images` of each annotation.
         classes: Names of the classes.
         label: int64 array of shape (n,), index in `classes`; -1 for an annotation without a label.
@@ -162,16 +164,26 @@ def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
         "images", columns=["image_id", "location", "path", "width", "height", "group", "split"], where=where
     )
     if images.num_rows == 0:
-        raise UsageError(
-            "there are no images to check", where=where or dataset.name, remedy="loosen --where, or import images"
-        )
+        raise no_images(dataset.name, where)
+    require_layer(dataset, layer)
+    classes = [info["name"] for info in dataset.commit.classes]
+    return _labels(dataset, _sorted(images, "image_id"), classes, layer)
+
+
+def no_images(dataset: str, where: str | None) -> UsageError:
+    """The error of a check that has nothing to look at."""
+    return UsageError("there are no images to check", where=where or dataset, remedy="loosen --where, or import images")
+
+
+def require_layer(dataset: Dataset, layer: str) -> None:
+    """Raise a `UsageError` unless a dataset has a layer; that of the labels may be empty."""
+    if layer == GROUND_TRUTH:
+        return
     known = _layers(dataset)
-    if layer not in known and layer != GROUND_TRUTH:
+    if layer not in known:
         raise UsageError(
             f"there is no layer '{layer}'", where=dataset.name, remedy=f"layers: {', '.join(known) or 'none yet'}"
         )
-    classes = [info["name"] for info in dataset.commit.classes]
-    return _labels(dataset, images, classes, layer)
 
 
 def load_predictions(
@@ -222,15 +234,21 @@ def _layers(dataset: Dataset) -> list[str]:
 
 def _labels(dataset: Dataset, images: pa.Table, classes: list[str], layer: str) -> Labels:
     annotations = dataset.table("annotations", columns=_ANNOTATION_COLUMNS, where=in_layer(layer))
+    there = pc.is_in(annotations["image_id"], images["image_id"].combine_chunks())
+    annotations = _sorted(annotations.filter(there), "annotation_id")
     position = pc.index_in(annotations["image_id"], images["image_id"].combine_chunks())
-    annotations = annotations.filter(pc.is_valid(position))
-    image = position.drop_null().combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    image = position.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
     # A class that the dataset does not list (it cannot happen through an import) comes after those it does.
     extra = [name for name in pc.unique(annotations["label"]).to_pylist() if name is not None and name not in classes]
     names = [*classes, *extra]
     codes = pc.fill_null(pc.index_in(annotations["label"], pa.array(names, pa.string())), NOWHERE)
     label = codes.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
     return Labels(layer, images, annotations, image, names, label)
+
+
+def _sorted(table: pa.Table, column: str) -> pa.Table:
+    """The rows in the order of the ids in a column."""
+    return table.take(pa.array(np.argsort(from_ids(table[column]), kind="stable")))
 
 
 def _bools(column: pa.ChunkedArray) -> BoolArray:

@@ -1,0 +1,106 @@
+"""loop: rounds of finding, selecting, labelling and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curate.commands.app import JsonOption, command_line
+from curate.commands.arguments import CurateCommand
+from curate.commands.output import note, print_json, print_json_lines
+
+loop = typer.Typer(no_args_is_help=True, help="Rounds of find, select, push, wait, train and evaluate.")
+
+FileArgument = Annotated[
+    Path, typer.Argument(help="The loop's file; see docs/annotators.md.", metavar="LOOP.YAML", show_default=False)
+]
+
+
+@loop.command("run", cls=CurateCommand)
+def run(
+    file: FileArgument,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate",
+            help="Ask no server: answer from the labels that the dataset has, and compare strategies on it.",
+        ),
+    ] = False,
+    strategies: Annotated[
+        str | None,
+        typer.Option("--strategies", help="With --simulate: which to compare. Default: the file's.", metavar="A,B,C"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Do at most so many steps, then stop; run again to go on.", min=1)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a loop, or go on with one that was interrupted."""
+    from curate.loop.machine import run as run_machine
+    from curate.loop.machine import state_path
+    from curate.loop.plan import read_plan
+    from curate.loop.steps import RealSteps
+
+    plan = read_plan(file)
+    if simulate:
+        _simulate(plan, strategies, json=json)
+        return
+
+    def tell(entry: dict[str, Any]) -> None:
+        shown = {key: value for key, value in entry.items() if key != "items"}
+        if json:
+            print_json(shown)
+        else:
+            details = {key: value for key, value in shown.items() if key not in ("round", "step", "time")}
+            note(f"round {entry['round']}, {entry['step']}: {_words(details)}")
+
+    state = run_machine(plan, state_path(plan, file), RealSteps(command_line()), tell=tell, most=steps)
+    if state.ended:
+        note(f"the loop has ended: {state.ended}")
+
+
+@loop.command("status", cls=CurateCommand)
+def status(file: FileArgument, json: JsonOption = False) -> None:
+    """What each round of a loop cost and gained so far."""
+    from curate.loop.machine import read_state, rounds, state_path
+    from curate.loop.plan import read_plan
+
+    plan = read_plan(file)
+    state = read_state(state_path(plan, file))
+    rows = rounds(state)
+    if json:
+        print_json_lines(rows)
+        return
+    _print_rows(rows)
+    note(f"ended: {state.ended}" if state.ended else f"next: round {state.round}, {state.step}")
+
+
+def _simulate(plan: Any, strategies: str | None, *, json: bool) -> None:
+    from curate.loop.simulate import simulate
+
+    names = [name.strip() for name in strategies.split(",")] if strategies else [plan.strategy]
+    rows = simulate(plan, names)
+    if json:
+        print_json_lines(rows)
+    else:
+        _print_rows(rows)
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from curate.report.terminal import print_table
+
+    if not rows:
+        note("no round was played yet")
+        return
+    texts = [{key: "-" if value is None else _number(value) for key, value in row.items()} for row in rows]
+    print_table(texts, right=[key for key in rows[0] if key != "strategy"])
+
+
+def _number(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) else value
+
+
+def _words(details: dict[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in details.items()) or "nothing to do"

@@ -1,0 +1,82 @@
+"""Finished parts of long work in a folder, each whole or not there: what a killed run leaves, the next one uses."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from curate.files import write_atomic
+
+_PART_ROWS: Final = 2048
+_PART_SECONDS: Final = 20.0
+_NAME_KEY: Final = b"computation"
+
+
+class Spool:
+    """Gathers rows and writes them as numbered parts. Closing writes what is left.
+
+    Args:
+        folder: Where; made when there is something to write.
+        schema: Columns of the rows.
+        name: Of what makes them: parts that were written under another name, or with other columns, are passed over.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, name: str) -> None:
+        self._folder = folder
+        self._schema = schema.with_metadata({_NAME_KEY: name.encode()})
+        self._rows: list[pa.RecordBatch] = []
+        self._number = max((_part_number(path) for path in self.parts()), default=0)
+        self._last = time.monotonic()
+
+    def parts(self) -> tuple[Path, ...]:
+        """The files, in the order in which they were written."""
+        return tuple(sorted(self._folder.glob("part-*.arrow")))
+
+    def read(self) -> pa.Table:
+        """The rows of all parts, one after another; mapped, not read into memory."""
+        tables = []
+        for path in self.parts():
+            with contextlib.suppress(OSError, pa.ArrowInvalid), pa.memory_map(str(path)) as file:
+                table = pa.ipc.open_file(file).read_all()
+                if table.schema.equals(self._schema, check_metadata=True):
+                    tables.append(table)
+        return pa.concat_tables(tables) if tables else self._schema.empty_table()
+
+    def add(self, columns: Iterable[pa.Array]) -> None:
+        """Add rows; they are on disk after 2,048 of them or 20 seconds."""
+        self._rows.append(pa.record_batch(list(columns), schema=self._schema))
+        if sum(map(len, self._rows)) >= _PART_ROWS or time.monotonic() - self._last > _PART_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._rows:
+            self._number += 1
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_file(sink, self._schema) as writer:
+                for rows in self._rows:
+                    writer.write_batch(rows)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._folder / f"part-{self._number:06d}.arrow", sink.getvalue())
+            self._rows = []
+        self._last = time.monotonic()
+
+
+def discard(parts: Iterable[Path]) -> None:
+    """Delete parts whose rows are committed, and their folder with the last of them."""
+    for path in parts:
+        with contextlib.suppress(OSError):  # what stays is seen to be in the store next time
+            path.unlink()
+            for unfinished in path.parent.glob(".part-*"):  # a kill in mid-write left it
+                unfinished.unlink()
+            path.parent.rmdir()  # refused while there is more in it
+
+
+def _part_number(path: Path) -> int:
+    digits = path.stem.removeprefix("part-")
+    return int(digits) if digits.isdecimal() else 0
