@@ -28,6 +28,9 @@ STATUSES: Final[tuple[str, ...]] = get_args(Status)
 FLAGGED: Final = 0.5
 """From this probability on, a finding is more likely right than wrong."""
 
+VERDICT: Final = "verdict"
+"""Key of a finding's evidence that says how people closed it, and where."""
+
 SETTLED: Final = frozenset({"rejected", "fixed"})
 """Statuses of findings that ask for nothing any more."""
 

@@ -9,7 +9,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.findings import KINDS, STATUSES, Finding, Status, from_table, require_probability, to_table
+from curate.checks.findings import KINDS, STATUSES, VERDICT, Finding, Status, from_table, require_probability, to_table
 from curate.dataset import Dataset, Transaction, begin, open_dataset
 from curate.dataset.query import quote
 from curate.errors import UsageError
@@ -71,11 +71,15 @@ def replace_findings(
     """
     condition = f"check = {quote(check)}"
     before = {finding.id: finding for finding in stored_findings(transaction.base, where=condition)}
-    now = {}
+    now: dict[str, Finding] = {}
     for finding in sorted(findings, key=lambda finding: finding.score):
         known = before.get(finding.id)
-        status, commit = ("open", transaction.number) if known is None else (known.status, known.commit)
-        now[finding.id] = replace(finding, status=cast(Status, status), commit=commit)
+        if known is None:
+            now[finding.id] = replace(finding, status="open", commit=transaction.number)
+            continue
+        said = {VERDICT: known.evidence[VERDICT]} if VERDICT in known.evidence else {}
+        evidence = {**finding.evidence, **said}
+        now[finding.id] = replace(finding, status=known.status, commit=known.commit, evidence=evidence)
     kept = [f for key, f in before.items() if key not in now and (f.status != "open" or not judged(f))]
     rows = {finding.id: finding.to_json() for finding in [*now.values(), *kept]}
     changed = [key for key in now if key in before and rows[key] != before[key].to_json()]

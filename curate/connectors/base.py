@@ -10,7 +10,7 @@ an entry point in the group ``curate.connectors``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -60,7 +60,9 @@ class Item:
         size: Width and height after EXIF orientation, where the service tells.
         content_hash: Of the file's bytes, where the server carries it (`curate.connectors.sync.images.content_hash`).
         work: Changes whenever a person hands in work on the item, changed or not; empty as long as nobody did.
-        resolved: Ids of the notes on it that a person has settled.
+        resolved: Ids of the findings shown on it that a person has settled.
+        unlabelled: Whether it lost all its work there (skipped, or the only annotation deleted): nothing was handed in, and
+            what is here stays.
         split: As the service says.
         tags: The same.
         group: Video, burst or source it belongs to.
@@ -77,6 +79,7 @@ class Item:
     content_hash: str | None = None
     work: str = ""
     resolved: frozenset[str] = frozenset()
+    unlabelled: bool = False
     split: str | None = None
     tags: Sequence[str] | None = None
     group: str | None = None
@@ -110,6 +113,7 @@ class ProjectSpec:
         title: For people.
         classes: Its labels, with colors and keypoints.
         types: Kinds of annotation that must fit in ('box', 'polygon', 'mask' ...; `schema.AnnotationType`).
+        labels: Classes by the kind of annotation that they are used with in what is sent.
         attributes: Values seen of each attribute, by class and name.
     """
 
@@ -117,6 +121,7 @@ class ProjectSpec:
     title: str
     classes: Sequence[ClassInfo]
     types: frozenset[str]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
 
@@ -150,7 +155,11 @@ class NewItem:
         predictions: A model's, which become predictions where the service has them.
         notes: Findings on it.
         priority: Its score, in [0, 1]: the highest is worked on first.
-        metadata: The image's, for the server's own.
+        split: The image's; None for none.
+        tags: The same.
+        group: Video, burst or source it belongs to.
+        frame: Its place in the group.
+        metadata: The image's, JSON-ready.
     """
 
     image_id: str
@@ -162,6 +171,10 @@ class NewItem:
     predictions: Sequence[Row] = ()
     notes: Sequence[Note] = ()
     priority: float = 0.0
+    split: str | None = None
+    tags: Sequence[str] | None = None
+    group: str | None = None
+    frame: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -232,8 +245,14 @@ class Connector(Protocol):
         """
         ...
 
-    def change(self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None) -> None:
-        """Change items in place."""
+    def change(
+        self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
+    ) -> Collection[str]:
+        """Change items in place.
+
+        Returns:
+            Ids of the images that were left alone, since their items had changed meanwhile or are being worked on.
+        """
         ...
 
     def link_of(self, item: Item) -> str:

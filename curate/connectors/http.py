@@ -67,6 +67,10 @@ class RefusedError(InputError):
         self.body = body
 
 
+class ForbiddenError(UnavailableError):
+    """The token may not do this; other requests may go on."""
+
+
 class UncertainError(UnavailableError):
     """A request that makes something may have been carried out: its reply was lost."""
 
@@ -279,7 +283,8 @@ class Http:
 def _refusal(reply: urllib3.BaseHTTPResponse, where: str, *, made: bool) -> CurateError:
     body = redact(bytes(reply.data).decode("utf-8", "replace"))[:_SHOWN].strip()
     if reply.status in (401, 403):
-        return UnavailableError(
+        refused = ForbiddenError if reply.status == 403 else UnavailableError
+        return refused(
             f"the server refuses the token ({reply.status})",
             where=where,
             remedy="check the token and its rights; 'curate login' stores a new one",

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.checks.labels import Labels
-from curate.loop.scores import FloatArray, Scores, wavering
+from curate.loop.scores import FloatArray, Scores, by_image, wavering
 from curate.loop.strategies.probabilities import MEASURES, Measure, binary, disagreement, per_image
 
-Column = Callable[[int], FloatArray]
-"""A class's number to how sure a model is that it is on each of the n images."""
+Floats = npt.NDArray[np.floating]
 
 
 def layer_doubt(model: Labels, measure: Measure) -> Scores:
@@ -41,10 +40,12 @@ def layer_doubt(model: Labels, measure: Measure) -> Scores:
     if whole is not None:
         values[said] = MEASURES[measure](whole[said])
 
+    on_image = by_image(boxes.image, n)
+
     def why(row: int) -> str:
         if whole is not None and said[row]:
             return f"{model.layer} wavers: {wavering(whole[row], model.classes)}"
-        own = np.flatnonzero(boxes.image == row)
+        own = on_image(row)
         if not len(own):
             return f"{model.layer} finds nothing"
         first = own[np.argsort(-doubt[own], kind="stable")[:3]]
@@ -68,43 +69,51 @@ def layer_disagreement(models: Sequence[Labels]) -> Scores:
     values = np.full(n, np.nan)
     whole = [found for model in models if (found := model.image_predictions()) is not None]
     if len(whole) == len(models):
-        columns = [_given(found) for found in whole]
         seen = np.all([found.sum(axis=1) > 0 for found in whole], axis=0)
         values[seen] = disagreement([found[seen] for found in whole])
+        sure: list[Callable[[int], Floats]] = [found.__getitem__ for found in whole]
     else:
-        columns = [_surest(model) for model in models]
         times = np.bincount(np.concatenate([model.covered_by(model) for model in models]), minlength=n)
         seen = times == len(models)
         total = np.zeros(n)
         for k in range(len(classes)):
-            total += disagreement([binary(column(k)) for column in columns])
+            total += disagreement([binary(_surest(model, k)) for model in models])
         values[seen] = total[seen]
+        sure = [_surest_of_image(model) for model in models]
 
     def why(row: int) -> str:
-        sure = np.array([[column(k)[row] for k in range(len(classes))] for column in columns])
-        k = int(np.ptp(sure, axis=0).argmax())
-        said = [f"{model.layer} {value:.2f}" for model, value in zip(models, sure[:, k], strict=True)]
+        table = np.stack([each(row) for each in sure])
+        k = int(np.ptp(table, axis=0).argmax())
+        said = [f"{model.layer} {value:.2f}" for model, value in zip(models, table[:, k], strict=True)]
         return f"layers disagree on '{classes[k]}': {', '.join(said)}"
 
     return Scores(values, why, " and ".join(model.layer for model in models))
 
 
-def _given(found: npt.NDArray[np.float32]) -> Column:
-    return lambda k: found[:, k].astype(np.float64)
-
-
-def _surest(model: Labels) -> Column:
-    """The highest confidence of a class's boxes on each image, 0 where there is none."""
+def _surest(model: Labels, k: int) -> FloatArray:
+    """The highest confidence of a class's boxes on each of the n images, 0 where there is none."""
     boxes = model.boxes()
-    scores = np.zeros(len(boxes)) if boxes.score is None else boxes.score
-
-    def column(k: int) -> FloatArray:
-        best = np.zeros(model.images.num_rows)
+    best = np.zeros(model.images.num_rows)
+    if boxes.score is not None:
         own = boxes.label == k
-        np.maximum.at(best, boxes.image[own], scores[own])
+        np.maximum.at(best, boxes.image[own], boxes.score[own])
+    return best
+
+
+def _surest_of_image(model: Labels) -> Callable[[int], Floats]:
+    """The same for one image and all classes: from its row to shape (K,)."""
+    boxes = model.boxes()
+    on_image = by_image(boxes.image, model.images.num_rows)
+
+    def surest(row: int) -> Floats:
+        best = np.zeros(len(model.classes))
+        own = on_image(row)
+        own = own[boxes.label[own] >= 0]
+        if boxes.score is not None:
+            np.maximum.at(best, boxes.label[own], boxes.score[own])
         return best
 
-    return column
+    return surest
 
 
 def _name(model: Labels, label: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,10 @@ def wavering(p: npt.NDArray[np.floating], classes: Sequence[str], *, several: bo
     """
     order = np.argsort(np.abs(p - 0.5) if several else -p, kind="stable")[:2]
     return f"{', ' if several else ' or '}".join(f"'{classes[k]}' {p[k]:.2f}" for k in order)
+
+
+def by_image(image: IntArray, n: int) -> Callable[[int], IntArray]:
+    """What is on one image, at once for any of n: a function from its row to places in `image`, shape (m,)."""
+    order = np.argsort(image, kind="stable")
+    first = np.searchsorted(image[order], np.arange(n + 1))
+    return lambda row: order[first[row] : first[row + 1]]

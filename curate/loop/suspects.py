@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from curate.checks.neighbors import nearest_neighbors
 from curate.dataset import Transaction
 from curate.errors import UsageError
-from curate.loop.scores import Scores
+from curate.loop.scores import Scores, by_image
 from curate.wording import counted
 
 IntArray = npt.NDArray[np.int64]
@@ -47,8 +47,10 @@ def open_mistakes(transaction: Transaction, ids: pa.ChunkedArray) -> Scores:
     all_right = np.bincount(row, weights=np.log1p(-np.minimum(score, 1 - 1e-9)), minlength=len(ids))
     values[row] = -np.expm1(all_right[row])
 
+    on_image = by_image(row, len(ids))
+
     def why(place: int) -> str:
-        own = np.flatnonzero(row == place)
+        own = on_image(place)
         best = found.slice(int(own[score[own].argmax()]), 1).to_pylist()[0]
         labels = [f"'{best[key]}'" for key in ("given", "suggested") if best[key]]
         more = f"; {counted(len(own) - 1, 'more findings')}" if len(own) > 1 else ""
@@ -86,8 +88,10 @@ def failing_slices(transaction: Transaction, ids: pa.ChunkedArray, vectors: Vect
     near = nearest_neighbors(vectors, _NEIGHBORS, pool=pool).indices
     around = np.where(near >= 0, own[near], 0).sum(axis=1) / np.maximum((near >= 0).sum(axis=1), 1)
 
+    on_image = by_image(row, len(ids))
+
     def told(place: int) -> dict[str, Any]:
-        evidence: dict[str, Any] = json.loads(found["evidence"][int(np.flatnonzero(row == place)[0])].as_py())
+        evidence: dict[str, Any] = json.loads(found["evidence"][int(on_image(place)[0])].as_py())
         return evidence
 
     def why(place: int) -> str:

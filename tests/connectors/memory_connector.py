@@ -6,7 +6,7 @@ import copy
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,20 +29,24 @@ class Task:
         location: Its name.
         content: Its bytes.
         image_id: curate's id, or None.
+        content_hash: Of its bytes, where the server tells.
         rows: Annotations by remote id.
         own_ids: curate's ids of them, where it sent them.
         work: Changes when somebody hands in work.
         notes: Ids of findings shown.
+        unlabelled: Whether its work was skipped.
         other: Annotations beside ground truth.
     """
 
     location: str
     content: bytes
     image_id: str | None = None
+    content_hash: str | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     own_ids: dict[str, str] = field(default_factory=dict)
     work: str = ""
     notes: set[str] = field(default_factory=set)
+    unlabelled: bool = False
     other: list[RemoteAnnotation] = field(default_factory=list)
 
 
@@ -58,11 +62,13 @@ class Memory:
         tasks: By remote id.
         fault: Called with the name of every step before ('before create 3') and after the server acted; may raise.
         carries_ids: Whether the server keeps curate's annotation ids.
+        holds: What the server makes of a row; None for one that it cannot hold.
     """
 
     tasks: dict[str, Task] = field(default_factory=dict)
     fault: Callable[[str], None] = lambda step: None
     carries_ids: bool = True
+    holds: Callable[[Row], Row | None] = lambda row: row
     classes: list[ClassInfo] = field(default_factory=list)
     address: Address = field(default_factory=lambda: Address("memory", "host", "projects/1"))
     moved: int = 0
@@ -102,11 +108,20 @@ class Memory:
                 ),
                 *task.other,
             ]
-            said = [task.work, [(each.remote_id, each.layer, each.row) for each in annotations]]
+            said = [task.work, task.unlabelled, [(each.remote_id, each.layer, each.row) for each in annotations]]
             version = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
             same = unless.get(key) == version
             self.moved += not same
-            yield Item(key, task.location, version, None if same else annotations, task.image_id, work=task.work)
+            yield Item(
+                key,
+                task.location,
+                version,
+                None if same else annotations,
+                task.image_id,
+                content_hash=task.content_hash,
+                work=task.work,
+                unlabelled=task.unlabelled,
+            )
 
     def download(self, item: Item) -> bytes:
         self.downloads += 1
@@ -120,25 +135,32 @@ class Memory:
             self.tasks[key].notes = {note.finding.id for note in item.notes}
             self.fault(f"after create {number}")
 
-    def change(self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
+    ) -> Collection[str]:
         for number, change in enumerate(changes):
             self.fault(f"before change {number}")
             task = self.tasks[change.item.remote_id]
             for remote_id in change.deleted:
                 task.rows.pop(remote_id, None)
             for remote_id, row in change.updated.items():
-                task.rows[remote_id] = _content(row)
+                task.rows[remote_id] = self.holds(_content(row)) or task.rows[remote_id]
             self._store(task, change.created)
+            task.work = f"{task.work}, curate" if task.work else ""
             task.notes |= {note.finding.id for note in change.notes}
             self.fault(f"after change {number}")
+        return ()
 
     def link_of(self, item: Item) -> str:
         return f"memory://{item.remote_id}"
 
     def _store(self, task: Task, rows: Sequence[Row]) -> None:
         for row in rows:
+            held = self.holds(_content(row))
+            if held is None:
+                continue
             remote_id = self._id("s")
-            task.rows[remote_id] = _content(row)
+            task.rows[remote_id] = held
             if self.carries_ids:
                 task.own_ids[remote_id] = row["annotation_id"]
 

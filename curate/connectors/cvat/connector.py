@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -86,11 +86,14 @@ class CvatConnector:
         self._server.enter(scope)
         Uploader(self._server, scope, self._labels(scope), losses, progress).upload(items)
 
-    def change(self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None) -> None:
-        """See `Connector.change`."""
+    def change(
+        self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
+    ) -> Collection[str]:
+        """See `Connector.change`. What changed meanwhile is an error here, raised when all the rest is changed."""
         scope = self._known()
         self._server.enter(scope)
         Changer(self._server, self._labels(scope), losses, progress).change(changes)
+        return ()
 
     def link_of(self, item: Item) -> str:
         """See `Connector.link_of`."""

@@ -96,8 +96,11 @@ class Server:
         except ImportError:
             raise MissingExtra("cvat-sdk", "cvat") from None
         silent = logging.Logger("cvat", level=logging.CRITICAL + 1)
+        shared = logging.getLogger("urllib3")
+        level = shared.level
         config = Config(status_check_period=poll, verify_ssl=True)
         self._client = Client(url, logger=silent, config=config, check_server_version=False)
+        shared.setLevel(level)  # which the SDK has changed for the whole program
         if _OLD_KEY.fullmatch(token):
             self._client.api_client.configuration.api_key["tokenAuth"] = token
         else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from curate.connectors.http import Http, Part, RefusedError, UncertainError
+from curate.connectors.http import ForbiddenError, Http, Part, RefusedError, UncertainError
 from curate.errors import UnavailableError
 from curate.formats.values import mapping, sequence, text
 
@@ -56,7 +56,7 @@ class Api:
         """Email by number of everybody who may have worked here; nobody, where the token may not ask."""
         try:
             users = self.http.get("/api/users/")
-        except (RefusedError, UnavailableError):
+        except (RefusedError, ForbiddenError):
             return {}
         listed = sequence(users) or sequence(mapping(users).get("results"))
         return {user["id"]: user["email"] for user in listed if text(mapping(user).get("email"))}

@@ -45,15 +45,17 @@ class Changer:
         api: The project.
         project: Its configuration.
         losses: What cannot be changed.
+        left_alone: Ids of images whose work had changed there meanwhile, or is being changed.
     """
 
     api: Api
     project: ProjectConfig
     losses: LossReport
+    left_alone: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
-    def change(self, changes: Sequence[Change], progress: Progress | None) -> None:
-        """Change items in place; those of one task together."""
+    def change(self, changes: Sequence[Change], progress: Progress | None) -> set[str]:
+        """Change items in place, those of one task together; ids of the images that were left alone."""
         of_task: dict[int, list[Change]] = {}
         for change in changes:
             of_task.setdefault(number_of(change.item), []).append(change)
@@ -69,11 +71,13 @@ class Changer:
                 done += sum(map(len, parts))
                 if progress is not None:
                     progress(done, len(changes))
+        return self.left_alone
 
     def _change_task(self, content: Mapping[str, Any] | None, changes: Sequence[Change]) -> LossReport:
         losses = LossReport()
         if content is None:
             losses.dropped("changes", "of a task that is no longer there", [each.item.location for each in changes])
+            self.left_alone.update(each.image_id for each in changes)
             return losses
         reader = TaskReader(self.project.config, {}, LossReport())
         task = reader.taken_apart(content, work=True)
@@ -105,8 +109,8 @@ class Changer:
                 work = by_prefix.get(prefix)
                 if prefix and work is None:
                     losses.dropped("changes", _MEANWHILE, place)
-                    continue
-                if not self._is_as_read(work, task, change, losses):
+                if (prefix and work is None) or not self._is_as_read(work, task, change, losses):
+                    self.left_alone.add(change.image_id)
                     continue
                 before = results.get(prefix)
                 given = sequence(mapping(work.content if work else {}).get("result")) if before is None else before

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -97,6 +97,7 @@ class LabelStudio:
         """Make the project, or find it by its marker; add controls and labels that it lacks."""
         if not self.address.path:
             self.address = replace(self.address, path=f"projects/{made_or_found(self._http, spec)}")
+            ensure_tab(self._api())  # here too: a push that was cut off may have put all tasks there, and no tab
         self._classes = spec.classes
         fit_to(self._project(), spec, losses)
         return self.project()
@@ -152,11 +153,14 @@ class LabelStudio:
         if any(item.notes or item.priority for item in items):
             ensure_tab(self._api())
 
-    def change(self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
+    ) -> Collection[str]:
         """Change annotations in place, and tell of findings."""
-        Changer(self._api(), self._project(), losses).change(changes, progress)
+        left_alone = Changer(self._api(), self._project(), losses).change(changes, progress)
         if any(change.notes or change.priority for change in changes):
             ensure_tab(self._api())
+        return left_alone
 
     def link_of(self, item: Item) -> str:
         """The task in the project's list."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from curate.connectors.base import ProjectSpec
-from curate.connectors.http import Http, RefusedError
+from curate.connectors.http import ForbiddenError, Http, RefusedError
 from curate.connectors.label_studio.api import Api, create_project, find_project
 from curate.connectors.label_studio.config import extended, lacking, new_config, parse_config, wanted_controls
 from curate.connectors.label_studio.results import ResultWriter
-from curate.errors import FormatError, UnavailableError
+from curate.errors import FormatError
 from curate.formats.base import ClassInfo
 from curate.formats.label_studio.config import Config, Control
 from curate.formats.losses import LossReport
@@ -47,9 +47,7 @@ class ProjectConfig:
         try:
             xml = extended(self.xml, missing, self.classes)
             self.api.change_project({"label_config": xml})
-        except (FormatError, RefusedError, UnavailableError) as error:
-            if isinstance(error, UnavailableError) and "(403)" not in error.what:
-                raise
+        except (FormatError, RefusedError, ForbiddenError) as error:
             labels = sorted({label for control in missing.values() for label in control.labels} or missing)
             reason = f"the project's configuration cannot be changed ({error.what}); add them there by hand"
             losses.dropped("labels", reason, labels, len(labels))

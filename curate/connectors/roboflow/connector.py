@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
@@ -90,7 +90,8 @@ class Roboflow:
     def ensure_project(self, spec: ProjectSpec, losses: LossReport) -> Project:
         """Make the project, or find it by its annotation group, which is made of the marker.
 
-        Classes come with the annotations that use them: there is no request that adds one.
+        Classes come with the annotations that use them: there is no request that adds one. Batches that a push has filled
+        before it was cut off become annotation jobs.
         """
         self._writable()
         if not self._project:
@@ -98,6 +99,7 @@ class Roboflow:
             found = self._with_group(group) or self._create_project(spec, group)
             self._project = found.rpartition("/")[2]
             self.address = replace(self.address, path=self._project)
+        assign(self._api, self._project)
         return self.project()
 
     def items(
@@ -147,7 +149,9 @@ class Roboflow:
         _carry_out(send, ordered, losses, progress)
         assign(self._api, self._named(), batch)
 
-    def change(self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None) -> None:
+    def change(
+        self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
+    ) -> Collection[str]:
         """Replace the annotations of images: changed ones as they are here, all others as they are there now."""
         self._writable()
         sender = self._sender()
@@ -159,6 +163,7 @@ class Roboflow:
             return report
 
         _carry_out(send, changes, losses, progress)
+        return ()
 
     def link_of(self, item: Item) -> str:
         """Address of the image in a browser."""

@@ -42,13 +42,13 @@ def tell_unassigned(losses: LossReport, place: object) -> None:
         losses.converted("batches", f"without an annotation job: {LABELER} names nobody", place)
 
 
-def assign(api: Api, project: str, batch: str) -> None:
+def assign(api: Api, project: str, batch: str | None = None) -> None:
     """Make a job of every batch of curate's that has none: of earlier ones too, whose push was cut off.
 
     Args:
         api: The workspace.
         project: The project.
-        batch: Name of the batch that was just filled.
+        batch: Name of a batch that was just filled.
     """
     labeler = os.environ.get(LABELER)
     if not labeler:
@@ -65,13 +65,13 @@ def assign(api: Api, project: str, batch: str) -> None:
         api.create_job(project, job)
 
 
-def _waiting(api: Api, project: str, batch: str) -> list[dict[str, Any]]:
-    """curate's batches without a job, once the one that was just filled is listed."""
+def _waiting(api: Api, project: str, batch: str | None) -> list[dict[str, Any]]:
+    """curate's batches without a job, once a batch that was just filled is listed."""
     own: list[dict[str, Any]] = []
     for attempt in range(_ASKED):
         if attempt:
             time.sleep(api.pause * 2**attempt)
         own = [each for each in api.batches(project) if text(each.get("name")).startswith(f"{_BATCH} ")]
-        if any(each["name"] == batch for each in own):
+        if batch is None or any(each["name"] == batch for each in own):
             break
     return [each for each in own if each.get("images") and not each.get("numJobs")]

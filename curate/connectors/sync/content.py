@@ -23,6 +23,7 @@ _PLACES: Final = 4
 _SAME_PIXELS: Final = 0.51
 _SAME_PART: Final = 0.01
 _SAME_AREA: Final = 0.05
+_SAME_PLACE: Final = 0.5
 _DIGEST_BYTES: Final = 9
 
 
@@ -108,6 +109,27 @@ def agree(first: Row, second: Row) -> bool:
     """Whether two rows are alike, and no attribute that both have differs."""
     ours, theirs = (_digests(row.get("attributes") or {}) for row in (first, second))
     return alike(first, second) and all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
+
+
+def at_same_place(first: Row, second: Row) -> bool:
+    """Whether two rows have boxes that overlap by half (intersection over union), or none and the same label."""
+    ours, theirs = first.get("bbox"), second.get("bbox")
+    if ours is None or theirs is None:
+        return ours is theirs and first.get("label") == second.get("label")
+    return iou(ours, theirs) >= _SAME_PLACE
+
+
+def iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Intersection over union of two boxes [x, y, width, height]; 0 where they have no area."""
+    a, b = (np.array([x, y, x + w, y + h]) for x, y, w, h in (first, second))
+    inner = float(np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)))
+    union = first[2] * first[3] + second[2] * second[3] - inner
+    return inner / union if union > 0 else 0.0
+
+
+def equal(first: Row, second: Row) -> bool:
+    """Whether two rows say the same, attributes and all, but for what a service does to shapes."""
+    return changed_fields(fields(first), fields(second)) in ([], ["shape"]) and alike(first, second)
 
 
 def _digests(values: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,9 @@ from curate.formats.losses import LossReport
 from curate.imaging import read_header
 
 _AT_ONCE: Final = 4
-_COLUMNS: Final = ("image_id", "location", "path", "content_hash", "width", "height", "split", "metadata")
+_COLUMNS: Final = (
+    *("image_id", "location", "path", "content_hash", "width", "height", "split", "tags", "group", "frame", "metadata"),
+)
 
 
 @dataclass
@@ -44,40 +46,47 @@ class Images:
         table = self.local.transaction.read("images", columns=list(_COLUMNS))
         self.rows = {row["image_id"]: row for row in table.to_pylist()}
 
-    def match(self, items: Sequence[Item], taken: Collection[str]) -> dict[str, str]:
+    def match(self, items: Sequence[Item], taken: Collection[str], *, last: bool) -> dict[str, str]:
         """Ids of the images that items are, by the items' ids; what is new is downloaded and will be written.
 
         Args:
             items: Items that nothing is linked to.
             taken: Images that are items already: an image is never two items of a project.
+            last: Whether `taken` is final. If not, items whose image is taken are left out of the result.
         """
         found: dict[str, str] = {}
         used = set(taken)
         rest = []
         for item in items:
-            own = self.by_own_id(item)
-            if own is not None and own not in used:
+            own = self.by_own_id(item) or self._by_hash(item.content_hash)
+            if own is None or (own in used and last):
+                rest.append(item)
+            elif own not in used:
                 found[item.remote_id] = own
                 used.add(own)
-            else:
-                rest.append(item)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for item, path in zip(rest, pool.map(self._file_of, rest), strict=True):
-                image_id = self._by_content(path, used) or self._add(item, path)
-                found[item.remote_id] = image_id
-                used.add(image_id)
+            for item, (path, is_new) in zip(rest, pool.map(self._file_of, rest), strict=True):
+                own = None if path is None else self._by_hash(content_hash(str(path)))
+                if own is None or (own in used and last):
+                    own = self._add(item, path)
+                elif path is not None and is_new:
+                    path.unlink()  # the dataset has these bytes
+                if own not in used or last:
+                    found[item.remote_id] = own
+                    used.add(own)
         return found
 
     def update(self, image_id: str, item: Item) -> None:
         """Note what the server says of an image that is here: its state there, and its split where it has none."""
         row = self.rows[image_id]
-        metadata = self._metadata(image_id)
+        metadata = self.metadata(image_id)
         said = {**metadata, **item.metadata}
         split = row["split"] or item.split
         if said != metadata or split != row["split"]:
             self._write(image_id, metadata=said, split=split)
 
-    def _metadata(self, image_id: str) -> dict[str, Any]:
+    def metadata(self, image_id: str) -> dict[str, Any]:
+        """What is known of an image that has no column."""
         text = self.rows[image_id]["metadata"]
         return dict(json.loads(text)) if isinstance(text, str) else dict(text or {})
 
@@ -85,7 +94,7 @@ class Images:
         known = self.local.images.get(image_id)
         if known is None:
             stored = self.local.transaction.read("images", where=f"image_id = '{image_id}'").to_pylist()[0]
-            known = {**stored, "metadata": self._metadata(image_id)}
+            known = {**stored, "metadata": self.metadata(image_id)}
         self.local.images[image_id] = known | changes
         self.rows[image_id] |= changes
 
@@ -100,14 +109,13 @@ class Images:
                 return None
         return str(row["image_id"])
 
-    def _by_content(self, path: Path | None, used: set[str]) -> str | None:
-        hash_ = None if path is None else content_hash(str(path))
+    def _by_hash(self, hash_: str | None) -> str | None:
+        """The image that was here before with the same bytes."""
         if hash_ is None:
             return None
         if self._ids_of_hash is None:
             self._ids_of_hash = self._hashes()
-        found = self._ids_of_hash.get(hash_)
-        return None if found in used else found
+        return self._ids_of_hash.get(hash_)
 
     def _hashes(self) -> dict[str, str]:
         """Ids by content of the images that were here before; files that nobody has hashed are hashed now."""
@@ -118,20 +126,20 @@ class Images:
         rows = transaction.read("images", columns=["image_id", "content_hash"]).to_pylist()
         return {row["content_hash"]: row["image_id"] for row in reversed(rows) if row["content_hash"]}
 
-    def _file_of(self, item: Item) -> Path | None:
-        """The item's file in the dataset's folder; downloaded if it is not there yet, and None if it cannot be had."""
+    def _file_of(self, item: Item) -> tuple[Path | None, bool]:
+        """The item's file in the dataset's folder, None if it cannot be had; and whether it was downloaded just now."""
         name = file_name(safe_location(item.location).rpartition("/")[2]) or "image"
         path = self.folder / file_name(re.sub(r"[^\w.-]", "-", item.remote_id)) / name
         if path.is_file():
-            return path
+            return path, False
         try:
             content = self.connector.download(item)
         except InputError as error:
             self.losses.converted("images", f"cannot be downloaded ({error.what}); kept without a file", item.location)
-            return None
+            return None, False
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
-        return path
+        return path, True
 
     @property
     def folder(self) -> Path:

@@ -41,6 +41,7 @@ def project_spec(transaction: Transaction, image_ids: Sequence[str]) -> ProjectS
         title=transaction.base.name,
         classes=[*classes, *(ClassInfo(label) for label in labels)],
         types=frozenset(pc.unique(rows["type"]).to_pylist()),
+        labels=_labels(rows),
         attributes=_attributes(rows),
     )
 
@@ -51,6 +52,15 @@ def _marker(transaction: Transaction) -> str:
     first = read_commit(base.path, min(1, base.commit.number))
     text = json.dumps([base.name, first.time, first.command])
     return f"curate:{hashlib.blake2b(text.encode('utf-8', 'surrogatepass')).hexdigest()[:_DIGITS]}"
+
+
+def _labels(rows: pa.Table) -> dict[str, list[str]]:
+    """Labels in use, by type of annotation."""
+    found: dict[str, list[str]] = {}
+    for row in rows.select(["type", "label"]).group_by(["type", "label"]).aggregate([]).to_pylist():
+        if row["label"] is not None:
+            found.setdefault(row["type"], []).append(row["label"])
+    return {type_: sorted(labels) for type_, labels in found.items()}
 
 
 def _attributes(rows: pa.Table) -> Mapping[str, Mapping[str, Sequence[Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -88,13 +88,21 @@ def pull(
         session = Session(transaction, connector, losses, prefer)
         seen: set[str] = set()
         moved = to_push = 0
+        late: list[Item] = []
         items = connector.items(unless=session.versions(), losses=losses, progress=progress)
         while chunk := list(islice(items, _ITEMS_AT_ONCE)):
             seen.update(item.remote_id for item in chunk)
-            changed, waiting = _pull_chunk(session, chunk)
+            unmatched = session.match(chunk)
+            late += unmatched
+            ids = {item.remote_id for item in unmatched}
+            changed, waiting = _pull_chunk(session, [item for item in chunk if item.remote_id not in ids])
             moved += changed
             to_push += waiting
-        gone = _forget_gone(session, seen)
+        gone = session.forget_gone(seen)
+        session.match(late, last=True)
+        changed, waiting = _pull_chunk(session, late)
+        moved += changed
+        to_push += waiting
         _close(session, project)
         pushed = sum(map(len, session.links.findings.values()))
         found = agreement(transaction)
@@ -132,7 +140,6 @@ def remotes_of(name: str) -> list[str]:
 
 def _pull_chunk(session: Session, chunk: Sequence[Item]) -> tuple[int, int]:
     """Merge some items; how many had changed, and how many annotations are still to be pushed."""
-    session.match(chunk)
     moved = [item for item in chunk if item.annotations is not None]
     ids = [session.links.items[item.remote_id].image_id for item in moved]
     rows, beside = session.local.rows(ids), session.local.beside(ids)
@@ -160,18 +167,6 @@ def _settle_unmoved(session: Session, items: Sequence[Item]) -> None:
     rows = session.local.rows(ids)
     for item, image_id in zip(some, ids, strict=True):
         session.settle(item, rows[image_id])
-
-
-def _forget_gone(session: Session, seen: set[str]) -> int:
-    """Unlink what the server no longer has; findings that were asked there are open again."""
-    gone = [item for item in session.links.items if item not in seen]
-    for item in gone:
-        for link in session.links.findings.get(item, []):
-            finding = session.findings.get(link.finding_id)
-            if finding is not None and finding.status == "queued":
-                session.decided[finding.id] = replace(finding, status="open")
-        session.links.forget(item)
-    return len(gone)
 
 
 def _close(session: Session, project: Project) -> None:

@@ -6,7 +6,7 @@ time-out, a kill or a lost reply goes on where it stopped. What changed on both 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -144,7 +144,9 @@ class _Sender:
         self._findings: dict[str, list[Finding]] = {}
         for finding in plan.findings:
             self._findings.setdefault(finding.image_id, []).append(finding)
+        self._before: dict[str, Item] = {}
         self._touched: set[str] = set()
+        self._sent: set[str] = set()
         self.created = self.changed = self.annotations = self.unchanged = 0
         self.queued: list[Finding] = []
 
@@ -152,38 +154,52 @@ class _Sender:
         """Compare with the server, then send what it lacks."""
         session = self._session
         wanted = list(dict.fromkeys([*self._plan.images, *(self._changed_here() if self._plan.changes else ())]))
-        items = self._items(wanted)
-        there = [each for each in wanted if each in items]
-        new = [each for each in wanted if each not in items]
-        changes = [each for part in _parts(there) for each in self._changes(part, items)]
+        self._before = self._items(wanted)
+        there = [each for each in wanted if each in self._before]
+        new = [each for each in wanted if each not in self._before]
+        changes = [each for part in _parts(there) for each in self._changes(part)]
         self._touched.update(change.image_id for change in changes)
+        left_alone: Collection[str] = ()
         if changes:
-            session.connector.change(changes, losses=session.losses, progress=self._progress)
-        self.changed = len(changes)
+            left_alone = session.connector.change(changes, losses=session.losses, progress=self._progress)
+        self._sent.update(change.image_id for change in changes if change.image_id not in left_alone)
+        self.changed = len(changes) - len(left_alone)
         self.unchanged = len(there) - len(changes)
-        self.annotations += sum(len(each.created) + len(each.updated) + len(each.deleted) for each in changes)
+        for each in changes:
+            if each.image_id in self._sent:
+                self.annotations += len(each.created) + len(each.updated) + len(each.deleted)
         fresh = [each for part in _parts(new) for each in self._new_items(part)]
         self._touched.update(item.image_id for item in fresh)
         if fresh:
             session.connector.create(fresh, losses=session.losses, progress=self._progress)
+        self._sent.update(item.image_id for item in fresh)
 
     def record(self) -> None:
         """Read back what was sent, and note that both sides agree on it; findings that are there now are queued."""
         session = self._session
-        wanted = set(self._plan.images) | self._touched
-        before = set(session.links.item_of())
-        items = self._items(wanted)
+        items = self._items(set(self._plan.images) | self._touched)
         for part in _parts(list(items)):
             rows = session.local.rows(part)
             for image_id in part:
                 item, here = items[image_id], rows[image_id]
-                merged = session.merge(item, here, sent=image_id in self._touched)
+                before = self._before.get(image_id)
+                had = {each.remote_id for each in (before.annotations or () if before is not None else ())}
+                merged = session.merge(item, here, sent=had if image_id in self._sent else None)
                 session.agree(item, merged)
-                if image_id not in before:
+                if before is None:
                     self.created += 1
-                    self.annotations += len(session.links.annotations[item.remote_id])
+                    self.annotations += sum(bool(link.remote_id) for link in session.links.annotations[item.remote_id])
+                answered = self._still_waiting(item, before)
                 self._queue(item, image_id, here)
-                session.note_version(item, again=merged.unsettled)
+                session.note_version(item, again=merged.unsettled or answered)
+
+    def _still_waiting(self, item: Item, before: Item | None) -> bool:
+        """Keep our own write from looking like an answer; whether people have answered, which the next pull must see."""
+        links = self._session.links.findings.get(item.remote_id, [])
+        work = before.work if before is not None else item.work
+        ours = [replace(link, work=item.work) if link.work == work else link for link in links]
+        self._session.links.findings[item.remote_id] = ours
+        return any(link.work != item.work or link.finding_id in item.resolved for link in ours)
 
     def _changed_here(self) -> list[str]:
         """Images on the server whose ground truth is no longer what both sides last agreed on."""
@@ -195,28 +211,36 @@ class _Sender:
             found += [each for each in part if session.differs(of_image[each], rows[each])]
         return found
 
-    def _items(self, wanted: Sequence[str] | set[str]) -> dict[str, Item]:
+    def _items(self, wanted: Collection[str]) -> dict[str, Item]:
         """The items of the wanted images that are on the server, with their annotations, by image id."""
         session = self._session
         chosen = set(wanted)
-        unless = {
-            key: version
-            for key, version in session.versions().items()
-            if session.links.items[key].image_id not in chosen
-        }
-        found = {}
+        known = session.links.items
+        unless = {key: version for key, version in session.versions().items() if known[key].image_id not in chosen}
+        found: dict[str, Item] = {}
+        seen: set[str] = set()
+        strangers: list[Item] = []
         for item in session.connector.items(unless=unless, losses=session.losses):
+            seen.add(item.remote_id)
+            link = known.get(item.remote_id)
+            if link is None:
+                strangers.append(item)
+            elif link.image_id in chosen and item.annotations is not None:
+                found[link.image_id] = item
+        # An image whose item is gone may be there again as another.
+        session.forget_gone(seen)
+        for item in strangers:
             image_id = session.known_image(item)
             if image_id in chosen and item.annotations is not None:
                 found[image_id] = item
         return found
 
-    def _changes(self, image_ids: Sequence[str], items: Mapping[str, Item]) -> list[Change]:
+    def _changes(self, image_ids: Sequence[str]) -> list[Change]:
         session = self._session
         rows = session.local.rows(image_ids)
         changes = []
         for image_id in image_ids:
-            item, here = items[image_id], rows[image_id]
+            item, here = self._before[image_id], rows[image_id]
             merged = session.merge(item, here)
             session.agree(item, merged)
             notes = self._notes(image_id, item)
@@ -263,6 +287,11 @@ class _Sender:
                     predictions=predictions,
                     notes=self._notes(image_id, None),
                     priority=self._plan.priority.get(image_id, 0.0),
+                    split=row["split"],
+                    tags=row["tags"],
+                    group=row["group"],
+                    frame=row["frame"],
+                    metadata=session.images.metadata(image_id),
                 )
             )
         return items
@@ -280,12 +309,12 @@ class _Sender:
         ]
 
     def _queue(self, item: Item, image_id: str, here: Mapping[str, Row]) -> None:
-        """Note that the annotators have the findings on an image."""
+        """Note that the annotators have the findings on an image; not after a failure, since some may not have arrived."""
         session = self._session
         links = session.links.findings.setdefault(item.remote_id, [])
         told = {link.finding_id for link in links}
         for finding in self._findings.get(image_id, []):
-            if finding.id in told or image_id not in self._touched:
+            if finding.id in told or image_id not in self._sent:
                 continue
             links.append(FindingLink(finding.id, about(finding, here), item.work))
             session.decided[finding.id] = replace(finding, status="queued")

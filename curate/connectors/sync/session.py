@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,26 +66,49 @@ class Session:
         """Versions of the items that need not be moved again if they still have them."""
         return {item: link.version for item, link in self.links.items.items() if link.version}
 
-    def match(self, items: Iterable[Item]) -> None:
-        """Link items that are new to the dataset to its images; what is not here is downloaded."""
-        new = [item for item in items if item.remote_id not in self.links.items]
-        found = self.images.match(new, self._linked)
-        for item in new:
-            self._link(item, found[item.remote_id])
+    def match(self, items: Iterable[Item], *, last: bool = False) -> list[Item]:
+        """Link items that are new to the dataset to its images; what is not here is downloaded.
 
-    def merge(self, item: Item, here: Mapping[str, Row], *, sent: bool = False, prefer: Prefer | None = None) -> Merged:
+        Args:
+            items: Some of the project's.
+            last: Whether all of them have been seen, and what is gone is forgotten.
+
+        Returns:
+            Items whose image another item has, which may turn out to be gone: to be matched once all have been seen. None
+            with `last`: they become images of their own.
+        """
+        new = [item for item in items if item.remote_id not in self.links.items]
+        found = self.images.match(new, self._linked, last=last)
+        for item in new:
+            if item.remote_id in found:
+                self._link(item, found[item.remote_id])
+        return [item for item in new if item.remote_id not in found]
+
+    def forget_gone(self, seen: Collection[str]) -> int:
+        """Unlink what the server no longer has, and say how many; findings that were asked there are open again."""
+        gone = [item for item in self.links.items if item not in seen]
+        for item in gone:
+            for link in self.links.findings.get(item, []):
+                finding = self.findings.get(link.finding_id)
+                if finding is not None and finding.status == "queued":
+                    self.decided[finding.id] = replace(finding, status="open")
+            self._linked.discard(self.links.items[item].image_id)
+            self.links.forget(item)
+        return len(gone)
+
+    def merge(self, item: Item, here: Mapping[str, Row], *, sent: Collection[str] | None = None) -> Merged:
         """Compare the ground truth of an item with the dataset's; conflicts are noted.
 
         Args:
-            item: With its annotations.
+            item: With its annotations. One that lost all its work there says nothing of what should be here.
             here: Rows of its image.
-            sent: What is here has just been sent.
-            prefer: Instead of the session's.
+            sent: If what is here has just been sent, the remote ids that the item had before.
         """
+        known = self.links.annotations.get(item.remote_id, [])
+        if item.unlabelled:
+            return Merged(links=known)
         there = [self._own(item, each, here) for each in item.annotations or () if each.layer == GROUND_TRUTH]
-        merged = merge(
-            here, there, self.links.annotations.get(item.remote_id, []), prefer=prefer or self.prefer, sent=sent
-        )
+        merged = merge(here, there, known, prefer=self.prefer, sent=sent)
         location = self.images.rows[self.links.items[item.remote_id].image_id]["location"]
         for conflict in merged.conflicts:
             self._conflicts[item.remote_id, conflict.remote_id] = (location, conflict)
@@ -134,6 +157,8 @@ class Session:
 
     def settle(self, item: Item, rows: Mapping[str, Row]) -> None:
         """Close the findings that were pushed to an item, if they have been answered."""
+        if item.unlabelled:
+            return
         waiting = []
         in_conflict = {conflict.local_id for _, conflict in self.conflicts}
         for link in self.links.findings.get(item.remote_id, []):
@@ -164,7 +189,7 @@ class Session:
         self.local.finish()
         if self.decided:
             self.transaction.upsert("findings", to_table(list(self.decided.values())), "id")
-            for status in ("fixed", "rejected", "queued"):
+            for status in ("fixed", "rejected", "queued", "open"):
                 count = sum(finding.status == status for finding in self.decided.values())
                 self.transaction.count(f"findings {status}", count)
         write_links(self.transaction, self.links)

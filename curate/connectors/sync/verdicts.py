@@ -7,15 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
-from curate.checks.findings import Finding
+from curate.checks.findings import VERDICT, Finding
 from curate.connectors.base import Item, Row
-from curate.connectors.sync.content import digest
+from curate.connectors.sync.content import digest, iou
 from curate.connectors.sync.links import FindingLink
-
-VERDICT: Final = "verdict"
-"""Key of a finding's evidence that says how it was closed."""
 
 _OVERLAPS: Final = 0.3
 
@@ -65,11 +60,4 @@ def _at_place(bbox: Sequence[float] | None, rows: Mapping[str, Row]) -> list[str
     """Ids of the rows that overlap a box; all if there is no box."""
     if bbox is None:
         return list(rows)
-    return [key for key, row in rows.items() if row.get("bbox") is not None and _iou(bbox, row["bbox"]) >= _OVERLAPS]
-
-
-def _iou(first: Sequence[float], second: Sequence[float]) -> float:
-    a, b = (np.array([x, y, x + w, y + h]) for x, y, w, h in (first, second))
-    inner = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
-    union = first[2] * first[3] + second[2] * second[3] - inner
-    return float(inner / union) if union > 0 else 0.0
+    return [key for key, row in rows.items() if row.get("bbox") is not None and iou(bbox, row["bbox"]) >= _OVERLAPS]

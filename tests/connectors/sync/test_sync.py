@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from curate.checks.findings import Finding
+from curate.checks.measures.content import content_hash
 from curate.checks.store import replace_findings, stored_findings
 from curate.connectors.base import RemoteAnnotation, Row
 from curate.connectors.sync.content import rows_of, table_of
@@ -205,6 +206,154 @@ def test_findings_are_queued_and_close_when_somebody_has_answered(tmp_path: Path
     assert not waiting.work
     again = send(server, images=[bolts[2]["image_id"]], findings=[status[bolts[2]["annotation_id"]]])
     assert (again.created, again.changed) == (0, 0)
+
+
+def finding_on(row: Row) -> Finding:
+    with begin("parts", command="check") as transaction:
+        replace_findings(transaction, "mistakes", [mislabeled(row)])
+    return stored_findings(open_dataset("parts"))[0]
+
+
+def test_a_hand_in_between_two_pushes_is_an_answer_and_our_own_write_is_none(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    first, other = sorted(rows(), key=lambda row: row["label"])
+    finding = finding_on(first)
+    server = Memory()
+    send(server, images=ids(), findings=[finding])
+    (task,) = server.tasks.values()
+    task.work = "before"
+    edit(other["annotation_id"], label="screw")
+    send(server)
+    assert pull("parts", server, command="curate pull").waiting == 0
+    assert stored_findings(open_dataset("parts"))[0].status == "rejected"
+
+
+def test_writing_back_is_no_answer(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    first, other = sorted(rows(), key=lambda row: row["label"])
+    finding = finding_on(first)
+    server = Memory()
+    send(server, images=ids())
+    (task,) = server.tasks.values()
+    task.work = "an old hand-in"
+    pull("parts", server, command="curate pull")
+    send(server, images=ids(), findings=[finding])
+    edit(other["annotation_id"], label="screw")
+    send(server)
+    assert task.work.endswith("curate")
+    assert pull("parts", server, command="curate pull").waiting == 1
+    assert stored_findings(open_dataset("parts"))[0].status == "queued"
+
+
+def test_a_verdict_outlasts_the_next_run_of_the_check(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    row = rows()[0]
+    finding = finding_on(row)
+    server = Memory()
+    send(server, images=ids(), findings=[finding])
+    (task,) = server.tasks.values()
+    task.work = "handed in"
+    pull("parts", server, command="curate pull")
+    again = finding_on(row)
+    assert again.status == "rejected"
+    assert again.evidence["verdict"]["how"] == "looked at, and left as it was"
+
+
+def test_skipped_work_takes_nothing_away_and_answers_nothing(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    finding = finding_on(rows()[0])
+    server = Memory()
+    send(server, images=ids(), findings=[finding])
+    (task,) = server.tasks.values()
+    kept, task.rows, task.unlabelled, task.work = task.rows, {}, True, "skipped"
+    pull("parts", server, command="curate pull")
+    assert len(rows()) == 2
+    assert stored_findings(open_dataset("parts"))[0].status == "queued"
+    task.rows, task.unlabelled = kept, False
+    pull("parts", server, command="curate pull")
+    assert len(rows()) == 2
+    assert stored_findings(open_dataset("parts"))[0].status == "rejected"
+
+
+@pytest.mark.parametrize("carries_ids", [True, False])
+def test_what_was_deleted_there_is_put_there_once_and_is_the_same_image(tmp_path: Path, carries_ids: bool) -> None:
+    dataset(tmp_path / "set")
+    server = Memory(carries_ids=carries_ids)
+    send(server, images=ids())
+    del server.tasks[next(iter(server.tasks))]
+    result = send(server, images=ids())
+    assert (result.created, result.unchanged) == (1, 2)
+    assert send(server, images=ids()).created == 0
+    assert len(server.tasks) == 3
+    pull("parts", server, command="curate pull")
+    assert (len(ids()), len(rows())) == (3, 6)
+
+
+def test_an_image_that_was_put_there_anew_is_no_new_image_here(tmp_path: Path) -> None:
+    dataset(tmp_path / "set")
+    server = Memory()
+    send(server, images=ids())
+    key, task = next(iter(server.tasks.items()))
+    del server.tasks[key]
+    server.add(task.location, task.content, list(task.rows.values()))
+    result = pull("parts", server, command="curate pull")
+    assert (result.gone, len(ids()), len(rows())) == (1, 3, 6)
+
+
+@pytest.mark.parametrize("carries_ids", [True, False])
+def test_what_a_service_converts_or_cannot_hold_is_sent_once(tmp_path: Path, carries_ids: bool) -> None:
+    dataset(tmp_path / "set")
+
+    def holds(row: Row) -> Row | None:
+        if row["label"] == "nut":
+            return None
+        x, y, width, height = row["bbox"]
+        return {**row, "type": "polygon", "bbox": [x - 2, y - 2, width + 3, height + 3], "attributes": {}}
+
+    server = Memory(carries_ids=carries_ids, holds=holds)
+    send(server, images=ids())
+    before = {row["annotation_id"]: content(row) for row in rows()}
+    for _ in range(2):
+        assert pull("parts", server, command="curate pull").to_push == 0
+        result = send(server, images=ids())
+        assert (result.created, result.changed, result.annotations) == (0, 0, 0)
+    assert {row["annotation_id"]: content(row) for row in rows()} == before
+    assert [len(task.rows) for task in server.tasks.values()] == [1, 1, 1]
+    nut = next(row for row in rows() if row["label"] == "nut")
+    edit(nut["annotation_id"], label="bolt")
+    assert send(server).changed == 1
+    assert sorted(len(task.rows) for task in server.tasks.values()) == [1, 1, 2]
+
+
+def test_another_version_of_the_same_annotations_is_not_another_set(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 1)
+    first = sorted(rows(), key=lambda row: row["label"])[0]
+    finding = finding_on(first)
+    server = Memory(carries_ids=False)
+    send(server, images=ids(), findings=[finding])
+    (task,) = server.tasks.values()
+    task.rows = {f"second:{key}": {**row} for key, row in task.rows.items()}
+    key = next(key for key, row in task.rows.items() if row["label"] == "bolt")
+    task.rows[key]["label"] = "nut"
+    task.work = "handed in"
+    result = pull("parts", server, command="curate pull")
+    assert first["annotation_id"] in {row["annotation_id"] for row in rows()}
+    assert result.counts["annotations changed"] == 1
+    assert "annotations added" not in result.counts
+    now = stored_findings(open_dataset("parts"))[0]
+    assert (now.status, now.evidence["verdict"]["how"]) == ("fixed", "changed as suggested")
+
+
+def test_an_image_whose_content_the_server_tells_is_not_downloaded(tmp_path: Path) -> None:
+    dataset(tmp_path / "set", 2)
+    server = Memory()
+    path = open_dataset("parts").table("images", where="location = '1.png'").to_pylist()[0]["path"]
+    server.add("known.png", png(1), content_hash=content_hash(path))
+    server.add("same-bytes.png", png(0))
+    pull("parts", server, command="curate pull")
+    assert server.downloads == 1
+    assert len(ids()) == 2
+    assert not list((open_dataset("parts").path / "files").rglob("*.png"))
 
 
 def test_several_annotators_have_a_layer_each_and_their_agreement_is_told() -> None:
