@@ -31,14 +31,47 @@ def pull(
     ] = None,
     theirs: TheirsOption = False,
     ours: OursOption = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Sync no more with this project; what was asked there is open again.")
+    ] = False,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring back what annotators did: labels, new images, and verdicts on what was pushed. Only what changed is moved."""
-    from curate.connectors.sync.pull import remotes_of
+    from curate.commands.app import print_error
+    from curate.connectors.sync.pull import known_remote, remotes_of
+    from curate.errors import CurateError, UsageError
 
-    for address in [remote] if remote else remotes_of(dataset):
-        pull_one(dataset, address, prefer=choice(theirs, ours), create=False, strict=strict, json=json)
+    prefer = choice(theirs, ours)
+    if forget:
+        if remote is None:
+            raise UsageError("which project?", where="--forget", remedy=f"name one: {', '.join(remotes_of(dataset))}")
+        _forget(dataset, known_remote(dataset, remote), json=json)
+        return
+    failures = []
+    addresses = [known_remote(dataset, remote)] if remote else remotes_of(dataset)
+    for address in addresses:
+        try:
+            pull_one(dataset, address, prefer=prefer, create=False, strict=strict, json=json)
+        except CurateError as error:
+            if len(addresses) == 1:
+                raise
+            # One server that is down keeps nobody's work on another from coming back.
+            print_error(error)
+            failures.append(error)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def _forget(dataset: str, address: str, *, json: bool) -> None:
+    from curate.connectors.sync.pull import forget_remote
+    from curate.wording import counted
+
+    opened = forget_remote(dataset, address, command=command_line())
+    if json:
+        print_json({"dataset": dataset, "remote": address, "forgotten": True, "findings_open": opened})
+    else:
+        note(f"{dataset} is synced with {address} no more; {counted(opened, 'findings')} open again")
 
 
 def choice(theirs: bool, ours: bool) -> Literal["theirs", "ours"] | None:
@@ -109,11 +142,11 @@ def _print(dataset: str, result: PullResult) -> None:
             f"on {counted(result.agreement.images, 'images')}"
         )
     if result.gone:
-        note(f"{counted(result.gone, 'images')} are no longer there; they stay here")
+        note(f"no longer there, but kept here: {counted(result.gone, 'images')}")
     if result.waiting:
-        note(f"{counted(result.waiting, 'findings')} are still with the annotators")
+        note(f"still with the annotators: {counted(result.waiting, 'findings')}")
     if result.to_push:
-        note(f"{counted(result.to_push, 'annotations')} differ here and were not pushed yet: 'curate push' sends them")
-    print_conflicts(result.conflicts, remedy=f"'curate pull -d {dataset} --theirs' or '--ours' decides")
+        note(f"not pushed yet ('curate push' sends them): {counted(result.to_push, 'annotations')}")
+    print_conflicts(result.conflicts, dataset=dataset)
     changes = ", ".join(counted(count, what) for what, count in result.counts.items())
     note(f"{dataset}: commit {result.commit}: {changes}" if changes else f"{dataset}: nothing new; no commit was made")

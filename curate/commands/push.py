@@ -54,13 +54,15 @@ def push(
     """
     from curate.connectors.registry import connect
     from curate.connectors.sync.plans import plan_push
+    from curate.connectors.sync.pull import known_remote
     from curate.connectors.sync.push import push as push_to
 
     selected = _selected(dataset) if select else None
     plan = plan_push(dataset, findings=findings, where=where, selected=selected, limit=limit, predictions=predictions)
-    address = remote or _only_remote(dataset)
+    address = known_remote(dataset, remote) if remote else _only_remote(dataset)
+    _refuse_nothing(dataset, address, plan, limit)
     if dry_run:
-        _print_plan(address, plan, json=json)
+        _print_plan(dataset, address, plan, json=json)
         return
     with late_progress(f"pushing to {address}") as report:
         result = push_to(
@@ -76,6 +78,23 @@ def push(
         print_json({"dataset": dataset, **_to_json(result)})
     else:
         _print(dataset, result)
+
+
+def _refuse_nothing(dataset: str, address: str, plan: PushPlan, limit: int | None) -> None:
+    """Raise a `UsageError` where nothing was chosen and nothing can have changed."""
+    from curate.connectors.addresses import parse_address
+    from curate.connectors.registry import CONNECTORS
+    from curate.connectors.sync.pull import remotes_of
+    from curate.errors import UsageError
+
+    CONNECTORS.get(parse_address(address).service)
+    remedy = "choose with --findings, --where or --select"
+    if limit is not None and not plan.images:
+        raise UsageError("-n limits a choice, and nothing is chosen", where=f"-n {limit}", remedy=remedy)
+    if not plan.images and str(parse_address(address)) not in remotes_of(dataset, may_be_none=True):
+        raise UsageError(
+            "nothing is chosen, and the dataset is not synced with this project", where=address, remedy=remedy
+        )
 
 
 def _selected(dataset: str) -> dict[str, float]:
@@ -98,15 +117,16 @@ def _only_remote(dataset: str) -> str:
     return known[0]
 
 
-def _print_plan(address: str, plan: PushPlan, *, json: bool) -> None:
+def _print_plan(dataset: str, address: str, plan: PushPlan, *, json: bool) -> None:
     from curate.wording import counted
 
     if json:
-        print_json({"remote": address, "images": len(plan.images), "findings": len(plan.findings), "dry_run": True})
+        counts = {"images": len(plan.images), "findings": len(plan.findings)}
+        print_json({"dataset": dataset, "remote": address, **counts, "dry_run": True})
         return
     note(
         f"would push {counted(len(plan.images), 'images')} and {counted(len(plan.findings), 'findings')} to {address}, "
-        "and whatever labels changed here"
+        "and the labels that changed here since the last sync"
     )
 
 
@@ -133,7 +153,7 @@ def _print(dataset: str, result: PushResult) -> None:
     from curate.wording import counted
 
     print_losses(result.losses)
-    print_conflicts(result.conflicts, remedy=f"'curate pull -d {dataset} --theirs' or 'curate push --ours' decides")
+    print_conflicts(result.conflicts, dataset=dataset)
     note(
         f"{result.remote} ({result.title}): {counted(result.created, 'images')} put there, {result.changed:,} changed, "
         f"{result.unchanged:,} as they were; {counted(result.annotations, 'annotations')}, "

@@ -33,7 +33,17 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "embeddings": {space: dataset.count(f"{EMBEDDINGS}{space}") for space in dataset.spaces()},
         "tables": {name: dataset.count(name) for name in sorted(dataset.commit.tables) if _is_further(name)},
         "findings": _nested(findings, "kind", "status"),
+        "remotes": _remotes(dataset),
     }
+
+
+def _remotes(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """What is linked with each project that the dataset is synced with: images, annotations, findings asked there."""
+    links = dataset.table("links", columns=["remote", "kind"])
+    counts: dict[str, dict[str, int]] = {remote: {} for remote in dataset.commit.info.get("remotes") or {}}
+    for remote, kinds in _nested(links, "remote", "kind").items():
+        counts[remote] = {f"{kind}s": count for kind, count in kinds.items()}
+    return counts
 
 
 def _is_further(table: str) -> bool:

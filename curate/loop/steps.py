@@ -75,7 +75,8 @@ class RealSteps:
             images.update(wanted.images)
         if plan.findings:
             try:
-                wanted = plan_push(plan.dataset, findings=plan.findings)
+                # Those of earlier rounds are with the annotators.
+                wanted = plan_push(plan.dataset, findings=f"({plan.findings}) AND status <> 'queued'")
             except UsageError:
                 pass  # none of them is open any more
             else:
@@ -100,7 +101,8 @@ class RealSteps:
             fixed += result.counts.get("findings fixed", 0)
             rejected += result.counts.get("findings rejected", 0)
             now = self._items(plan, pushed["remote"], None)
-            done = sum(now.get(item, work) != work for item, work in before.items())
+            # What somebody took away there will not be handed in any more.
+            done = sum(now.get(item) != work for item, work in before.items())
             said = {"handed_in": done, "of": len(before), "fixed": fixed, "rejected": rejected}
             if done >= plan.wait.handed_in * len(before):
                 return said

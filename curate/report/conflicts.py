@@ -38,12 +38,12 @@ def conflicts_to_json(conflicts: Sequence[tuple[str, Conflicting]]) -> list[dict
     ]
 
 
-def print_conflicts(conflicts: Sequence[tuple[str, Conflicting]], *, remedy: str) -> None:
+def print_conflicts(conflicts: Sequence[tuple[str, Conflicting]], *, dataset: str) -> None:
     """A table of conflicts; nothing if there are none.
 
     Args:
         conflicts: With the location of their image.
-        remedy: What to do about them.
+        dataset: Its name, for what to do about them.
     """
     if not conflicts:
         return
@@ -54,7 +54,9 @@ def print_conflicts(conflicts: Sequence[tuple[str, Conflicting]], *, remedy: str
     print_table(rows, title=f"{counted(len(conflicts), 'annotations')} changed on both sides, and left alone")
     if len(conflicts) > _SHOWN:
         console().print(f"... and {len(conflicts) - _SHOWN:,} more; --json gives all")
-    console().print(remedy)
+    console().print(
+        f"'curate pull -d {dataset} --theirs' takes what is there; 'curate push -d {dataset} --ours' sends what is here"
+    )
 
 
 def _said(row: Mapping[str, Any] | None) -> dict[str, Any] | None:

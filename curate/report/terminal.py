@@ -51,6 +51,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     rows += [("embeddings", "", summary["embeddings"])] if summary["embeddings"] else []
     rows += [("tables", "", summary["tables"])] if summary["tables"] else []
     rows += [("findings", kind, statuses) for kind, statuses in summary["findings"].items()]
+    rows += [("synced with", remote, counts) for remote, counts in summary["remotes"].items()]
     print_table([{"what": what, "of": of, "count": _counts(counts)} for what, of, counts in rows])
 
 

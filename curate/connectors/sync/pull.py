@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
+import pyarrow.compute as pc
+
+from curate.checks.findings import to_table
+from curate.checks.store import stored_findings
+from curate.connectors.addresses import parse_address
 from curate.connectors.base import Connector, Item, Progress, Project
 from curate.connectors.sync.agreement import Agreement, agreement
 from curate.connectors.sync.merge import Conflict, Prefer
 from curate.connectors.sync.session import REMOTES, Session
 from curate.dataset import begin, open_dataset
+from curate.dataset.home import exists
 from curate.errors import UsageError
 from curate.formats.losses import LossReport
 from curate.names import GROUND_TRUTH
@@ -122,20 +128,70 @@ def pull(
     )
 
 
-def remotes_of(name: str) -> list[str]:
+def remotes_of(name: str, *, may_be_none: bool = False) -> list[str]:
     """Addresses of the projects that a dataset is synced with.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, and there must be.
     """
     remotes: dict[str, Any] = dict(open_dataset(name).commit.info.get(REMOTES) or {})
-    if not remotes:
+    if not remotes and not may_be_none:
         raise UsageError(
             "the dataset is not synced with any project",
             where=name,
             remedy="name one: 'curate pull labelstudio://HOST/projects/7', or push to one first",
         )
     return list(remotes)
+
+
+def known_remote(name: str, address: str) -> str:
+    """The project that an address means for a dataset: a bare server is the project there that it is synced with.
+
+    Raises:
+        UsageError: The dataset is synced with several projects on the server.
+    """
+    asked = parse_address(address)
+    if asked.path or not exists(name):
+        return address
+    remotes = dict(open_dataset(name).commit.info.get(REMOTES) or {})
+    known = [each for each in map(parse_address, remotes) if (each.service, each.host) == (asked.service, asked.host)]
+    if len(known) > 1:
+        raise UsageError(
+            "the dataset is synced with several projects there",
+            where=address,
+            remedy=f"name one: {', '.join(map(str, known))}",
+        )
+    return str(known[0]) if known else address
+
+
+def forget_remote(name: str, address: str, *, command: str) -> int:
+    """Sync a dataset no more with a project; findings that were asked there are open again.
+
+    Returns:
+        How many findings are open again.
+
+    Raises:
+        UsageError: The dataset is not synced with it.
+    """
+    with begin(name, command=command) as transaction:
+        remotes = dict(transaction.info.get(REMOTES) or {})
+        remote = str(parse_address(address))
+        if remote not in remotes:
+            raise UsageError(
+                "the dataset is not synced with this project",
+                where=address,
+                remedy=f"it is synced with: {', '.join(remotes) or 'none'}",
+            )
+        del remotes[remote]
+        transaction.info = {**transaction.info, REMOTES: remotes}
+        links = transaction.read("links")
+        here = pc.equal(links["remote"], remote)
+        asked = links.filter(pc.and_(here, pc.equal(links["kind"], "finding")))["local_id"].to_pylist()
+        queued = [each for each in stored_findings(transaction.base, status="queued") if each.id in set(asked)]
+        transaction.overwrite("links", [links.filter(pc.invert(here))])
+        transaction.upsert("findings", to_table([replace(each, status="open") for each in queued]), "id")
+        transaction.count("findings open", len(queued))
+    return len(queued)
 
 
 def _pull_chunk(session: Session, chunk: Sequence[Item]) -> tuple[int, int]:
