@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two files of tests at a time, each on one core: with threads of their own they would only be in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test fast check format bench clean
@@ -15,10 +17,10 @@ demo: $(VENV)/base
 	$(BIN)/curate demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest
+	$(PYTEST)
 
 fast: $(VENV)/dev
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers.label_studio import LabelStudio, NotInstalled, installed, running
 
 SHARED_DATA = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -23,3 +26,14 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a store of its own, and never sees the user's settings."""
     monkeypatch.setenv("CURATE_HOME", str(tmp_path / "curate-home"))
     monkeypatch.delenv("CURATE_DATASET", raising=False)
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    """A real Label Studio server; the tests that ask for it are skipped where it cannot be installed."""
+    try:
+        installed()
+    except NotInstalled as reason:
+        pytest.skip(str(reason))
+    with running(tmp_path_factory.mktemp("label-studio")) as server:
+        yield server

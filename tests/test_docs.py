@@ -17,6 +17,7 @@ from curate.cli import app
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:    )?\$ (curate .*)$", re.MULTILINE)
+SERVER = "127.0.0.1:8080"
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -33,12 +34,19 @@ def commands(page: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
-def test_commands_run(page: Path, parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run(
+    page: Path, parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    host = SERVER
+    if SERVER in page.read_text():
+        server = request.getfixturevalue("label_studio")
+        host = server.url.removeprefix("http://")
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
     monkeypatch.chdir(tmp_path)
     own_data = tmp_path / "my_parts"
     own_data.symlink_to(tmp_path / "curate-home" / "demo" / "parts_v3")
     for command in commands(page):
-        text = command.partition("#")[0].partition("|")[0].partition(">")[0]
+        text = command.partition("#")[0].partition("|")[0].partition(">")[0].replace(SERVER, host)
         result = CliRunner().invoke(app, shlex.split(text)[1:])
         allowed = {0, 1} if "--fail-on" in text else {0}
         assert result.exit_code in allowed, f"{command}\n{result.stdout}\n{result.stderr}\n{result.exception!r}"

@@ -1,20 +1,17 @@
-"""Servers that the connectors' tests share."""
+"""What the connectors' tests share."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.label_studio import LabelStudio, NotInstalled, installed, running
 
-
-@pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
-    """A real Label Studio server; the tests that ask for it are skipped where it cannot be installed."""
-    try:
-        installed()
-    except NotInstalled as reason:
-        pytest.skip(str(reason))
-    with running(tmp_path_factory.mktemp("label-studio")) as server:
-        yield server
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """CVAT's SDK makes urllib3's log silent for the whole process; the next test hears it again."""
+    logger = logging.getLogger("urllib3")
+    level = logger.level
+    yield
+    logger.setLevel(level)
