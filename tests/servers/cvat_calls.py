@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,10 @@ from cvat_sdk.api_client.exceptions import OpenApiException
 from cvat_sdk.api_client.model_utils import validate_and_convert_types
 
 from tests.servers.cvat_model import Json, Model, Refused
+
+_LEVEL = logging.getLogger("urllib3").level
+_SDK = Configuration()  # makes that logger silent, for every client in the process
+logging.getLogger("urllib3").setLevel(_LEVEL)
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Asked:
         if not isinstance(found, dict):
             raise Refused(400, {"non_field_errors": ["Invalid data. Expected a dictionary."]})
         try:
-            validate_and_convert_types(found, (getattr(models, schema),), [schema], True, True, Configuration())
+            validate_and_convert_types(found, (getattr(models, schema),), [schema], True, True, _SDK)
         except (OpenApiException, TypeError) as error:
             raise Refused(400, {"detail": str(error)}) from None
         return found
@@ -91,6 +96,27 @@ def matches(asked: Asked, **values: Any) -> bool:
     return all(asked.query.get(name, str(value)) == str(value) for name, value in values.items())
 
 
+def organization(model: Model, asked: Asked) -> int | None:
+    """The organization that a request is about; it may be named in one way only."""
+    header, slug, number = asked.headers.get("X-Organization"), asked.query.get("org"), asked.query.get("org_id")
+    if number is not None and (header is not None or slug is not None):
+        raise Refused(400, ['You cannot specify "org_id" together with "org" or "X-Organization".'])
+    if number is not None:
+        return int(number)
+    name = slug if slug is not None else header
+    if not name:
+        return None
+    if name not in model.organizations:
+        raise Refused(404, {"detail": "Organization not found."})
+    return model.organizations[name]
+
+
+def visible(model: Model, asked: Asked, found: Iterable[Json]) -> list[Json]:
+    """What is of the organization that the request is about; everything where it names none."""
+    number = organization(model, asked)
+    return [each for each in found if number is None or each["organization"] == number]
+
+
 # -------------------------------------------------------------------------------------------------------------- projects
 
 
@@ -105,8 +131,7 @@ def _project(model: Model, found: Json) -> Json:
         "task_subsets": sorted({each["subset"] for each in tasks} - {""}),
         "status": "annotation",
         "dimension": "2d" if tasks else None,
-        "organization": None,
-        "organization_id": None,
+        "organization_id": found["organization"],
         "target_storage": None,
         "source_storage": None,
         "tasks": {"count": len(tasks), "url": f"{model.url}/api/tasks?project_id={found['id']}"},
@@ -122,12 +147,12 @@ def _about(model: Model, asked: Asked, ids: list[int]) -> Json:
 
 @route("POST", "/api/projects")
 def _make_project(model: Model, asked: Asked, ids: list[int]) -> Json:
-    return _project(model, model.make_project(asked.json("ProjectWriteRequest")))
+    return _project(model, model.make_project(asked.json("ProjectWriteRequest"), organization(model, asked)))
 
 
 @route("GET", "/api/projects")
 def _list_projects(model: Model, asked: Asked, ids: list[int]) -> Json:
-    return page(asked, model, [_project(model, each) for each in model.projects.values()])
+    return page(asked, model, [_project(model, each) for each in visible(model, asked, model.projects.values())])
 
 
 @route("GET", "/api/projects/#")
@@ -190,12 +215,11 @@ def _task(model: Model, found: Json) -> Json:
         "dimension": "2d",
         "mode": "annotation" if frames else "",
         "media_type": "image",
-        "organization_id": None,
-        "organization": None,
+        "organization_id": found["organization"],
         "target_storage": None,
         "source_storage": None,
         "assignee_updated_date": None,
-        "validation_mode": None,
+        "validation_mode": "gt_pool" if number in model.layouts else None,
         "jobs": {"count": len(jobs), "completed": 0, "validation": 0, "url": f"{model.url}/api/jobs?task_id={number}"},
         "labels": {"url": f"{model.url}/api/labels?task_id={number}"},
     }
@@ -203,12 +227,12 @@ def _task(model: Model, found: Json) -> Json:
 
 @route("POST", "/api/tasks")
 def _make_task(model: Model, asked: Asked, ids: list[int]) -> Json:
-    return _task(model, model.make_task(asked.json("TaskWriteRequest")))
+    return _task(model, model.make_task(asked.json("TaskWriteRequest"), organization(model, asked)))
 
 
 @route("GET", "/api/tasks")
 def _list_tasks(model: Model, asked: Asked, ids: list[int]) -> Json:
-    every = [_task(model, each) for each in model.tasks.values()]
+    every = [_task(model, each) for each in visible(model, asked, model.tasks.values())]
     return page(
         asked, model, [each for each in every if matches(asked, project_id=each["project_id"], name=each["name"])]
     )
@@ -273,7 +297,13 @@ def _see_frame(model: Model, asked: Asked, ids: list[int]) -> Reply:
     number = int(asked.query.get("number", -1))
     if asked.query.get("type") != "frame" or not 0 <= number < len(frames):
         raise Refused(400, "Incorrect requested frame number")
-    return Reply(200, frames[number][1])
+    return Reply(200, model.frame(ids[0], number))
+
+
+@route("GET", "/api/tasks/#/validation_layout")
+def _see_layout(model: Model, asked: Asked, ids: list[int]) -> Json:
+    get(model.tasks, ids[0])
+    return model.layouts.get(ids[0], {"mode": None})
 
 
 # ------------------------------------------------------------------------------------------- jobs, annotations, issues
@@ -300,7 +330,7 @@ def _job(model: Model, found: Json) -> Json:
         "data_chunk_size": 36,
         "data_compressed_chunk_type": "imageset",
         "data_original_chunk_type": "imageset",
-        "organization": None,
+        "organization": task["organization"],
         "target_storage": None,
         "source_storage": None,
         "assignee_updated_date": None,
@@ -312,7 +342,7 @@ def _job(model: Model, found: Json) -> Json:
 
 @route("GET", "/api/jobs")
 def _list_jobs(model: Model, asked: Asked, ids: list[int]) -> Json:
-    every = [_job(model, each) for each in model.jobs.values()]
+    every = visible(model, asked, [_job(model, each) for each in model.jobs.values()])
     names = ("task_id", "project_id", "type")
     return page(asked, model, [each for each in every if matches(asked, **{name: each[name] for name in names})])
 

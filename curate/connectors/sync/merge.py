@@ -65,6 +65,7 @@ class Merged:
         links: As they are once `written`, `new` (which the caller links) and `dropped` are carried out here; what is to be
             sent keeps what it was when both last agreed.
         conflicts: What nobody has decided.
+        was_sent: Whether something is there already that was still to be sent: a push was stopped before it noted it down.
     """
 
     written: dict[str, Row] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Merged:
     deleted: list[str] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
+    was_sent: bool = False
 
     @property
     def waits(self) -> bool:
@@ -182,6 +184,7 @@ def _compare(
     elif sent and alike(here, there.row):
         result.links.append(link_of(link.local_id, here, there))
     elif equal(overlay(here, there.row, changed), here):
+        result.was_sent = True
         # Both have made the same change, or a push was stopped before it could note that it made it. There may be more here.
         if equal(here, there.row):
             result.links.append(link_of(link.local_id, here, there))
@@ -267,6 +270,7 @@ def _meet(
         result.new.append(remote)
         return
     row = unlinked.pop(own)
+    result.was_sent |= remote.annotation_id == own
     link = link_of(own, row, remote)
     if agree(row, remote.row) or (sent and remote.annotation_id == own):
         result.links.append(link)

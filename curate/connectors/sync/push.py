@@ -112,7 +112,9 @@ def push(
         except (CurateError, KeyboardInterrupt) as error:
             failure = error
         try:
-            sender.record()
+            # Somebody who interrupts does not want to wait; the next push finds what was sent.
+            if not isinstance(failure, KeyboardInterrupt):
+                sender.record()
         except CurateError as error:
             failure = failure or error
         session.store_classes(())
@@ -195,11 +197,9 @@ class _Sender:
 
     def _still_waiting(self, item: Item, before: Item | None) -> bool:
         """Keep our own write from looking like an answer; whether people have answered, which the next pull must see."""
+        self._session.take_for_ours(item, only=before.work if before is not None else item.work)
         links = self._session.links.findings.get(item.remote_id, [])
-        work = before.work if before is not None else item.work
-        ours = [replace(link, work=item.work) if link.work == work else link for link in links]
-        self._session.links.findings[item.remote_id] = ours
-        return any(link.work != item.work or link.finding_id in item.resolved for link in ours)
+        return any(link.work != item.work or link.finding_id in item.resolved for link in links)
 
     def _changed_here(self) -> list[str]:
         """Images on the server whose ground truth is no longer what both sides last agreed on."""
@@ -243,6 +243,8 @@ class _Sender:
             item, here = self._before[image_id], rows[image_id]
             merged = session.merge(item, here)
             session.agree(item, merged)
+            if merged.was_sent:
+                session.take_for_ours(item)
             notes = self._notes(image_id, item)
             if not (notes or merged.waits):
                 continue

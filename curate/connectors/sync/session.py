@@ -155,6 +155,18 @@ class Session:
         self._link(item, own)
         return own
 
+    def take_for_ours(self, item: Item, *, only: str | None = None) -> None:
+        """Take what was handed in on an item for what curate has written itself: it is no answer to any finding.
+
+        Args:
+            item: As it is now.
+            only: Only for findings that were waiting at this state of the work; None for all.
+        """
+        links = self.links.findings.get(item.remote_id, [])
+        self.links.findings[item.remote_id] = [
+            replace(link, work=item.work) if only in (None, link.work) else link for link in links
+        ]
+
     def settle(self, item: Item, rows: Mapping[str, Row]) -> None:
         """Close the findings that were pushed to an item, if they have been answered."""
         if item.unlabelled:
