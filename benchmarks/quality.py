@@ -7,6 +7,8 @@ in one way at one of three strengths and saved as JPEG of quality 95; the score 
 tenths. Side light and back light are no faults: there `curate.checks.quality.lighting` must tell them from what was measured, and
 none may be called dark. CleanVision runs in the interpreter that `--python` names, on the same files; its scores are per image.
 
+An object that is blurred on a sharp image is another matter: `benchmarks.object_blur`.
+
 Cost is processor time for all measures and judgements, decoding and perceptual hashes included, of one process with one thread.
 """
 
@@ -28,9 +30,11 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
+from benchmarks.object_blur import object_blur
 from benchmarks.report import Report, markdown, options, real_set, run
-from benchmarks.sets import render_parts
+from benchmarks.sets import read_coco, read_voc, render_parts
 from curate.checks.findings import FLAGGED
+from curate.checks.labels import Labels
 from curate.checks.measures.computation import MeasureImages
 from curate.checks.measures.table import Measures, columns_of
 from curate.checks.quality.faults import FAULTS, judge_faults
@@ -105,9 +109,11 @@ def measure(arguments: argparse.Namespace) -> Report:
     peer = _peer(arguments.python, notes)
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        sets = _sets(Path(folder), arguments, notes)
+        sets, labels = _sets(Path(folder), arguments, notes)
         for name, files in sets.items():
             results += _judge_set(name, files, Path(folder) / f"work-{name}", peer)
+        for name, of_set in labels.items():
+            results += object_blur(name, of_set, _defocus, STRENGTHS)
         results += _costs(sets, Path(folder) / "small", arguments.small, peer)
     settings = {"images": arguments.images, "small": arguments.small, "degraded": SHARE}
     arguments.python = None  # a path is nobody else's business
@@ -121,19 +127,21 @@ def _peer(python: Path | None, notes: list[str]) -> Path | None:
     return None
 
 
-def _sets(folder: Path, arguments: argparse.Namespace, notes: list[str]) -> dict[str, list[Path]]:
-    """Image files by set, every n-th of them."""
-    render_parts(folder / "parts_v3", images=arguments.images, seed=0)
+def _sets(
+    folder: Path, arguments: argparse.Namespace, notes: list[str]
+) -> tuple[dict[str, list[Path]], dict[str, Labels]]:
+    """Image files by set, every n-th of them; and the labels of the whole sets."""
+    labels = {"parts_v3": render_parts(folder / "parts_v3", images=arguments.images, seed=0)}
     folders = {"parts_v3": folder / "parts_v3"}
-    for name in ("bccd", "raccoon", "roboflow_wagon"):
+    for name, read in (("bccd", read_voc), ("raccoon", read_voc), ("roboflow_wagon", read_coco)):
         found = real_set(arguments.data, name, notes)
         if found is not None:
-            folders[name] = found
+            folders[name], labels[name] = found, read(found)
     sets = {}
     for name, root in folders.items():
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         sets[name] = files[:: max(1, len(files) // arguments.images)][: arguments.images]
-    return sets
+    return sets, labels
 
 
 def _judge_set(name: str, files: Sequence[Path], work: Path, peer: Path | None) -> list[dict[str, Any]]:
@@ -394,6 +402,12 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
         if "clean_flagged" in row:
             wrong = {kind: count for kind, count in row["clean_flagged"].items() if count}
             lines.append(f"- {row['set']}, nothing planted: flagged of {row['images']} images {wrong or 'none'}")
+        if "object_blur" in row:
+            lines.append(
+                f"- {row['object_blur']}, strength {row['strength']}: {row['found']} of {row['planted']} blurred objects "
+                f"flagged, {row['others_flagged']} of the others; with nothing planted "
+                f"{row['clean_objects_flagged']} of {row['objects']}"
+            )
         if "cost" in row:
             theirs = "-" if row["cleanvision_ms"] is None else f"{row['cleanvision_ms']:.2f} ms"
             lines.append(f"- {row['images']} {row['cost']}: {row['ms']:.2f} ms an image, CleanVision {theirs}")

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from curate import imaging
 from curate.errors import ImageError
-from curate.imaging import IMAGE_SUFFIXES, crop, load_labels, load_pixels, read_header, resize
+from curate.imaging import IMAGE_SUFFIXES, ScaledPixels, crop, load_labels, load_pixels, read_header, resize
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -77,6 +77,35 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert pixels.shape == (10, 30, 3)
     assert pixels.dtype == np.uint8
     assert int(pixels.max()) - int(pixels.min()) > 150
+
+
+def test_deep_files_are_scaled_and_say_so(tmp_path: Path) -> None:
+    values = np.asarray(gradient(30, 10).convert("L")).astype(np.uint16)
+    loaded = []
+    for number, stored in enumerate((values * 200, values * 100, values * 200)):
+        path = tmp_path / f"{number}.{'tiff' if number == 2 else 'png'}"
+        Image.fromarray(stored).save(path)
+        loaded.append(load_pixels(path))
+    first, dimmer, again = loaded
+    assert isinstance(first, ScaledPixels)
+    assert isinstance(dimmer, ScaledPixels)
+    assert isinstance(again, ScaledPixels)
+    np.testing.assert_array_equal(first, dimmer)
+    assert first.digest == again.digest != dimmer.digest
+    part = crop(first, [2, 2, 5, 5])
+    assert isinstance(part, ScaledPixels)
+    assert (part.bits, part.digest) == (16, first.digest)
+    plain = tmp_path / "plain.png"
+    gradient(30, 10).save(plain)
+    assert not isinstance(load_pixels(plain), ScaledPixels)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "L", "P", "LA"])
+def test_orientation_is_applied_in_every_mode(tmp_path: Path, mode: str) -> None:
+    grey = gradient(40, 20).convert("L")
+    image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 200) if mode == "I;16" else grey.convert(mode)
+    upright, turned = load_pixels(save(image, tmp_path / "a.png")), load_pixels(save(image, tmp_path / "b.png", 6))
+    np.testing.assert_array_equal(turned, np.rot90(upright, -1))
 
 
 def test_transparency_is_laid_on_white(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 Recorded of real servers: a frame out of range is dropped without a word, coordinates outside the image are kept, an unknown
 label is refused, a failed upload leaves an empty task. From CVAT's published source: an update takes away what has the ids and
 writes it anew under them, attributes that an annotation lacks have their default, a label that is changed without naming its
-color gets another, and every change of annotations moves the dates of the job, the task and the project.
+color gets another, and every change of annotations moves the dates of the job, the task and the project; values of attributes
+lose the blanks around them, and longer ones than 4096 characters are refused. Of a task with a validation pool the jobs begin
+with their own images and end with honeypots, which are images of the pool again, and the pool's images are the task's last; a
+frame that is turned by its EXIF orientation is upright and encoded anew, also where the original is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 Json = dict[str, Any]
 KINDS = ("tags", "shapes", "tracks")
@@ -47,6 +50,8 @@ class Model:
     uploads: dict[int, dict[str, bytes]] = field(default_factory=dict)
     frames: dict[int, list[tuple[Json, bytes]]] = field(default_factory=dict)
     deleted: dict[int, list[int]] = field(default_factory=dict)
+    layouts: dict[int, Json] = field(default_factory=dict)
+    organizations: dict[str, int] = field(default_factory=dict)
     user: Json = field(default_factory=lambda: {"id": 1, "username": "admin", "first_name": "", "last_name": ""})
 
     def __post_init__(self) -> None:
@@ -66,12 +71,12 @@ class Model:
 
     # ------------------------------------------------------------------------------------------------- projects, labels
 
-    def make_project(self, spec: Json) -> Json:
+    def make_project(self, spec: Json, organization: int | None = None) -> Json:
         if not spec.get("name"):
             raise Refused(400, {"name": ["This field is required."]})
         number = self.new_id()
         self.projects[number] = {"id": number, "name": spec["name"], "bug_tracker": spec.get("bug_tracker", "")}
-        self.projects[number] |= {"created_date": self.now(), "updated_date": self.now()}
+        self.projects[number] |= {"created_date": self.now(), "updated_date": self.now(), "organization": organization}
         self.set_labels(spec.get("labels", []), project=number)
         return self.projects[number]
 
@@ -131,7 +136,7 @@ class Model:
 
     # ---------------------------------------------------------------------------------------------------- tasks and jobs
 
-    def make_task(self, spec: Json) -> Json:
+    def make_task(self, spec: Json, organization: int | None = None) -> Json:
         if not spec.get("name"):
             raise Refused(400, {"name": ["This field is required."]})
         if len(spec["name"]) > 256:
@@ -141,12 +146,17 @@ class Model:
             raise Refused(404, {"detail": "Not found."})
         if project is not None and spec.get("labels"):
             raise Refused(400, ["Project must have only one of Label set or project_id"])
+        if project is not None and self.projects[project]["organization"] != organization:
+            raise Refused(400, ["The task and its project should be in the same organization."])
+        if len(spec.get("subset") or "") > 64:
+            raise Refused(400, {"subset": ["Ensure this field has no more than 64 characters."]})
         number = self.new_id()
         self.tasks[number] = {
             "id": number,
             "name": spec["name"],
             "project_id": project,
             "subset": spec.get("subset", ""),
+            "organization": organization,
             "segment_size": spec.get("segment_size") or 0,
             "overlap": spec.get("overlap"),
             "replicas": spec.get("consensus_replicas") or 0,
@@ -179,9 +189,52 @@ class Model:
                 raise ValueError(f"cannot identify image file '{name}'") from error
             meta = {"name": name, "width": width, "height": height, "related_files": 0, "has_related_context": False}
             frames.append((meta, files[name]))
-        self.frames[task] = frames
-        self._make_jobs(task, len(frames))
+        if options.get("validation_params", {}).get("mode") == "gt_pool":
+            self._make_pool(task, frames, options["validation_params"])
+        else:
+            self.frames[task] = frames
+            self._make_jobs(task, len(frames))
         self.touch(task)
+
+    def _make_pool(self, task: int, frames: list[tuple[Json, bytes]], params: Json) -> None:
+        """Jobs with honeypots at their ends, and then the validation pool, which a ground truth job has."""
+        pool = [frame for frame in frames if frame[0]["name"] in params["frames"]]
+        own = [frame for frame in frames if frame not in pool]
+        shown, honeypots, size = (
+            list[tuple[Json, bytes]](),
+            dict[int, int](),
+            self.tasks[task]["segment_size"] or len(own),
+        )
+        count = params["frames_per_job_count"]
+        for start in range(0, len(own), size):
+            first = len(shown)
+            shown += own[start : start + size]
+            for index in range(count):
+                honeypots[len(shown)] = index % len(pool)
+                shown.append(deepcopy(pool[index % len(pool)]))
+            self.make_job(task, "annotation", first, len(shown) - 1)
+        self.frames[task] = [*shown, *pool]
+        numbers = list(range(len(shown), len(shown) + len(pool)))
+        self.make_job(task, "ground_truth", numbers[0], numbers[-1], numbers)
+        self.layouts[task] = {
+            "mode": "gt_pool",
+            "frames_per_job_count": count,
+            "validation_frames": numbers,
+            "disabled_frames": [],
+            "honeypot_count": len(honeypots),
+            "honeypot_frames": list(honeypots),
+            "honeypot_real_frames": [numbers[index] for index in honeypots.values()],
+        }
+
+    def frame(self, task: int, number: int) -> bytes:
+        """A frame's bytes: as they were uploaded, unless that is turned."""
+        content = self.frames[task][number][1]
+        with Image.open(io.BytesIO(content)) as image:
+            if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                return content
+            upright = io.BytesIO()
+            ImageOps.exif_transpose(image).save(upright, image.format, quality=100, subsampling=0)
+        return upright.getvalue()
 
     def _make_jobs(self, task: int, count: int) -> None:
         found = self.tasks[task]
@@ -304,7 +357,9 @@ class Model:
         for each in given.get("attributes", []):
             if each.get("spec_id") not in specs:
                 raise Refused(400, [f"spec_id `{each.get('spec_id')}` is invalid"])
-            values.append({"spec_id": each["spec_id"], "value": str(each["value"])})
+            if len(str(each["value"]).strip()) > 4096:
+                raise Refused(400, [{"value": ["Ensure this field has no more than 4096 characters."]}])
+            values.append({"spec_id": each["spec_id"], "value": str(each["value"]).strip()})
         return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from email.header import Header
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -25,7 +26,7 @@ def _upload(model: Model, asked: Asked, ids: list[int]) -> Reply:
         name = PurePosixPath(base64.b64decode(metadata["filename"]).decode()).name
         files[name] = b""
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{ids[0]}/{name}"))
-        return Reply(201, None, {"Location": f"{model.url}{asked.path}{key}", "Upload-Filename": name})
+        return Reply(201, None, {"Location": f"{model.url}{asked.path}{key}", "Upload-Filename": _header(name)})
     if "Upload-Multiple" in asked.headers:
         sent = _multipart(asked)
         if len({name for name, _ in sent}) < len(sent):
@@ -55,7 +56,12 @@ def _append(model: Model, asked: Asked, ids: list[int]) -> Reply:
     if int(asked.headers["Upload-Offset"]) != len(files[name]):
         raise Refused(409, None)
     files[name] += asked.body
-    return Reply(204, None, {"Upload-Offset": str(len(files[name])), "Upload-Filename": name})
+    return Reply(204, None, {"Upload-Offset": str(len(files[name])), "Upload-Filename": _header(name)})
+
+
+def _header(name: str) -> str:
+    """A text as a header's value, as Django sends it."""
+    return name if name.isascii() else Header(name, "utf-8", maxlinelen=10**6).encode()
 
 
 def _multipart(asked: Asked) -> list[tuple[str, bytes]]:

@@ -24,10 +24,11 @@ FloatArray = npt.NDArray[np.float64]
 
 _FAR: Final = 4
 _BLOCK: Final = 16
-# Shares of the blocks that are taken for edges and for none; and the number of blocks that such shares need.
+# Shares of the blocks that are taken for edges and for none; and the number of blocks that such shares need: on the crop of a
+# thing even its plainest blocks have edges.
 _STRONG: Final = 0.3
 _PLAIN: Final = 0.15
-_ENOUGH: Final = 16
+_ENOUGH: Final = 64
 # Energy (grey levels squared) over four pixels that says nothing: rounding to 8 bits.
 _NOTHING: Final = 0.5
 # Where there is nothing, the energies are taken to be 6 to 1: neither sharp (4) nor blurred (16).

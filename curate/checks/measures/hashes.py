@@ -7,6 +7,7 @@ The mirrored hashes are those of the image flipped left to right: a mirrored cop
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -56,6 +57,7 @@ def perceptual_hashes(luminance: npt.NDArray[np.floating]) -> dict[str, npt.NDAr
     }
 
 
+@cache
 def _averaging(side: int, cells: int) -> npt.NDArray[np.float64]:
     """Weights that average `side` pixels into cells, edges shared; shape (cells, side)."""
     edges = np.linspace(0, side, cells + 1)
@@ -65,6 +67,7 @@ def _averaging(side: int, cells: int) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
+@cache
 def _cosines(side: int) -> npt.NDArray[np.float64]:
     """The lowest frequencies of the discrete cosine transform (type II); shape (8, side)."""
     return np.asarray(np.cos(np.pi / side * np.outer(np.arange(_BITS), np.arange(side) + 0.5)))
@@ -72,7 +75,9 @@ def _cosines(side: int) -> npt.NDArray[np.float64]:
 
 def _above_median(low: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Which coefficients lie above the median of all but the mean; shape (n, 8, 8)."""
-    median = np.median(low.reshape(len(low), -1)[:, 1:], axis=1)
+    others = low.reshape(len(low), -1)[:, 1:]
+    middle = others.shape[1] // 2  # of an odd number
+    median = np.partition(others, middle, axis=1)[:, middle]
     return np.asarray(low > median[:, None, None])
 
 

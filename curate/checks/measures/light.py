@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cache, reduce
 from typing import Final
 
 import numpy as np
@@ -89,6 +89,7 @@ def _medians(values: npt.NDArray[np.float32]) -> FloatArray:
     return np.asarray(np.sort(values, axis=1)[:, middle - 1 : middle + 1].mean(axis=1, dtype=np.float64))
 
 
+@cache
 def _slopes_and_center(side: int) -> FloatArray:
     """Weights of k x k pixels that give the slopes of the fitted plane, and the middle against the border; shape (k * k, 3)."""
     axis = (np.arange(side) + 0.5) / side * 2 - 1

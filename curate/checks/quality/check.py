@@ -111,7 +111,8 @@ def _image_findings(images: pa.Table, measures: Measures, odds: dict[str, Odds],
     for row, score, why in unfinished(measures):
         yield _finding(images, row, "corrupt", score, {"why": why, "fault": "ended early"})
     for row, score, why in grey_among_color(measures):
-        yield _finding(images, row, "color_cast", score, {"why": why, "fault": "grey"})
+        if odds["low information"].probability[row] < FLAGGED:  # what shows nothing has no color either
+            yield _finding(images, row, "color_cast", score, {"why": why, "fault": "grey"})
 
 
 def _object_findings(

@@ -1,8 +1,8 @@
 """Objects on a picture: what is wrong with them though the picture is good.
 
 An object is compared with those of its class and size, and so is by how much it is worse than its own picture: a part in a
-dark picture is dark as its picture is. Whether an object is blurred is not asked of crops that are too small to tell their edges
-from their grain, nor of those which the border of the picture cuts.
+dark picture is dark as its picture is. Whether an object is out of focus is not asked of crops that are too small to tell their
+edges from their grain, nor of those which the border of the picture cuts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _NOTHING: Final = 12.0
 _EVERYTHING: Final = 96.0
 # Pixels on the shorter side that hold three blocks each way, of which those without edges tell the grain.
 _FOCUS: Final = 52.0
+# Width (pixels) of the sharpest edges from which on an object is out of focus. The thread of a bolt has sharp edges one way and
+# none the other, which a move would leave as well: that is not asked of objects.
+_WIDE: Final = 1.0
 # Pixels from the border at which a box is cut by it.
 _AT_BORDER: Final = 1.0
 
@@ -87,8 +90,9 @@ def judge_objects(
         worse = np.zeros(len(rows))
         worse[rows] = relative_odds((own.severity - of_image)[rows], objects.group[rows], fault.spread)[0]
         on_good_image = of_images[fault.name].probability[objects.image] < FLAGGED
-        score = own.probability * worse * on_good_image
-        found[fault.name] = score if fault.name == "blur" else score * _evidence_of_size(objects.side), own
+        wide = crops.columns["edge_width"] >= _WIDE
+        plausible = wide if fault.name == "blur" else _evidence_of_size(objects.side)
+        found[fault.name] = own.probability * worse * on_good_image * plausible, own
     return found
 
 

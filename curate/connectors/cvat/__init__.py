@@ -1,5 +1,8 @@
 """CVAT: projects, tasks and jobs at ``cvat://HOST/projects/3``, ``cvat://HOST/tasks/12`` and ``cvat://HOST/jobs/5``.
 
+``cvat://HOST`` makes a project in the token owner's own workspace, ``cvat://HOST/orgs/NAME`` in an organization; what is in an
+organization may be named as ``cvat://HOST/orgs/NAME/projects/3``, too.
+
 Written for the REST API of CVAT 2.80 (its OpenAPI document is what `cvat_sdk.api_client` is generated from). The SDK gives the
 headers and the upload protocol; everything is sent by `curate.connectors.http`, and replies are read as plain JSON, so that a
 server that is a little newer or older does not matter.
@@ -36,11 +39,12 @@ TOKEN: Final = "CVAT_TOKEN"
 def connect(address: Address) -> Connector:
     """The connector for a project, a task or a job; see `ConnectorSpec.connect`."""
     from curate.connectors.cvat.connector import CvatConnector
-    from curate.connectors.cvat.server import Server, scope_of
+    from curate.connectors.cvat.server import Server, organization_of, scope_of
     from curate.connectors.tokens import token_for
 
     scope = scope_of(address)
-    return CvatConnector(address, Server(address.url, token_for(address, TOKEN)), scope)
+    server = Server(address.url, token_for(address, TOKEN), organization=organization_of(address))
+    return CvatConnector(address, server, scope)
 
 
 CONNECTOR: Final = ConnectorSpec(

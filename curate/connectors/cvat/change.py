@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from curate.connectors.base import Change, Note, Progress, Row
-from curate.connectors.cvat.issues import open_issue, read_issues
+from curate.connectors.cvat.issues import PlacedNote, open_issues
 from curate.connectors.cvat.items import read_annotations_of_job
 from curate.connectors.cvat.jobs import Job, list_jobs, main_job
 from curate.connectors.cvat.labels import Labels
@@ -17,7 +17,6 @@ from curate.connectors.cvat.server import Scope, Server
 from curate.connectors.cvat.tracks import expand, keyframes
 from curate.connectors.cvat.write import RowWriter, Written
 from curate.connectors.http import UncertainError
-from curate.errors import InputError
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping, sequence
 from curate.names import GROUND_TRUTH
@@ -26,7 +25,6 @@ _KINDS: Final = ("tags", "shapes", "tracks")
 _KIND_OF: Final = {"tag": "tags", "shape": "shapes", "track": "tracks"}
 _TRIES: Final = 3
 _GEOMETRY: Final = ("type", "label", "bbox", "rotated_box", "polygons", "rle", "rle_size", "keypoints")
-_SHOWN: Final = 5
 _SKELETON: Final = "a skeleton's track cannot be changed on one frame"
 _OF_ALL: Final = "on a track, the label and what is said of all of it cannot be changed on one frame"
 _SOME: Final = "a track can be taken away only from all of its frames at once"
@@ -57,21 +55,17 @@ class Changer:
         labels: The project's labels.
         losses: What CVAT cannot hold.
         progress: Told (done, total).
-        outdated: Where something was changed there since it was read.
+        left_alone: Ids of the images that nothing was changed of.
     """
 
     server: Server
     labels: Labels
     losses: LossReport
     progress: Progress | None
-    outdated: list[str] = field(default_factory=list, init=False)
+    left_alone: set[str] = field(default_factory=set, init=False)
 
     def change(self, changes: Sequence[Change]) -> None:
-        """Change items in place.
-
-        Raises:
-            InputError: Something was changed there meanwhile. It is left alone; the rest is changed.
-        """
+        """Change items in place; what was changed there since it was read is left alone, and so are its issues."""
         done = 0
         for task, own in _by_task(changes).items():
             scope = Scope("task", task)
@@ -83,6 +77,7 @@ class Changer:
                 if job is None:
                     count = len(change.created) + len(change.updated) + len(change.deleted) + len(change.notes)
                     self.losses.dropped("changes", _ELSEWHERE, change.item.remote_id, count)
+                    self.left_alone.add(change.image_id)
                 else:
                     by_job.setdefault(job.id, {})[frame] = change
             for job in jobs:
@@ -91,12 +86,6 @@ class Changer:
                 done += len(frames)
                 if self.progress is not None and frames:
                     self.progress(done, len(changes))
-        if self.outdated:
-            raise InputError(
-                f"changed on the server meanwhile, and left alone: {', '.join(self.outdated[:_SHOWN])}",
-                where=self.server.http.base,
-                remedy="run 'curate pull', then push again: nothing is doubled",
-            )
 
     def _change_job(self, job: Job, changes: Mapping[int, Change]) -> None:
         if any(each.created or each.updated or each.deleted for each in changes.values()):
@@ -106,7 +95,13 @@ class Changer:
             # Both may be sent again: an update takes away what has these ids before it writes them anew.
             self._send(job, "update", plan.updated)
             self._send(job, "delete", plan.deleted)
-        self._open_issues(job, changes)
+        notes = [
+            PlacedNote(note, frame, _box(change, note), change.item.size or change.size)
+            for frame, change in changes.items()
+            if change.image_id not in self.left_alone
+            for note in change.notes
+        ]
+        open_issues(self.server, job, notes)
 
     def _plan(self, job: Job, changes: Mapping[int, Change], now: Mapping[str, Any]) -> _Plan:
         """What to send, of the changes to what is still as it was."""
@@ -152,7 +147,7 @@ class Changer:
         touched = [*change.updated, *(each for each in change.deleted if each in current)]
         if all(each in current and _same(current[each], there.get(each)) for each in touched):
             return False
-        self.outdated.append(f"{change.item.location} ({change.item.remote_id})")
+        self.left_alone.add(change.image_id)
         return True
 
     def _move(self, plan: _Plan, track: dict[str, Any], frame: int, row: Row, place: str) -> None:
@@ -224,23 +219,6 @@ class Changer:
                 if last:
                     raise
 
-    def _open_issues(self, job: Job, changes: Mapping[int, Change]) -> None:
-        """Open the issues that are not there yet, and hand the job to those who look at it again."""
-        if not any(change.notes for change in changes.values()):
-            return
-        known = {issue.finding for issue in read_issues(self.server, job.id)}
-        missing = [
-            (frame, change, note)
-            for frame, change in changes.items()
-            for note in change.notes
-            if note.finding.id not in known
-        ]
-        if missing and (job.stage, job.state) != ("validation", "new"):
-            body = {"stage": "validation", "state": "new"}
-            self.server.http.request("PATCH", f"/api/jobs/{job.id}", None, body)
-        for frame, change, note in missing:
-            open_issue(self.server, job.id, frame, note, _box(change, note), change.item.size or change.size)
-
 
 def _box(change: Change, note: Note) -> Sequence[float] | None:
     """Where a finding is: where it says, else where its annotation is."""
@@ -287,7 +265,8 @@ def _replace(plan: _Plan, remote_id: str, found: dict[str, Any], written: Writte
         _add(plan.created, written, frame)
         plan.deleted.setdefault(kind, []).append(found)
         return
-    data = {**found, **written.on(frame), "id": number}
+    plain = {"group": 0, "score": 1.0} if kind == "shapes" else {"group": 0}
+    data = {**found, **plain, **written.on(frame), "id": number}
     ids = {each.get("label_id"): each.get("id") for each in _elements(found)}
     for each in _elements(data):
         each["id"] = ids.get(each["label_id"])

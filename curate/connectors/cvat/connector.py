@@ -15,7 +15,8 @@ from curate.connectors.cvat.jobs import list_jobs, list_tasks
 from curate.connectors.cvat.labels import Labels, missing_labels, parse_labels
 from curate.connectors.cvat.server import Scope, Server
 from curate.connectors.cvat.upload import Uploader
-from curate.errors import UsageError
+from curate.connectors.http import RefusedError
+from curate.errors import InputError, UsageError
 from curate.formats.cvat.meta import LABELS
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping, text
@@ -47,7 +48,7 @@ class CvatConnector:
         scope = self._scope or self._find_or_make(spec, losses)
         if self._scope is None:
             self._scope = scope
-            self.address = replace(self.address, path=f"projects/{scope.id}")
+            self.address = replace(self.address, path=f"{self.address.path}/projects/{scope.id}".lstrip("/"))
         found = self._server.enter(scope)
         missing = missing_labels(spec, self._labels(scope), losses)
         if missing:
@@ -89,11 +90,12 @@ class CvatConnector:
     def change(
         self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
     ) -> Collection[str]:
-        """See `Connector.change`. What changed meanwhile is an error here, raised when all the rest is changed."""
+        """See `Connector.change`."""
         scope = self._known()
         self._server.enter(scope)
-        Changer(self._server, self._labels(scope), losses, progress).change(changes)
-        return ()
+        changer = Changer(self._server, self._labels(scope), losses, progress)
+        changer.change(changes)
+        return changer.left_alone
 
     def link_of(self, item: Item) -> str:
         """See `Connector.link_of`."""
@@ -123,11 +125,20 @@ class CvatConnector:
                 None,
             )
 
-        number = find()
+        try:
+            number = find()
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            raise InputError(
+                "there is no such organization",
+                where=self.address,
+                remedy="check its short name in the address, and that the token's owner is a member of it",
+            ) from None
         if number is None:
-            title = spec.title if spec.marker in spec.title else f"{spec.title} ({spec.marker})"
+            end = "" if spec.marker in spec.title else f" ({spec.marker})"
             body = {
-                "name": title[-_LONGEST_NAME:],
+                "name": spec.title[: _LONGEST_NAME - len(end)] + end,
                 "labels": missing_labels(spec, parse_labels([]), losses),
             }
             number = self._server.http.create(

@@ -1,4 +1,7 @@
-"""Findings as review issues: opened once, at the place on the frame, and known again by a marker in their message."""
+"""Findings as review issues: opened once, at the place on the frame, and known again by a marker in their message.
+
+A job that gets issues is set to the stage of validation, where CVAT's editor shows them to whoever reviews it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from curate.connectors.base import Note
+from curate.connectors.cvat.jobs import Job
 from curate.connectors.cvat.server import Server
 from curate.formats.values import mapping, numbers, sequence, text
 
 _MARKER: Final = re.compile(r"\[curate ([0-9a-f]{16})\]")
+_REVIEW: Final = ("validation", "new")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,34 @@ class Issue:
         }
 
 
+@dataclass(frozen=True)
+class PlacedNote:
+    """A finding and where it is shown.
+
+    Attributes:
+        note: The finding.
+        frame: The frame.
+        bbox: [x, y, width, height] of the place on the frame; None for all of it.
+        size: Width and height of the image.
+    """
+
+    note: Note
+    frame: int
+    bbox: Sequence[float] | None
+    size: tuple[int, int] | None
+
+
+def open_issues(server: Server, job: Job, notes: Sequence[PlacedNote]) -> None:
+    """Open the issues of a job that are not there yet, and hand the job to those who look at it again."""
+    known = {issue.finding for issue in read_issues(server, job.id)} if notes else set()
+    missing = [placed for placed in notes if placed.note.finding.id not in known]
+    if missing and (job.stage, job.state) != _REVIEW:
+        stage, state = _REVIEW
+        server.http.request("PATCH", f"/api/jobs/{job.id}", None, {"stage": stage, "state": state})
+    for placed in missing:
+        _open_issue(server, job.id, placed)
+
+
 def read_issues(server: Server, job: int) -> list[Issue]:
     """The issues of a job, oldest first."""
     messages: dict[Any, list[str]] = {}
@@ -66,28 +99,17 @@ def read_issues(server: Server, job: int) -> list[Issue]:
     ]
 
 
-def open_issue(
-    server: Server, job: int, frame: int, note: Note, bbox: Sequence[float] | None, size: tuple[int, int] | None
-) -> None:
-    """Open an issue for a finding, which has none yet.
-
-    Args:
-        server: The server.
-        job: The job that the frame is in.
-        frame: The frame.
-        note: The finding.
-        bbox: [x, y, width, height] of the place on the frame; None for all of it.
-        size: Width and height of the image.
-    """
+def _open_issue(server: Server, job: int, placed: PlacedNote) -> None:
+    finding = placed.note.finding
 
     def find() -> Mapping[str, Any] | None:
-        return next((vars(each) for each in read_issues(server, job) if each.finding == note.finding.id), None)
+        return next((vars(each) for each in read_issues(server, job) if each.finding == finding.id), None)
 
-    x, y, width, height = bbox or (0, 0, *(size or (1, 1)))
+    x, y, width, height = placed.bbox or (0, 0, *(placed.size or (1, 1)))
     body = {
         "job": job,
-        "frame": frame,
+        "frame": placed.frame,
         "position": [float(x), float(y), float(x + width), float(y + height)],
-        "message": f"{note.text}\n\n[curate {note.finding.id}]",
+        "message": f"{placed.note.text}\n\n[curate {finding.id}]",
     }
     server.http.create("/api/issues", find=find, made=mapping, query=server.organization, body=body)

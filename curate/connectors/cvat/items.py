@@ -29,6 +29,7 @@ _AT_ONCE: Final = 4
 _STEP: Final = re.compile(r"step=0*([1-9]\d{0,8})")
 _OVERLAP: Final = "drawn in the overlap of two jobs, differently; those of the first job are kept"
 _NOT_FLAT: Final = "point clouds and sound are no images"
+_HONEYPOTS: Final = "honeypots show images of the task's validation pool again"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class _Fetched:
         prefixes: First parts of the frames' versions.
         wanted: Frames whose annotations are needed.
         annotations: Of the jobs that have wanted frames, as the API gives them, by job.
+        honeypots: How many frames are left out, since they are others again.
     """
 
     frames: Frames
@@ -48,6 +50,7 @@ class _Fetched:
     prefixes: Mapping[int, str]
     wanted: frozenset[int]
     annotations: Mapping[int, Mapping[str, Any]]
+    honeypots: int = 0
 
 
 def list_items(
@@ -82,6 +85,7 @@ def list_items(
             part = tasks[start : start + _AT_ONCE]
             fetched = pool.map(lambda task: _fetch(server, scope, task, jobs.get(task.id, []), unless), part)
             for task, each in zip(part, fetched, strict=True):
+                losses.dropped("frames", _HONEYPOTS, f"task {task.id}", each.honeypots)
                 yield from _items(task, jobs.get(task.id, []), each, labels, unless, losses)
                 done += task.size
                 if progress is not None:
@@ -97,6 +101,10 @@ def _fetch(server: Server, scope: Scope, task: Task, jobs: Sequence[Job], unless
     frames = parse_frames(server.get(f"/api/tasks/{task.id}/data/meta"), task)
     if scope.kind == "job":
         frames = _of_job(server, frames, jobs[0])
+    every = frames
+    if task.has_honeypots:
+        layout = server.get(f"/api/tasks/{task.id}/validation_layout")
+        frames = frames.only(frames.names.keys() - set(sequence(layout.get("honeypot_frames"))))
     issues: dict[int, list[Issue]] = {}
     for job in jobs:
         for issue in read_issues(server, job.id) if job.has_issues else ():
@@ -106,7 +114,8 @@ def _fetch(server: Server, scope: Scope, task: Task, jobs: Sequence[Job], unless
         frame for frame, prefix in prefixes.items() if unless.get(f"{task.id}:{frame}", "").split(".")[0] != prefix
     )
     needed = [job.id for job in jobs if any(job.holds(frame) for frame in wanted)]
-    return _Fetched(frames, issues, prefixes, wanted, {job: read_annotations_of_job(server, job) for job in needed})
+    annotations = {job: read_annotations_of_job(server, job) for job in needed}
+    return _Fetched(frames, issues, prefixes, wanted, annotations, len(every.names) - len(frames.names))
 
 
 def _of_job(server: Server, frames: Frames, job: Job) -> Frames:
@@ -117,12 +126,9 @@ def _of_job(server: Server, frames: Frames, job: Job) -> Frames:
         match = _STEP.search(text(meta.get("frame_filter")))
         step, first = int(match[1]) if match else 1, meta.get("start_frame") or 0
         included = {(number - first) // step for number in sequence(meta.get("included_frames"))}
-    kept = {
-        number: name
-        for number, name in frames.names.items()
-        if job.holds(number) and (included is None or number in included)
-    }
-    return Frames(kept, {number: frames.sizes[number] for number in kept}, frames.group)
+    return frames.only(
+        {number for number in frames.names if job.holds(number) and (included is None or number in included)}
+    )
 
 
 def _items(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from curate.connectors.cvat.read import Sizes
 from curate.connectors.cvat.server import Scope, Server
@@ -13,8 +13,6 @@ from curate.formats.cvat.source import split_of_subset
 from curate.formats.locations import safe_location
 from curate.formats.values import mapping, sequence, text, whole
 from curate.names import ANNOTATORS, GROUND_TRUTH
-
-_HANDED_IN: Final = frozenset({"completed", "rejected"})
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Job:
 
     @property
     def work(self) -> str:
-        """What its people have handed in; empty as long as they have not."""
-        is_done = self.state in _HANDED_IN or self.stage == "acceptance"
+        """What its people have handed in; empty as long as they have not, or are told to do it again."""
+        is_done = self.state == "completed" or (self.stage == "acceptance" and self.state != "rejected")
         return f"{self.stage} {self.state}" if is_done else ""
 
     def holds(self, frame: int) -> bool:
@@ -67,6 +65,7 @@ class Task:
         subset: The project's subset that it is in.
         is_video: Whether its frames are cut from a video.
         is_flat: Whether its frames are images: not point clouds, not sound.
+        has_honeypots: Whether frames of its validation pool are shown again in its jobs.
     """
 
     id: int
@@ -75,6 +74,7 @@ class Task:
     subset: str
     is_video: bool
     is_flat: bool
+    has_honeypots: bool
 
     @property
     def split(self) -> str | None:
@@ -95,6 +95,11 @@ class Frames:
     names: Mapping[int, str]
     sizes: Sizes
     group: str | None = None
+
+    def only(self, numbers: Collection[int]) -> Frames:
+        """Those of the frames that have one of these numbers."""
+        kept = {number: name for number, name in self.names.items() if number in numbers}
+        return Frames(kept, {number: self.sizes[number] for number in kept}, self.group)
 
 
 def list_tasks(server: Server, scope: Scope, found: Mapping[str, Any]) -> list[Task]:
@@ -133,6 +138,7 @@ def parse_task(found: Mapping[str, Any]) -> Task:
         text(found.get("subset")),
         found.get("mode") == "interpolation",
         found.get("dimension") in (None, "", "2d") and found.get("media_type") != "audio",
+        found.get("validation_mode") == "gt_pool",
     )
 
 

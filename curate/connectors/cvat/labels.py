@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
 from html import escape
 from typing import Any, Final
 
 from curate.connectors.base import ProjectSpec
 from curate.formats.base import ClassInfo
-from curate.formats.cvat.attributes import declared_text, split_attributes
+from curate.formats.cvat.attributes import split_attributes
 from curate.formats.cvat.meta import Meta, edges_of
 from curate.formats.cvat.write_meta import drawing, input_type
 from curate.formats.losses import LossReport
@@ -25,8 +24,12 @@ SCORE: Final = "score"
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _LONGEST_CHOICE: Final = 64
 _MOST_CHOICES: Final = 20
+_OFTEN: Final = 3
 _LONGEST_NAME: Final = 64
-_MOST_DECIMALS: Final = 6
+_LARGEST: Final = 10**6
+_DECIMAL: Final = ["0.0"]
+"""What stands in the place of a text's suggestion where the text is a number with decimals: CVAT's own numbers have a step, and
+its editor refuses those that rounding keeps from being a whole number of steps."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Label:
         name: For people.
         attributes: Names of its attributes by the ids of their specifications.
         types: How they are typed in, by name: 'checkbox', 'number' ...
+        decimals: Names of those that are typed in as text, and are numbers.
         points: The points of a skeleton, in order.
     """
 
@@ -45,7 +49,13 @@ class Label:
     name: str
     attributes: Mapping[int, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    decimals: frozenset[str] = frozenset()
     points: Sequence[Label] = ()
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """What attributes are read as, by name."""
+        return {**self.types, **dict.fromkeys(self.decimals, "number")}
 
 
 @dataclass(frozen=True)
@@ -162,32 +172,28 @@ def _declared(values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
 
 
 def _attribute(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    """A specification that takes all values seen; an empty choice stands for none."""
+    """A specification that takes all values seen, and others like them that people will need."""
     kinds = {input_type(value) for value in values}
-    kind = kinds.pop() if len(kinds) == 1 else "text"
-    choices: list[str] = []
-    default = ""
-    if kind == "checkbox":
-        default = "false"
-    elif kind == "number":
-        low, high = math.floor(min(values)), math.ceil(max(values))
-        choices, default = [str(low), str(high), _step(values)], str(low)
-    else:
-        texts = sorted({declared_text(value) for value in values})
-        is_few = len(texts) <= _MOST_CHOICES and all(
-            len(each) <= _LONGEST_CHOICE and "\n" not in each for each in texts
-        )
-        if is_few and texts:
-            kind, choices = "select", ["", *(each for each in texts if each)]
+    kind, choices, default = "text", list[str](), ""
+    if kinds == {"checkbox"}:
+        kind, default = "checkbox", "false"
+    elif kinds == {"number"} and all(float(value).is_integer() for value in values):
+        largest = max(_LARGEST, *(10 ** len(str(abs(int(value)))) for value in values))
+        kind, choices, default = "number", [str(-largest), str(largest), "1"], "0"
+    elif kinds == {"number"}:
+        choices = _DECIMAL
+    elif _is_enumeration(values):
+        kind, choices = "select", ["", *sorted({*values} - {""})]  # the empty one stands for none
     return {"name": name, "mutable": False, "input_type": kind, "default_value": default, "values": choices}
 
 
-def _step(values: Sequence[float]) -> str:
-    """The greatest power of ten, at most 1, that all numbers are multiples of."""
-    exponents = [Decimal(repr(value)).normalize().as_tuple().exponent for value in values]
-    decimals = max((-each for each in exponents if isinstance(each, int)), default=0)
-    decimals = min(max(decimals, 0), _MOST_DECIMALS)
-    return "1" if decimals == 0 else f"0.{'0' * (decimals - 1)}1"
+def _is_enumeration(values: Sequence[Any]) -> bool:
+    """Whether these are all the values that there are, as far as anybody can tell: a few texts, each of them seen often."""
+    if not all(isinstance(each, str) and len(each) <= _LONGEST_CHOICE and each.isprintable() for each in values):
+        return False
+    counts = Counter(each for each in values if each)
+    fits = all(each == each.strip() for each in counts)
+    return fits and 1 < len(counts) <= _MOST_CHOICES and min(counts.values()) >= _OFTEN
 
 
 def _label(given: Any) -> Label | None:
@@ -197,8 +203,13 @@ def _label(given: Any) -> Label | None:
         return None
     attributes = {each["id"]: each["name"] for each in _specifications(found)}
     types = {each["name"]: text(each.get("input_type")) for each in _specifications(found)}
+    decimals = frozenset(
+        each["name"]
+        for each in _specifications(found)
+        if (each.get("input_type"), each.get("values")) == ("text", _DECIMAL)
+    )
     points = [point for each in sequence(found.get("sublabels")) if (point := _label(each)) is not None]
-    return Label(number, name, attributes, types, points)
+    return Label(number, name, attributes, types, decimals, points)
 
 
 def _fields(given: Any) -> dict[str, Any]:

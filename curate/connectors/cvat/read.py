@@ -151,7 +151,7 @@ def _draw(
         return None
     if drawn.converted:
         losses.converted("annotations", drawn.converted, place)
-    attributes = attributes_of(element, labels.meta.input_types(label.name), place, losses)
+    attributes = attributes_of(element, label.reads, place, losses)
     return label.name, drawn.shape, {**attributes, **drawn.kept}
 
 

@@ -15,13 +15,14 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import urllib3
 
 from curate.connectors.addresses import Address
-from curate.connectors.http import Http
+from curate.connectors.http import Http, RefusedError
 from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
 from curate.formats.values import mapping, sequence, text
 
 IMAGE_QUALITY: Final = 95
 """Of the compressed frames that annotators see; the originals are kept beside them."""
 
+_ORGANIZATION: Final = re.compile(r"orgs/([A-Za-z0-9_-]+)(?:/|$)")
 _PATH: Final = re.compile(r"(projects|tasks|jobs)/([1-9]\d{0,17})")
 _OLD_KEY: Final = re.compile(r"[0-9a-f]{40}")
 _PAGE: Final = 500
@@ -58,17 +59,24 @@ def scope_of(address: Address) -> Scope | None:
     Raises:
         UsageError: It is no address of CVAT's.
     """
-    if not address.path:
+    path = _ORGANIZATION.sub("", address.path, count=1) if organization_of(address) else address.path
+    if not path:
         return None
-    match = _PATH.fullmatch(address.path)
+    match = _PATH.fullmatch(path)
     if match is None:
         raise UsageError(
             "not an address of CVAT's",
             where=address,
-            remedy="for example cvat://host/projects/3, or /tasks/12, or /jobs/5",
+            remedy="for example cvat://host/projects/3, or /tasks/12, or /jobs/5, or /orgs/NAME/projects/3",
         )
     kinds: dict[str, Literal["project", "task", "job"]] = {"projects": "project", "tasks": "task", "jobs": "job"}
     return Scope(kinds[match[1]], int(match[2]))
+
+
+def organization_of(address: Address) -> str | None:
+    """Short name of the organization that an address names: 'acme' of cvat://host/orgs/acme/projects/3."""
+    match = _ORGANIZATION.match(address.path)
+    return match[1] if match else None
 
 
 class Server:
@@ -77,19 +85,29 @@ class Server:
     Args:
         url: Its address, without a slash at its end.
         token: A personal access token, or a key as CVAT gave them before.
+        organization: Short name of the organization that every request is about; None for whatever the token may see.
         pause: How long to wait before a request is sent again, seconds.
         poll: How long to wait between two looks at work in the background, seconds.
         patience: How long work in the background may show no progress, seconds.
 
     Attributes:
         http: Sends the requests.
-        organization: What tells a request which organization it is about; see `enter`.
+        organization: What tells a request which organization it is about, unless the address names it; see `enter`.
 
     Raises:
         MissingExtra: cvat-sdk is not installed.
     """
 
-    def __init__(self, url: str, token: str, *, pause: float = 0.5, poll: float = 0.2, patience: float = 600.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        organization: str | None = None,
+        pause: float = 0.5,
+        poll: float = 0.2,
+        patience: float = 600.0,
+    ) -> None:
         try:
             from cvat_sdk.core.client import AccessTokenCredentials, Client, Config
             from cvat_sdk.core.helpers import make_request_headers
@@ -101,6 +119,7 @@ class Server:
         config = Config(status_check_period=poll, verify_ssl=True)
         self._client = Client(url, logger=silent, config=config, check_server_version=False)
         shared.setLevel(level)  # which the SDK has changed for the whole program
+        self._client.organization_slug = organization
         if _OLD_KEY.fullmatch(token):
             self._client.api_client.configuration.api_key["tokenAuth"] = token
         else:
@@ -126,9 +145,20 @@ class Server:
 
     def enter(self, scope: Scope) -> dict[str, Any]:
         """What a scope stands for, as the server has it; lists and what is made are from then on of its organization."""
-        found = self.get(scope.path)
+        try:
+            found = self.get(scope.path)
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            raise InputError(
+                f"there is no such {scope.kind}",
+                where=f"{self.http.base}{scope.path.removeprefix('/api')}",
+                remedy="check the number in the address, and that the token's owner may see it there",
+            ) from None
         number = found.get("organization_id") or found.get("organization")
-        self.organization = {"org_id": number} if isinstance(number, int) else {}
+        # A request may name its organization only once, and one that the address names is in every request's headers.
+        is_told = self._client.organization_slug is not None or not isinstance(number, int)
+        self.organization = {} if is_told else {"org_id": number}
         return found
 
     def upload(self, task: int, files: Iterable[Path]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from curate.connectors.base import NewItem, Progress
-from curate.connectors.cvat.issues import open_issue, read_issues
+from curate.connectors.cvat.issues import PlacedNote, open_issues
 from curate.connectors.cvat.jobs import Frames, Job, Task, main_job, parse_frames, parse_job, parse_task
 from curate.connectors.cvat.labels import Labels
 from curate.connectors.cvat.names import UNFINISHED, file_name, image_id_of, is_unfinished, task_name
@@ -25,6 +25,7 @@ from curate.connectors.cvat.write import RowWriter
 from curate.connectors.http import RefusedError, UncertainError
 from curate.dataset.home import home
 from curate.errors import InputError, UnavailableError
+from curate.formats.cvat.source import split_of_subset
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping
 
@@ -35,7 +36,12 @@ IMAGES_OF_JOB: Final = 100
 """Jobs have no more: several people can share a task, and the first job has the hardest images."""
 
 _TRIES: Final = 3
+_SUBSETS: Final[Mapping[str, str]] = {"val": "validation"}
+_LONGEST_SUBSET: Final = 64
 _NO_PREDICTIONS: Final = "CVAT has no place for them beside annotations"
+_NO_TAGS: Final = "CVAT has tags for classes only, not for images"
+_NO_GROUPS: Final = "CVAT knows no groups of images but the frames of a video"
+_NO_SUBSET: Final = "CVAT has no subset of this name"
 
 
 @dataclass
@@ -64,16 +70,22 @@ class Uploader:
         """Put images on the server, the most urgent first."""
         left = {item.image_id: item for item in sorted(items, key=lambda item: (-item.priority, item.image_id))}
         self.total = len(left)
+        for item in left.values():
+            self._tell_unheld(item)
         for task in self._unfinished():
             frames = self._frames(task)
             held = [image_id for name in frames.names.values() if (image_id := image_id_of(name)) in left]
             if held:
                 self._fill(task, frames, {image_id: left.pop(image_id) for image_id in held if image_id is not None})
-        waiting = list(left.values())
-        for start in range(0, len(waiting), IMAGES_OF_TASK):
-            part = waiting[start : start + IMAGES_OF_TASK]
+        for part in _parts(left.values()):
             task = self._make(part)
             self._fill(task, self._frames(task), {item.image_id: item for item in part})
+
+    def _tell_unheld(self, item: NewItem) -> None:
+        """Tell what of an image has no place in CVAT."""
+        self.losses.dropped("tags", _NO_TAGS, item.location, len(item.tags or ()))
+        self.losses.dropped("groups", _NO_GROUPS, item.location, int(item.group is not None or item.frame is not None))
+        self.losses.dropped("splits", _NO_SUBSET, item.location, int(bool(item.split) and not _subset(item)))
 
     def _unfinished(self) -> Iterator[Task]:
         """The tasks that an earlier push has left, with their frames."""
@@ -82,9 +94,12 @@ class Uploader:
                 yield parse_task(self.server.get(f"/api/tasks/{task.id}"))
 
     def _make(self, items: Sequence[NewItem]) -> Task:
-        """A task with the images as its frames; an empty one of the same name is removed."""
+        """A task with the images, which are of one split, as its frames; an empty one of the same name is removed."""
         name = UNFINISHED + task_name(items)
         body = {"name": name, "project_id": self.scope.id, "segment_size": IMAGES_OF_JOB, "overlap": 0}
+        subset = _subset(items[0])
+        if subset:
+            body["subset"] = subset
         lost: UncertainError | None = None
         for _ in range(_TRIES):
             left_over = self._find(name)
@@ -141,7 +156,14 @@ class Uploader:
             if data["tags"] or data["shapes"]:
                 # Replaces what is there: sent twice, it is there once.
                 self.server.http.request("PUT", f"/api/jobs/{job.id}/annotations/", None, data)
-        self._open_issues(jobs, placed)
+        notes: dict[int, list[PlacedNote]] = {}
+        for frame in sorted(placed):
+            item, main = placed[frame], main_job(jobs, frame)
+            if main is not None:
+                own = (PlacedNote(note, frame, note.finding.bbox, item.size) for note in item.notes)
+                notes.setdefault(main.id, []).extend(own)
+        for job in jobs:
+            open_issues(self.server, job, notes.get(job.id, []))
         name = task.name.removeprefix(UNFINISHED)
         self.server.http.request("PATCH", f"/api/tasks/{task.id}", None, {"name": name})
         self.losses.carried("images", len(placed))
@@ -164,18 +186,25 @@ class Uploader:
                     self.losses.carried("annotations")
         return data
 
-    def _open_issues(self, jobs: Sequence[Job], placed: Mapping[int, NewItem]) -> None:
-        known: dict[int, set[str | None]] = {}
-        for frame, item in placed.items():
-            job = main_job(jobs, frame)
-            if job is None or not item.notes:
-                continue
-            if job.id not in known:
-                known[job.id] = {issue.finding for issue in read_issues(self.server, job.id)}
-            for note in item.notes:
-                if note.finding.id not in known[job.id]:
-                    open_issue(self.server, job.id, frame, note, note.finding.bbox, item.size)
-                    known[job.id].add(note.finding.id)
+
+def _parts(items: Iterable[NewItem]) -> list[list[NewItem]]:
+    """The images of each task: of one split, and not too many; the tasks with the most urgent images first."""
+    by_subset: dict[str, list[NewItem]] = {}
+    for item in items:
+        by_subset.setdefault(_subset(item), []).append(item)
+    parts = [
+        group[start : start + IMAGES_OF_TASK]
+        for group in by_subset.values()
+        for start in range(0, len(group), IMAGES_OF_TASK)
+    ]
+    return sorted(parts, key=lambda part: -part[0].priority)
+
+
+def _subset(item: NewItem) -> str:
+    """The subset that stands for an image's split; empty where there is none that does."""
+    split = item.split or ""
+    subset = _SUBSETS.get(split, split).strip()
+    return subset if len(subset) <= _LONGEST_SUBSET and split_of_subset(subset) == split else ""
 
 
 def _place(item: NewItem, folder: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from curate.connectors.base import Row
 from curate.connectors.cvat.labels import SCORE, Label, Labels
 from curate.connectors.cvat.shapes import to_json
+from curate.formats.cvat.attributes import declared_text, declared_value, split_attributes
 from curate.formats.cvat.write_shapes import ShapeWriter
 from curate.formats.losses import LossReport
 from curate.formats.values import number
@@ -17,6 +19,12 @@ Kind = Literal["tags", "shapes"]
 _NOT_A_TRACK: Final = "only a track can be outside the picture"
 _SINGLE: Final = "written as shapes of single frames: CVAT gives tracks their ids itself"
 _OF_TRACKS: Final = ("track_id", "keyframe")
+_SOURCES: Final = frozenset({"manual", "auto", "semi-auto", "file", "consensus"})
+_LONGEST_VALUE: Final = 4096
+_EMPTY: Final = "an empty text is no value in CVAT"
+_TOO_LONG: Final = f"texts of more than {_LONGEST_VALUE} characters are cut"
+_OTHERWISE: Final = "CVAT gives them back without their type, or without blanks around them"
+_OTHER_SOURCE: Final = "CVAT knows no such source"
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class RowWriter:
             self.losses.converted("track ids", _SINGLE, place)
         if attributes.pop("outside", None) and not tracked:
             self.losses.dropped("attributes", _NOT_A_TRACK, place)
+        if attributes.get("source", "manual") not in _SOURCES:
+            self.losses.dropped("attributes", _OTHER_SOURCE, f"{place}: {attributes.pop('source')}")
         for name in _OF_TRACKS:
             attributes.pop(name, None)
         if row.get("iscrowd"):
@@ -87,6 +97,9 @@ class RowWriter:
             return None
         writer.describe(element, plain, attributes, place)
         data = to_json(element, label, place, self.losses)
+        self._tell_altered(split_attributes(attributes)[1], label, place)
+        for each in data["attributes"]:
+            each["value"] = each["value"][:_LONGEST_VALUE]
         kind: Kind = "tags" if element.tag == "tag" else "shapes"
         if source is not None:
             data.setdefault("source", source)
@@ -95,3 +108,18 @@ class RowWriter:
         elif score is not None:
             self.losses.dropped("scores", "CVAT has no place for them on labels of the whole image", place)
         return Written(kind, label, data)
+
+    def _tell_altered(self, declared: Mapping[str, Any], label: Label, place: str) -> None:
+        """Tell which values of attributes will not come back as they are; JSON, and what has no place, is told elsewhere."""
+        reads = label.reads
+        for name, value in declared.items():
+            if name not in reads or value is None or isinstance(value, list | dict):
+                continue
+            text = declared_text(value)
+            back = declared_value(text.strip(), reads[name])
+            if not text.strip():
+                self.losses.dropped("attributes", _EMPTY, f"{place}: {name}")
+            elif len(text) > _LONGEST_VALUE:
+                self.losses.converted("attributes", _TOO_LONG, f"{place}: {name}")
+            elif back != value or type(back) is not type(value):
+                self.losses.converted("attributes", _OTHERWISE, f"{place}: {name}")

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from curate.connectors.http import ForbiddenError, Http, Part, RefusedError, UncertainError
-from curate.errors import UnavailableError
+from curate.errors import InputError, UnavailableError
 from curate.formats.values import mapping, sequence, text
 
 K = TypeVar("K")
@@ -23,12 +23,13 @@ _PROJECTS_OF_A_PAGE: Final = 100
 _LOOKS: Final = (0.0, 1.0, 3.0)
 _LONGEST_IMPORT: Final = 300.0
 _PAUSE: Final = 0.5
+_NOT_FOUND: Final = 404
 _STATE: Final = ("id", "updated_at", "total_annotations", "cancelled_annotations", "total_predictions", "data", "meta")
 _WORK: Final = ("annotations", "predictions", "drafts", "draft_exists", "is_labeled", "inner_id")
 # What is asked for of a task is also all that comes of its annotations.
 _OF_ANNOTATION: Final = (
     *("result", "completed_by", "was_cancelled", "ground_truth", "created_at", "draft_created_at", "lead_time"),
-    *("parent_prediction", "parent_annotation", "import_id"),
+    *("parent_prediction", "parent_annotation", "import_id", "updated_by"),
 )
 
 
@@ -45,8 +46,17 @@ class Api:
     project: int
 
     def read_project(self) -> dict[str, Any]:
-        """The project, with its configuration."""
-        return mapping(self.http.get(f"/api/projects/{self.project}/"))
+        """The project, with its configuration. Raises `InputError` if there is none of its number."""
+        try:
+            return mapping(self.http.get(f"/api/projects/{self.project}/"))
+        except RefusedError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            raise InputError(
+                "there is no such project",
+                where=f"{self.http.base}/projects/{self.project}",
+                remedy="check the number in the address, and that the token's user is a member of the project's workspace",
+            ) from None
 
     def change_project(self, values: Mapping[str, Any]) -> None:
         """Change fields of the project."""
@@ -147,21 +157,21 @@ class Api:
         """Change fields of a task."""
         self.http.request("PATCH", f"/api/tasks/{task}/", None, dict(values))
 
-    def change_annotation(self, annotation: int, result: Sequence[Any]) -> None:
-        """Replace what an annotation says."""
-        self.http.request("PATCH", f"/api/annotations/{annotation}/", None, {"result": list(result)})
+    def change_annotation(self, annotation: int, result: Sequence[Any]) -> dict[str, Any]:
+        """Replace what an annotation says; it as it is then."""
+        return mapping(self.http.request("PATCH", f"/api/annotations/{annotation}/", None, {"result": list(result)}))
 
-    def create_annotation(self, task: int, result: Sequence[Any]) -> None:
-        """Hand in an annotation; after a lost reply one with the same regions is looked for."""
+    def create_annotation(self, task: int, result: Sequence[Any]) -> dict[str, Any]:
+        """Hand in an annotation; after a lost reply one with the same regions is looked for. It as it is then."""
         path = f"/api/tasks/{task}/annotations/"
         ids = {each.get("id") for each in result}
 
-        def find() -> bool | None:
+        def find() -> dict[str, Any] | None:
             known = [mapping(each) for each in sequence(self.http.get(path))]
-            same = any(ids & {mapping(part).get("id") for part in sequence(each.get("result"))} for each in known)
-            return True if same else None
+            same = (each for each in known if ids & {mapping(part).get("id") for part in sequence(each.get("result"))})
+            return next(same, None)
 
-        self.http.create(path, body={"result": list(result)}, find=find, made=lambda _: True)
+        return self.http.create(path, body={"result": list(result)}, find=find, made=mapping)
 
     def drafts(self, task: int) -> list[dict[str, Any]]:
         """What anybody is at work on in a task, and has not handed in."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-from curate.connectors.base import Change, Progress, Row
+from curate.connectors.base import Change, Note, Progress, Row
 from curate.connectors.label_studio.api import Api
 from curate.connectors.label_studio.edits import Edit, edited
-from curate.connectors.label_studio.notes import with_notes
+from curate.connectors.label_studio.notes import with_notes, with_saved, with_texts
 from curate.connectors.label_studio.projects import ProjectConfig
 from curate.connectors.label_studio.tasks import (
     ItemTask,
@@ -82,63 +82,74 @@ class Changer:
         reader = TaskReader(self.project.config, {}, LossReport())
         task = reader.taken_apart(content, work=True)
         images = {task.remote_id(image): image for image in range(len(task.images))}
-        known = [change for change in changes if change.item.remote_id in images]
-        edits = [
-            (images[change.item.remote_id], change)
-            for change in known
-            if change.created or change.updated or change.deleted
-        ]
-        if edits:
-            self._change_annotations(task, edits, losses)
-        notes = [note for change in known for note in change.notes]
-        priorities = [change.priority for change in known if change.priority is not None]
-        if notes or priorities:
-            data, meta = with_notes(content, notes, max(priorities, default=None))
-            if (data, meta) != (mapping(content.get("data")), mapping(content.get("meta"))):
-                self.api.change_task(task.number, {"data": data, "meta": meta})
+        self.left_alone.update(each.image_id for each in changes if each.item.remote_id not in images)
+        known = [(images[each.item.remote_id], each) for each in changes if each.item.remote_id in images]
+        saved = self._change_annotations(task, known, losses)
+        done = [change for _, change in known if change.image_id not in self.left_alone]
+        notes = [note for change in done for note in change.notes]
+        priorities = [change.priority for change in done if change.priority is not None]
+        data, meta = with_notes(content, notes, max(priorities, default=None))
+        meta = with_saved(meta, saved)
+        if (data, meta) != (mapping(content.get("data")), mapping(content.get("meta"))):
+            self.api.change_task(task.number, {"data": data, "meta": meta})
         return losses
 
-    def _change_annotations(self, task: ItemTask, edits: Sequence[tuple[int, Change]], losses: LossReport) -> None:
-        """Carry out what is to change of the annotations of a task."""
-        place = edits[0][1].item.location
-        by_prefix = {prefix_of(work): work for work in task.submitted}
-        chosen = task.chosen
-        results: dict[str, list[Any]] = {}
-        for image, change in edits:
-            for prefix in _prefixes(change, "" if chosen is None else prefix_of(chosen)):
-                work = by_prefix.get(prefix)
-                if prefix and work is None:
-                    losses.dropped("changes", _MEANWHILE, place)
-                if (prefix and work is None) or not self._is_as_read(work, task, change, losses):
-                    self.left_alone.add(change.image_id)
-                    continue
-                before = results.get(prefix)
-                given = sequence(mapping(work.content if work else {}).get("result")) if before is None else before
-                results[prefix] = self._edited(task, image, change, work, prefix, given, losses)
-        for prefix, result in results.items():
-            if prefix:
-                self.api.change_annotation(int(prefix.removesuffix(":")), result)
-            else:
-                self.api.create_annotation(task.number, result)
+    def _change_annotations(
+        self, task: ItemTask, changes: Sequence[tuple[int, Change]], losses: LossReport
+    ) -> list[Mapping[str, Any]]:
+        """Carry out what is to change of the annotations of a task.
 
-    def _is_as_read(self, work: Work | None, task: ItemTask, change: Change, losses: LossReport) -> bool:
-        """Whether an annotation, or there being none, is as it was when the caller read it, and nobody is at work on it."""
+        Args:
+            task: The task.
+            changes: With the place of each one's image among the task's.
+            losses: What could not be done.
+
+        Returns:
+            What was saved, as it is then: the annotations that are nobody's but curate's.
+        """
+        by_prefix = {prefix_of(work): work for work in task.submitted}
+        home = "" if task.chosen is None else prefix_of(task.chosen)
+        results: dict[str, list[Any]] = {}
+        for image, change in changes:
+            touched = _prefixes(change, home)
+            reasons = {self._reason_against(prefix, by_prefix, task, change) for prefix in touched} - {""}
+            for reason in reasons:
+                losses.dropped("changes", reason, change.item.location)
+            if reasons:
+                self.left_alone.add(change.image_id)
+                continue
+            for prefix in touched:
+                given = results.get(prefix, _results_of(by_prefix.get(prefix)))
+                results[prefix] = self._edited(task, image, change, by_prefix.get(prefix), prefix, given, losses)
+            for prefix, notes in _notes_by_prefix(change, home).items():
+                given = results.get(prefix, _results_of(by_prefix.get(prefix)))
+                told = with_texts(given, notes)
+                # The task tells of them as well: for the texts alone nobody is disturbed.
+                if told != given and not self._reason_against(prefix, by_prefix, task, change):
+                    results[prefix] = told
+        people = {prefix_of(work) for work in task.answers}
+        saved = {prefix: self._save(prefix, result, task) for prefix, result in results.items()}
+        return [annotation for prefix, annotation in saved.items() if prefix not in people]
+
+    def _save(self, prefix: str, result: Sequence[Any], task: ItemTask) -> dict[str, Any]:
+        if prefix:
+            return self.api.change_annotation(int(prefix.removesuffix(":")), result)
+        return self.api.create_annotation(task.number, result)
+
+    def _reason_against(self, prefix: str, by_prefix: Mapping[str, Work], task: ItemTask, change: Change) -> str:
+        """Why an annotation must be left alone, or none be made; empty for no reason.
+
+        It is not as it was when the caller read it, or somebody is at work on it.
+        """
         read, now = stamps_of(change.item.work), stamps_of(work_of(task.content))
-        place = change.item.location
+        work = by_prefix.get(prefix)
         if work is None:
-            if now != read:
-                losses.dropped("changes", _MEANWHILE, place)
-            return now == read
+            return _MEANWHILE if prefix or now != read else ""
         number = str(work.content["id"])
         if now.get(number) != read.get(number):
-            losses.dropped("changes", _MEANWHILE, place)
-            return False
-        if task.content.get("draft_exists") and any(
-            draft.get("annotation") == work.content["id"] for draft in self.api.drafts(task.number)
-        ):
-            losses.dropped("changes", _AT_WORK, place)
-            return False
-        return True
+            return _MEANWHILE
+        drafts = self.api.drafts(task.number) if task.content.get("draft_exists") else []
+        return _AT_WORK if any(draft.get("annotation") == work.content["id"] for draft in drafts) else ""
 
     def _edited(
         self,
@@ -163,7 +174,8 @@ class Changer:
             for remote in change.deleted
             if remote.startswith(prefix) and prefix and remote.removeprefix(prefix) in regions
         ]
-        created: Sequence[Row] = change.created if prefix == self._home(task) else ()
+        home = "" if task.chosen is None else prefix_of(task.chosen)
+        created: Sequence[Row] = change.created if prefix == home else ()
         edit = Edit(updated, deleted, created)
         size = change.size or task.sizes[image]
         place = change.item.location
@@ -183,9 +195,19 @@ class Changer:
         losses.include(writer.losses.losses)
         return kept
 
-    def _home(self, task: ItemTask) -> str:
-        """Prefix of the annotation that new regions go into; empty where there is none yet."""
-        return "" if task.chosen is None else prefix_of(task.chosen)
+
+def _results_of(work: Work | None) -> list[Any]:
+    return [] if work is None else sequence(work.content.get("result"))
+
+
+def _notes_by_prefix(change: Change, home: str) -> dict[str, list[Note]]:
+    """Notes about annotations, by the prefix of the one that each is in."""
+    found: dict[str, list[Note]] = {}
+    for note in change.notes:
+        number, _, region = (note.remote_annotation_id or "").partition(":")
+        if region or note.finding.annotation_id:
+            found.setdefault(f"{number}:" if region else home, []).append(note)
+    return found
 
 
 def _prefixes(change: Change, home: str) -> list[str]:

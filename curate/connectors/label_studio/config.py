@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.parsers.expat import ParserCreate
 
 from curate.connectors.base import ProjectSpec
 from curate.errors import FormatError
 from curate.formats.base import ClassInfo
 from curate.formats.label_studio.config import (
+    OF_PALETTE,
     Config,
     Control,
     config_bytes,
@@ -31,6 +32,11 @@ from curate.formats.trees import parse_xml, xml_text
 IMAGE: Final = "image"
 """Name of the image object, and of the data's field that it shows, in a configuration of curate's."""
 
+FINDING: Final = "curate_finding"
+"""Field of a task's data that says what curate has found; a configuration of curate's shows it above the image."""
+
+# Okabe and Ito's, told apart by everybody (https://jfly.uni-koeln.de/color/), without black, which is lost on dark images.
+_PALETTE: Final = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 _SHAPES: Final = {
     "box": ("rectangle",),
     "rotated_box": ("rectangle",),
@@ -81,7 +87,13 @@ def is_boolean(control: Control | None) -> bool:
 def new_config(spec: ProjectSpec) -> str:
     """The configuration for a project that is made."""
     controls = wanted_controls(spec, Config())
-    return config_bytes(controls, {IMAGE: IMAGE}, spec.classes, of_classes=True).decode()
+    root = parse_xml(config_bytes(controls, {IMAGE: IMAGE}, spec.classes, of_classes=True), "label_config")
+    for control in root:
+        _color(control, spec.classes)
+    # Without a name it asks nothing of the tasks: those without a finding show nothing there.
+    root.insert(0, Element("Header", {"value": f"${FINDING}"}))
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
 
 
 def wanted_controls(spec: ProjectSpec, config: Config) -> dict[str, Control]:
@@ -127,6 +139,7 @@ def extended(xml: str, wanted: Mapping[str, Control], classes: Sequence[ClassInf
             label_element(known.type, label, start + place, classes, of_classes=True)
             for place, label in enumerate(missing)
         ]
+        _color(elements, classes, start)
         if elements:
             insertions.append((tags[name], elements))
     new = [
@@ -134,12 +147,29 @@ def extended(xml: str, wanted: Mapping[str, Control], classes: Sequence[ClassInf
         for name, control in wanted.items()
         if name not in config.controls
     ]
+    for control_tag in new:
+        _color(control_tag, classes)
     if new and not config.images:
         view = Element("View")
         new.insert(0, SubElement(view, "Image", {"name": next(iter(wanted.values())).to_name, "value": f"${IMAGE}"}))
     if new:
         insertions.append((tags[""], new))
     return _inserted(xml.encode(), insertions).decode()
+
+
+def _color(labels: Iterable[Element], classes: Sequence[ClassInfo], start: int = 0) -> None:
+    """Give labels without a colour one of a palette, a class the same in every control.
+
+    Args:
+        labels: The tags; those of choices, which have no colours, are left alone.
+        classes: Their order is that of the palette.
+        start: Place of the first label among its control's.
+    """
+    places = {info.name: place for place, info in enumerate(classes)}
+    for place, label in enumerate(labels, start):
+        if label.tag == "Label" and "background" not in label.attrib:
+            color = _PALETTE[places.get(label.get("value", ""), place) % len(_PALETTE)]
+            label.attrib |= {"background": color, OF_PALETTE: color}
 
 
 def lacking(config: Config, used: Mapping[str, Control]) -> dict[str, Control]:

@@ -94,12 +94,15 @@ class LabelStudio:
         return Project(self.address, text(content.get("title")), classes_of(project.config), details)
 
     def ensure_project(self, spec: ProjectSpec, losses: LossReport) -> Project:
-        """Make the project, or find it by its marker; add controls and labels that it lacks."""
+        """Make the project, or find it by its marker and add controls and labels that it lacks.
+
+        The configuration of a project that the address names is somebody's work: of what is sent it gets what it lacks, when
+        that is sent, and nothing else.
+        """
         if not self.address.path:
             self.address = replace(self.address, path=f"projects/{made_or_found(self._http, spec)}")
-            ensure_tab(self._api())  # here too: a push that was cut off may have put all tasks there, and no tab
+            fit_to(self._project(), spec, losses)
         self._classes = spec.classes
-        fit_to(self._project(), spec, losses)
         return self.project()
 
     def items(
@@ -149,18 +152,17 @@ class LabelStudio:
 
     def create(self, items: Sequence[NewItem], *, losses: LossReport, progress: Progress | None = None) -> None:
         """Upload images and make tasks of them."""
-        Creator(self._api(), self._project(), losses).create(items, progress)
         if any(item.notes or item.priority for item in items):
             ensure_tab(self._api())
+        Creator(self._api(), self._project(), losses).create(items, progress)
 
     def change(
         self, changes: Sequence[Change], *, losses: LossReport, progress: Progress | None = None
     ) -> Collection[str]:
         """Change annotations in place, and tell of findings."""
-        left_alone = Changer(self._api(), self._project(), losses).change(changes, progress)
         if any(change.notes or change.priority for change in changes):
             ensure_tab(self._api())
-        return left_alone
+        return Changer(self._api(), self._project(), losses).change(changes, progress)
 
     def link_of(self, item: Item) -> str:
         """The task in the project's list."""

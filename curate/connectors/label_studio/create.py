@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from curate.connectors.base import NewItem, Progress, Row
 from curate.connectors.label_studio.api import Api, send_once
-from curate.connectors.label_studio.notes import with_notes
+from curate.connectors.label_studio.notes import with_notes, with_saved, with_texts
 from curate.connectors.label_studio.projects import ProjectConfig
 from curate.connectors.label_studio.results import ResultWriter, image_of_new_task
 from curate.errors import ImageError
@@ -122,9 +122,9 @@ class Creator:
         for number, there in self.api.tasks(numbers).items():
             for own in image_ids_of(there):
                 sent = tasks.get(own, {})
-                if not there.get("annotations"):
-                    for annotation in sent.get("annotations", ()):
-                        self.api.create_annotation(number, annotation["result"])
+                if not there.get("annotations") and sent.get("annotations"):
+                    made = [self.api.create_annotation(number, each["result"]) for each in sent["annotations"]]
+                    self.api.change_task(number, {"meta": with_saved(mapping(there.get("meta")), made)})
                 if not there.get("predictions"):
                     predictions += [{**prediction, "task": number} for prediction in sent.get("predictions", ())]
         if predictions:
@@ -147,7 +147,13 @@ class Creator:
             "content_hash": item.content_hash,
             "location": item.location,
             "size": list(item.size),
+            "split": item.split,
+            "tags": list(item.tags or ()),
+            "group": item.group,
+            "frame": item.frame,
+            "metadata": {key: value for key, value in item.metadata.items() if key != METADATA},
         }
+        own = {key: value for key, value in own.items() if value is not None and value not in ([], {})}
         before = mapping(item.metadata.get(METADATA))
         kept = {key: value for key, value in mapping(before.get("data")).items() if not isinstance(value, list | dict)}
         given = {"data": {**kept, image.key: f"/data/{file}"}, "meta": mapping(before.get("meta"))}
@@ -159,7 +165,8 @@ class Creator:
         )
         if item.rows:
             # The server takes it for ground truth of quality control unless it is told otherwise.
-            task["annotations"] = [{"result": results, "was_cancelled": False, "ground_truth": False}]
+            told = with_texts(results, item.notes)
+            task["annotations"] = [{"result": told, "was_cancelled": False, "ground_truth": False}]
         predictions = [
             self._prediction(layer, rows, item, image, writer) for layer, rows in _by_layer(item.predictions).items()
         ]

@@ -1,4 +1,5 @@
-"""Findings where annotators work: columns of the task, what they are about in its ``meta``, and a tab in their order."""
+"""Findings where annotators work: columns of the task, what they are about in its ``meta``, a tab in their order, and with
+the region in question a text, which the editor shows when the region is selected."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from typing import Any, Final
 
 from curate.connectors.base import Note
 from curate.connectors.label_studio.api import Api
-from curate.connectors.label_studio.tasks import FINDING, SCORE
+from curate.connectors.label_studio.config import FINDING
+from curate.connectors.label_studio.tasks import SCORE, WRITTEN
 from curate.formats.label_studio.images import OWN
+from curate.formats.label_studio.regions import NOTE, drawn_result
 from curate.formats.values import mapping, sequence
 
 TAB: Final = "curate"
@@ -16,6 +19,7 @@ TAB: Final = "curate"
 
 _FINDINGS: Final = "findings"
 _BETWEEN: Final = "; "
+_LINE: Final = "\n"
 _DIGITS: Final = 4
 
 
@@ -42,8 +46,42 @@ def with_notes(
     return data, meta
 
 
+def with_texts(results: Sequence[Any], notes: Sequence[Note]) -> list[Any]:
+    """The results of an annotation, with the text of each note on the region that it is about.
+
+    What people have written with a region stays, and nothing is added to it.
+
+    Args:
+        results: Of one annotation.
+        notes: Those about something else are not used.
+    """
+    texts: dict[str, list[str]] = {}
+    for note in notes:
+        remote = (note.remote_annotation_id or "").partition(":")[2]
+        for id_ in {remote, note.finding.annotation_id or ""} - {""}:
+            texts.setdefault(id_, []).append(note.text)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if isinstance(result, dict) and isinstance(result.get("id"), str) and result["id"] in texts:
+            groups.setdefault(result["id"], []).append(result)
+    drawn = {id(result): texts[id_] for id_, group in groups.items() if (result := drawn_result(group)) is not None}
+    return [_with_text(result, drawn[id(result)]) if id(result) in drawn else result for result in results]
+
+
+def with_saved(meta: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A task's meta with when curate has saved some annotations, so that they do not pass for a person's."""
+    if not annotations:
+        return dict(meta)
+    own = mapping(meta.get(OWN))
+    times = {str(each.get("id")): each.get("updated_at") for each in annotations}
+    return {**meta, OWN: {**own, WRITTEN: {**mapping(own.get(WRITTEN)), **times}}}
+
+
 def ensure_tab(api: Api) -> None:
-    """Make the tab with the most urgent tasks first, unless it is there."""
+    """Make the tab with the most urgent tasks first, unless it is there.
+
+    Before the tasks that it is for: a push that is cut off may not be made again if it has put all tasks there.
+    """
     api.create_view(
         {
             "title": TAB,
@@ -54,6 +92,17 @@ def ensure_tab(api: Api) -> None:
             "columnsDisplayType": {f"tasks:data.{SCORE}": "Number"},
         }
     )
+
+
+def _with_text(result: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
+    meta = mapping(result.get("meta"))
+    own = mapping(meta.get(OWN))
+    before = [own[NOTE]] if isinstance(own.get(NOTE), str) else []
+    if meta.get("text", before) != before:
+        return result
+    lines = dict.fromkeys([*(line for text in before for line in text.split(_LINE)), *texts])
+    note = _LINE.join(lines)
+    return {**result, "meta": {**meta, "text": [note], OWN: {**own, NOTE: note}}}
 
 
 def _finding(note: Note) -> dict[str, Any]:

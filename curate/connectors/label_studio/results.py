@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,8 +16,9 @@ from curate.formats.label_studio.results import Controls, Writer
 from curate.formats.losses import LossReport
 from curate.formats.trees import xml_text
 from curate.formats.values import mapping, number
+from curate.geometry import polygon_area, rle_runs
 
-_UNHELD: Final = {"area": "areas", "probabilities": "class probabilities"}
+_SAME_AREA: Final = 0.01
 _NUMBERS: Final = frozenset({"number", "rating"})
 _TEXTS: Final = frozenset({"choices", "textarea", "datetime"})
 
@@ -127,13 +129,29 @@ class ResultWriter:
         return shown, held
 
     def _report_unheld(self, row: Row, place: str) -> None:
-        for column, what in _UNHELD.items():
-            self.losses.dropped(what, "Label Studio has no place for them", place, row.get(column) is not None)
+        unheld = {"areas": _has_own_area(row), "class probabilities": row.get("probabilities") is not None}
+        for what, is_lost in unheld.items():
+            self.losses.dropped(what, "Label Studio has no place for them", place, is_lost)
 
 
 def image_of_new_task(config: Config) -> TaskImage:
     """Where a task of a project shows its image."""
     return TaskImage(next(iter(config.images.values()), IMAGE), None, "")
+
+
+def _has_own_area(row: Row) -> bool:
+    """Whether a row's area does not follow from its geometry: that of an outline that only its box is left of."""
+    if row.get("area") is None:
+        return False
+    if row["rle"]:
+        area = float(rle_runs(row["rle"])[1::2].sum())
+    elif row["polygons"]:
+        area = sum(map(polygon_area, row["polygons"]))
+    elif row["rotated_box"]:
+        area = math.prod(row["rotated_box"][2:4])
+    else:
+        area = math.prod(row["bbox"][2:]) if row["bbox"] else 0.0
+    return not math.isclose(row["area"], area, rel_tol=_SAME_AREA)
 
 
 def _suits(kind: str, value: Any) -> bool:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from curate.connectors.base import Item, RemoteAnnotation, Row
-from curate.connectors.label_studio.config import is_boolean
+from curate.connectors.label_studio.config import FINDING, is_boolean
 from curate.dataset.schema import ANNOTATIONS
 from curate.formats.label_studio.config import Config
-from curate.formats.label_studio.images import TaskImage, image_of, images_of, location_of, own_of
+from curate.formats.label_studio.images import OWN, TaskImage, image_of, images_of, location_of, own_of
 from curate.formats.label_studio.keypoints import POINTS
 from curate.formats.label_studio.read import METADATA
 from curate.formats.label_studio.regions import Region, Size, stated_size
@@ -29,10 +29,11 @@ from curate.names import ANNOTATORS, GROUND_TRUTH
 SCORE: Final = "curate_score"
 """Field of a task's data that says how urgent it is."""
 
-FINDING: Final = "curate_finding"
-"""Field of a task's data that says what curate has found."""
+WRITTEN: Final = "written"
+"""Key in a task's ``meta.curate`` of when curate has saved which annotation, by number: what nobody has touched since."""
 
 _ID: Final = re.compile(r"[0-9a-f]{16}")
+_AT_ONCE_SECONDS: Final = 0.1
 # What changes by itself or with every touch (`Item.version` and `Item.work` say that it did), and what nobody has said.
 _FLEETING: Final = frozenset(
     {
@@ -72,13 +73,27 @@ class ItemTask:
         return [work for work in self.work if work.layer is None]
 
     @property
+    def answers(self) -> list[Work]:
+        """The annotations of people: without what curate has put there and nobody has touched."""
+        own = mapping(mapping(self.content.get("meta")).get(OWN))
+        given = {mapping(each).get("id"): mapping(each) for each in sequence(self.content.get("annotations"))}
+        written = mapping(own.get(WRITTEN))
+        return [work for work in self.submitted if not _is_untouched(work, given[work.content["id"]], written)]
+
+    @property
     def chosen(self) -> Work | None:
-        """The annotation that holds: the one marked as ground truth, else the one handed in last."""
+        """The annotation that holds: one marked as ground truth, else a person's, else curate's; of several the first.
+
+        Another annotator's version of the same image comes beside it, and the ids of what holds stay what they were.
+        """
         marked = [work for work in self.submitted if work.content.get("ground_truth") is True]
-        times = {each.get("id"): _seconds(each.get("updated_at")) for each in sequence(self.content.get("annotations"))}
-        return max(
-            marked or self.submitted, key=lambda work: (times[work.content["id"]], work.content["id"]), default=None
-        )
+        return min(marked or self.answers or self.submitted, key=lambda work: int(work.content["id"]), default=None)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether nothing is handed in any more, of a task that somebody has been at: all was skipped or taken away."""
+        skipped = any(map(is_cancelled, sequence(self.content.get("annotations"))))
+        return not self.submitted and (skipped or not _at_once(self.content))
 
     def remote_id(self, image: int) -> str:
         """The id of an image's item."""
@@ -160,14 +175,15 @@ class TaskReader:
             size=task.sizes[image],
             content_hash=text(own.get("content_hash")) or None,
             work=work_of(content) if work else "",
+            unlabelled=work and task.is_unlabelled,
             split=text(own.get("split")) or None,
             tags=tags or None,
             group=text(own.get("group")) or (f"task-{task.number}" if len(task.images) > 1 else None),
             frame=frame if isinstance(frame, int) else shown.item,
-            metadata={METADATA: self._metadata(task, image)},
+            metadata={**mapping(own.get("metadata")), METADATA: self._metadata(task, image, work=work)},
         )
 
-    def _metadata(self, task: ItemTask, image: int) -> dict[str, Any]:
+    def _metadata(self, task: ItemTask, image: int, *, work: bool) -> dict[str, Any]:
         data = {key: value for key, value in task.task.data.items() if key not in (SCORE, FINDING)}
         said = task_metadata(replace(task.task, data=data), task.images, task.work)
         skipped = [
@@ -176,6 +192,7 @@ class TaskReader:
             if is_cancelled(each)
         ]
         said |= {"skipped": skipped} if skipped else {}
+        said |= {"unlabelled": True} if work and task.is_unlabelled else {}
         shown = task.images[image]
         if len(task.images) > 1 or shown.key != "image":
             said["image"] = [shown.key, shown.item]
@@ -183,15 +200,15 @@ class TaskReader:
 
     def _said(self, task: ItemTask, image: int) -> list[_Said]:
         """What is said of an image."""
-        chosen, submitted = task.chosen, task.submitted
+        chosen, answers = task.chosen, task.answers
         found = [] if chosen is None else [(GROUND_TRUTH, chosen)]
-        if len(submitted) > 1:
+        if any(work is not chosen for work in answers):
             self._losses.converted(
                 "images",
-                "annotated several times: each annotator's work is in a layer; the last, or the marked one, is ground truth",
+                "annotated several times: each annotator's work is in a layer; the first, or the marked one, is ground truth",
                 task.task.place,
             )
-            found += zip(self._layers(submitted), submitted, strict=True)
+            found += zip(self._layers(answers), answers, strict=True)
         found += [(work.layer, work) for work in task.work if work.layer is not None]
         return [
             _Said(layer, region, work, f"{prefix_of(work)}{key}")
@@ -199,9 +216,9 @@ class TaskReader:
             for key, region in regions_of(work, image).items()
         ]
 
-    def _layers(self, submitted: Sequence[Work]) -> list[str]:
+    def _layers(self, answers: Sequence[Work]) -> list[str]:
         layers: list[str] = []
-        for work in submitted:
+        for work in answers:
             who = self._who(work.content)
             name = ANNOTATORS + str(who.get("email") or f"user-{who.get('id')}")
             same = sum(layer == name or layer.startswith(f"{name}/") for layer in layers)
@@ -329,19 +346,37 @@ def ids_key(*, predicted: bool) -> str:
 
 
 def work_of(content: Mapping[str, Any]) -> str:
-    """What tells one state of the annotations of a task from another: their numbers, times, and which were skipped."""
-    stamps = []
-    for each in sorted(
-        map(mapping, sequence(content.get("annotations"))), key=lambda each: number(each.get("id")) or 0
-    ):
-        stamps.append(f"{each.get('id')}@{each.get('updated_at')}{' skipped' if is_cancelled(each) else ''}")
-    return "; ".join(stamps)
+    """What tells one state of what was handed in on a task from another: numbers and times. To skip is to hand in nothing."""
+    given = [each for each in map(mapping, sequence(content.get("annotations"))) if not is_cancelled(each)]
+    given.sort(key=lambda each: number(each.get("id")) or 0)
+    return "; ".join(f"{each.get('id')}@{each.get('updated_at')}" for each in given)
 
 
 def stamps_of(work: str) -> dict[str, str]:
     """When each annotation was handed in, by number, out of what `work_of` gives."""
     pairs = (stamp.partition("@") for stamp in work.split("; ") if stamp)
-    return {number_: time.partition(" ")[0] for number_, _, time in pairs}
+    return {number_: time for number_, _, time in pairs}
+
+
+def _is_untouched(work: Work, given: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """Whether an annotation is as curate wrote it: imported with its ids and never saved since, or last saved by curate.
+
+    Args:
+        work: The annotation.
+        given: The same, as the server gives it.
+        written: When curate has saved which annotation in place.
+    """
+    saved = text(given.get("updated_at"))
+    if saved and written.get(str(given.get("id"))) == saved:
+        return True
+    regions = work.found.regions
+    is_own = bool(regions) and all(own_id(region, predicted=False) for region in regions)
+    return is_own and not given.get("updated_by") and _at_once(given)
+
+
+def _at_once(content: Mapping[str, Any]) -> bool:
+    """Whether something has not been changed since it was made."""
+    return abs(_seconds(content.get("updated_at")) - _seconds(content.get("created_at"))) <= _AT_ONCE_SECONDS
 
 
 def _seconds(time: Any) -> float:

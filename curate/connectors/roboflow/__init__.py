@@ -12,6 +12,8 @@ What the service does not have, and what stands in for it:
   ``curate-p1`` to ``curate-p3`` (score from 2/3, from 1/3, below) can be filtered by.
 - An annotation job is made of each batch if CURATE_ROBOFLOW_LABELER (and CURATE_ROBOFLOW_REVIEWER) hold the e-mail address of
   a member of the workspace; otherwise batches wait to be assigned there.
+- Every image is in train, valid or test. One without a split, or in another, is in train there, which its metadata notes; group
+  and frame are metadata as well, and tags are tags, beside curate's own.
 - There are no comments. A finding is a tag (``curate-mislabeled``) and a sentence in the image's metadata. Whoever has
   dealt with it takes the tag off, or accepts the image into the dataset: either settles it.
 - Nothing tells when an image was annotated, so every image's details are asked for, one request each; its version is a

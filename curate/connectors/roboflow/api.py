@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -44,15 +45,17 @@ class Api:
 
     def projects(self) -> list[dict[str, Any]]:
         """The workspace's projects."""
-        reply = mapping(self._http.get(f"/{self._workspace}"))
+        with self._there("workspace"):
+            reply = mapping(self._http.get(f"/{self._workspace}"))
         return [mapping(each) for each in sequence(mapping(reply.get("workspace")).get("projects"))]
 
     def project(self, project: str) -> dict[str, Any]:
         """What the service says of a project."""
-        reply = mapping(self._http.get(self._path(project)))
+        with self._there("project", project):
+            reply = mapping(self._http.get(self._path(project)))
         found = mapping(reply.get("project"))
         if not found:
-            raise InputError("the service tells nothing of this project", where=project, remedy="check the address")
+            raise self._missing("project", project)
         return found
 
     def create_project(self, body: Mapping[str, str], find: Callable[[], str | None]) -> str:
@@ -65,6 +68,7 @@ class Api:
 
         Raises:
             UnavailableError: The search never listed all that it counts.
+            InputError: There is no such project.
         """
         found: dict[str, float] = {}
         total = 0
@@ -74,7 +78,8 @@ class Api:
             offset, total = 0, 0
             while True:
                 body = {"offset": offset, "limit": _PAGE, "fields": ["id", "created"], **filters}
-                page = self._post(self._path(project, "search"), body=body)
+                with self._there("project", project):
+                    page = self._post(self._path(project, "search"), body=body)
                 results = [mapping(each) for each in sequence(page.get("results"))]
                 found |= {str(each["id"]): number(each.get("created")) or 0.0 for each in results if "id" in each}
                 offset += len(results)
@@ -154,7 +159,8 @@ class Api:
 
     def version(self, project: str, version: str) -> dict[str, Any]:
         """What the service says of a version."""
-        reply = mapping(self._http.get(self._path(project, version), {"nocache": "true"}))
+        with self._there("version", project, version):
+            reply = mapping(self._http.get(self._path(project, version), {"nocache": "true"}))
         return mapping(reply.get("version"))
 
     def export(self, project: str, version: str, kind: str) -> str | None:
@@ -172,6 +178,23 @@ class Api:
                     raise
                 time.sleep(self.pause * 2**attempt)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _there(self, kind: str, *names: str) -> Iterator[None]:
+        """Say of what a request names that there is no such thing, if that is what the service says."""
+        try:
+            yield
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            raise self._missing(kind, *names) from None
+
+    def _missing(self, kind: str, *names: str) -> InputError:
+        return InputError(
+            f"there is no such {kind}",
+            where="/".join([f"roboflow://{self._workspace}", *names]),
+            remedy="check the address, as it is in the browser, and that the key is one of that workspace",
+        )
 
     def _path(self, *parts: str) -> str:
         return "/" + "/".join([self._workspace, *(quote(part, safe="") for part in parts)])

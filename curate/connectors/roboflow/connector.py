@@ -155,15 +155,17 @@ class Roboflow:
         """Replace the annotations of images: changed ones as they are here, all others as they are there now."""
         self._writable()
         sender = self._sender()
+        left_alone: set[str] = set()
 
         def send(change: Change) -> LossReport:
             report = LossReport(strict=losses.strict)
-            sender.change(change, report)
+            if not sender.change(change, report):
+                left_alone.add(change.image_id)
             self._remember(change.item.remote_id)
             return report
 
         _carry_out(send, changes, losses, progress)
-        return ()
+        return left_alone
 
     def link_of(self, item: Item) -> str:
         """Address of the image in a browser."""

@@ -28,10 +28,16 @@ from curate.names import GROUND_TRUTH, PREDICTIONS
 IMAGE_KEY: Final = "curate"
 HASH_KEY: Final = "curate_hash"
 LOCATION_KEY: Final = "curate_location"
+SPLIT_KEY: Final = "curate_split"
+GROUP_KEY: Final = "curate_group"
+FRAME_KEY: Final = "curate_frame"
 BOXES_KEY: Final = "curate_boxes"
 FINDINGS_KEY: Final = "curate_findings"
 OWN: Final = "curate"
 """What the keys of metadata and the tags begin with that are curate's own."""
+
+DEFAULT_SPLIT: Final = "train"
+"""Where the service puts an image without a split, and one whose split it does not have; `SPLIT_KEY` says which it was."""
 
 MODEL: Final = f"{PREDICTIONS}roboflow"
 """Layer of what the service's own models drew."""
@@ -92,6 +98,21 @@ class Details:
         return [tag for tag in sequence(self.said.get("tags")) if isinstance(tag, str)]
 
     @property
+    def split(self) -> str | None:
+        """The split: the one that it had before the service gave it another, unless somebody there chose one since."""
+        given = text(self.said.get("split"))
+        before = id_of("split", self.metadata.get(SPLIT_KEY))
+        if before is not None and given == DEFAULT_SPLIT:
+            return before or None
+        return split_name(given) or given or None
+
+    @property
+    def frame(self) -> int | None:
+        """Its place in its group, if curate put it there and it had one."""
+        said = id_of("frame", self.metadata.get(FRAME_KEY)) or ""
+        return int(said) if said.isdecimal() else None
+
+    @property
     def size(self) -> tuple[int, int] | None:
         """Width and height, where the service tells."""
         annotation = mapping(self.said.get("annotation"))
@@ -148,7 +169,6 @@ class Details:
         version = self.version
         said = {key: self.said[key] for key in ("created",) if self.said.get(key) is not None}
         own = {key: value for key, value in self.metadata.items() if not key.startswith(OWN)}
-        given = text(self.said.get("split"))
         return Item(
             remote_id=text(self.said.get("id")),
             location=text(self.metadata.get(LOCATION_KEY)) or self.name,
@@ -159,8 +179,10 @@ class Details:
             content_hash=id_of("hash", self.metadata.get(HASH_KEY)),
             work=self.work,
             resolved=frozenset(key for key, kind in self.findings.items() if kind == _SETTLED),
-            split=split_name(given) or given or None,
-            tags=[tag for tag in self.tags if not tag.startswith(OWN)],
+            split=self.split,
+            tags=[tag for tag in self.tags if not is_own_tag(tag)],
+            group=id_of("group", self.metadata.get(GROUP_KEY)),
+            frame=self.frame,
             metadata=own | {f"roboflow_{key}": value for key, value in said.items()} | {"accepted": self.accepted},
         )
 
@@ -183,6 +205,11 @@ class Details:
 def tag_of(kind: str) -> str:
     """The tag that shows findings of a kind."""
     return f"{OWN}-{kind.replace('_', '-')}"
+
+
+def is_own_tag(tag: str) -> bool:
+    """Whether a tag is one of those that curate says something with."""
+    return tag == OWN or tag.startswith(f"{OWN}-")
 
 
 def _annotation(known: Known, row: Row) -> RemoteAnnotation:

@@ -39,7 +39,8 @@ def batch_name(ordered: Sequence[NewItem]) -> str:
 def tell_unassigned(losses: LossReport, place: object) -> None:
     """Say so where nobody is named who gets the jobs."""
     if not os.environ.get(LABELER):
-        losses.converted("batches", f"without an annotation job: {LABELER} names nobody", place)
+        reason = f"no annotation job was made of the batch: {LABELER} is to hold the e-mail address of a member"
+        losses.converted("batches", reason, place)
 
 
 def assign(api: Api, project: str, batch: str | None = None) -> None:

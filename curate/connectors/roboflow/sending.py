@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,9 +17,9 @@ from curate.connectors.base import Change, NewItem, Note, Row
 from curate.connectors.http import Part
 from curate.connectors.roboflow import details as fields
 from curate.connectors.roboflow.api import Api, text_id
-from curate.connectors.roboflow.details import OWN, Details, tag_of
+from curate.connectors.roboflow.details import DEFAULT_SPLIT, OWN, Details, is_own_tag, tag_of
 from curate.connectors.roboflow.drawing import FILE_NAME, Classes, Sketch, class_file, coco_file, sketch
-from curate.connectors.roboflow.recognition import Known, dump
+from curate.connectors.roboflow.recognition import Known, Seen, dump
 from curate.errors import InputError
 from curate.formats.locations import file_name
 from curate.formats.losses import LossReport
@@ -26,7 +27,13 @@ from curate.formats.losses import LossReport
 LEVELS: Final = ("curate-p1", "curate-p2", "curate-p3")
 """Tags of images by their score: from 2/3, from 1/3, below."""
 
-_SPLITS: Final = {"train": "train", "val": "valid", "valid": "valid", "test": "test"}
+_SPLITS: Final[Mapping[str, str]] = {"train": "train", "val": "valid", "test": "test"}
+_TAG: Final = re.compile(r"[A-Za-z0-9\-_:/.\[\]<>{}@]{1,64}")
+_NEAR: Final = 0.5
+_NO_SPLIT: Final = "the service has train, valid and test: it is in train there, and curate remembers which it was"
+_NO_TAG: Final = (
+    f"the service takes 1 to 64 letters, digits and -_:/.[]<>{{}}@, and those with '{OWN}-' are curate's own"
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,14 @@ class Sender:
             fields.IMAGE_KEY: text_id("image", item.image_id),
             fields.HASH_KEY: text_id("hash", item.content_hash),
             fields.LOCATION_KEY: item.location,
+            **_place(item),
             **_boxes(known, item.location, losses),
             **_said(item.notes, {}),
         }
+        if item.split and item.split not in _SPLITS:
+            losses.converted("splits", _NO_SPLIT, f"{item.location}: {item.split}")
+        for tag in (tag for tag in item.tags or () if not _can_be(tag)):
+            losses.dropped("tags", _NO_TAG, f"{item.location}: {tag}")
         name = file_name(item.location.rpartition("/")[2])
         image = self._upload(item, name, batch, metadata, losses)
         if image is not None and pairs:
@@ -70,13 +82,15 @@ class Sender:
                 self._tell_kept(image, item, sketches, losses)
         return image
 
-    def change(self, change: Change, losses: LossReport) -> None:
-        """Replace an image's annotations, and show findings on it."""
+    def change(self, change: Change, losses: LossReport) -> bool:
+        """Replace an image's annotations, and show findings on it; False if it is gone, or was changed meanwhile."""
         image, place = change.item.remote_id, change.item.location
         found = self.look(image)
         if found is None:
             losses.dropped("images", "no longer there", place)
-            return
+            return False
+        if self._is_overtaken(change, found):
+            return False
         drawn = self._drawn(change, found, losses)
         notes = [] if drawn is None else [note for note, _ in drawn]
         # Beside what is there now: whichever the service has afterwards is recognised.
@@ -93,14 +107,15 @@ class Sender:
             if size is None:
                 raise InputError("the image's size is not known, and annotations need it", where=place)
             self._annotate(image, found.name, size, [each for _, each in drawn], {"overwrite": "true"})
+        return True
 
     def _upload(
         self, item: NewItem, name: str, batch: str, metadata: Mapping[str, str], losses: LossReport
     ) -> str | None:
         """Put an image there; its id, or None if its bytes are another image there."""
-        split = _SPLITS.get(str(item.metadata.get("split")), "train")
+        split = _SPLITS.get(item.split or "", DEFAULT_SPLIT)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        tags = [OWN, _level(item.priority), *_tags(item.notes)]
+        tags = [OWN, _level(item.priority), *_tags(item.notes), *filter(_can_be, item.tags or ())]
         image, is_there = self.api.upload(
             self.project,
             {"name": name, "batch": batch, "tag": tags},
@@ -115,6 +130,9 @@ class Sender:
             if found.image_id not in (None, item.image_id):
                 losses.dropped("images", "another image there has the same bytes", item.location)
                 return None
+            if found.said.get("split") not in (None, split):
+                reason = "the image was there, in another split, which holds"
+                losses.converted("splits", reason, f"{item.location}: {found.said['split']}")
             self.api.update(image, metadata=metadata, add=tags, remove=[])
         return image
 
@@ -125,6 +143,22 @@ class Sender:
         if there != sorted(each.seen.label for each in sketches):
             reason = "the image was there, with annotations of its own: they are left as they are"
             losses.dropped("annotations", reason, item.location, len(sketches))
+
+    def _is_overtaken(self, change: Change, found: Details) -> bool:
+        """Whether somebody has changed there what is to be replaced, since the item was read."""
+        before = {each.remote_id: each.row for each in change.item.annotations or ()}
+        for known, drawn in zip(found.known, found.drawn, strict=True):
+            key = known.remote_id
+            if key not in before or not (key in change.updated or key in change.deleted):
+                continue
+            x, y, width, height = before[key]["bbox"] or (0.0, 0.0, 0.0, 0.0)
+            may_be = [Seen(before[key]["label"] or "", (x, y, width, height))]
+            # What is as it shall be was changed by a try whose end nobody saw.
+            wanted = sketch(change.updated[key], "", LossReport(), self.classes) if key in change.updated else None
+            may_be += [] if wanted is None else [wanted.seen]
+            if not any(_is_same(each, drawn.seen) for each in may_be):
+                return True
+        return False
 
     def _drawn(self, change: Change, found: Details, losses: LossReport) -> list[tuple[Known, Sketch]] | None:
         """All that an image is to have; None if that is what it has."""
@@ -169,6 +203,26 @@ class Sender:
 
 def _known(row: Mapping[str, Any], drawn: Sketch, layer: str = "") -> Known:
     return Known(str(row["annotation_id"]), drawn.seen, str(row["annotation_id"]), layer)
+
+
+def _place(item: NewItem) -> dict[str, str]:
+    """Metadata of what the service has no place for: the split as it was, the group and the place in it."""
+    said = {} if item.split in _SPLITS else {fields.SPLIT_KEY: text_id("split", item.split or "")}
+    if item.group:
+        said[fields.GROUP_KEY] = text_id("group", item.group)
+    if item.frame is not None:
+        said[fields.FRAME_KEY] = text_id("frame", str(item.frame))
+    return said
+
+
+def _can_be(tag: str) -> bool:
+    """Whether the service can hold a tag as one of the image's."""
+    return _TAG.fullmatch(tag) is not None and not is_own_tag(tag)
+
+
+def _is_same(first: Seen, second: Seen) -> bool:
+    sides = zip(first.box, second.box, strict=True)
+    return first.label == second.label and all(abs(one - other) <= _NEAR for one, other in sides)
 
 
 def _level(priority: float) -> str:

@@ -22,6 +22,9 @@ from curate.formats.values import mapping
 CONFIG_FILE: Final = "label_config.xml"
 """Its name beside the tasks, when curate writes it, and when the SDK's converter does."""
 
+OF_PALETTE: Final = "curate_color"
+"""Attribute of a label whose class has no color: the one that curate chose for it, which is not the class's."""
+
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _OF_CLASSES: Final = "curate_classes"
 _NUMBER: Final = re.compile(r"[0-9]{1,6}")
@@ -212,7 +215,8 @@ def _labels(element: Element) -> dict[str, str | None]:
         label = child.get("value")
         if child is not element and label:
             color = child.get("background", "")
-            labels[label] = color.lower() if _COLOR.fullmatch(color) else None
+            is_said = _COLOR.fullmatch(color) and color != child.get(OF_PALETTE)
+            labels[label] = color.lower() if is_said else None
     return labels
 
 

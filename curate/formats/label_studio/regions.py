@@ -22,6 +22,9 @@ from curate.geometry import encode_rle
 
 Size = tuple[int, int]
 
+NOTE: Final = "note"
+"""Key, in a region's ``meta.curate``, of the text that curate shows with the region, which is its ``meta.text``."""
+
 _KNOWN: Final = frozenset(
     {
         *(
@@ -131,7 +134,7 @@ def read_regions(
             kept += _shallow(group, where, losses)
         elif isinstance(image, str):
             losses.dropped("results", image, where, len(group))
-        elif (drawn := _drawn(group)) is not None:
+        elif (drawn := drawn_result(group)) is not None:
             region = _region(drawn, group, image, sizes[image], f"#{number_}", where, losses)
             regions += [] if region is None else [region]
         else:
@@ -153,6 +156,14 @@ def stated_size(results: Iterable[Any]) -> Size | None:
         if width and height:
             return width, height
     return None
+
+
+def drawn_result(group: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of the results with one id the one that has the shape, or None; what is answered about a region repeats it."""
+    shapes = [result for result in group if _kind(result)]
+    return next(
+        (result for result in shapes if text(result.get("type")) not in _ANSWERS), shapes[0] if shapes else None
+    )
 
 
 def is_said(value: Any) -> bool:
@@ -188,14 +199,6 @@ def _kind(result: Mapping[str, Any]) -> str | None:
         return None
     is_point = text(result.get("type")).startswith("keypoint") or "keypointlabels" in value or "height" not in value
     return "keypoint" if is_point else "rectangle"
-
-
-def _drawn(group: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The result that has the shape; what is answered about a region repeats it."""
-    shapes = [result for result in group if _kind(result)]
-    return next(
-        (result for result in shapes if text(result.get("type")) not in _ANSWERS), shapes[0] if shapes else None
-    )
 
 
 def _region(
@@ -313,7 +316,10 @@ def _about(drawn: Mapping[str, Any]) -> dict[str, Any]:
     """What a result says of its region beside its value, as attributes: what curate wrote there, origin, notes."""
     attributes: dict[str, Any] = {}
     meta = dict(mapping(drawn.get("meta")))
-    attributes |= mapping(mapping(meta.pop(OWN, None)).get("attributes"))
+    own = mapping(meta.pop(OWN, None))
+    attributes |= mapping(own.get("attributes"))
+    if NOTE in own and meta.get("text") == [own[NOTE]]:
+        del meta["text"]
     if meta:
         attributes["meta"] = meta
     if text(drawn.get("origin")) not in {"", "manual"}:

@@ -65,6 +65,17 @@ def test_blur_lowers_sharpness_and_contrast_does_not() -> None:
     assert found["sharpness"][4] == pytest.approx(found["sharpness"][0], abs=0.05)
 
 
+@pytest.mark.parametrize("side", [80, 110, 124])
+def test_a_tight_crop_without_a_plain_part_is_as_sharp_as_it_is(side: int) -> None:
+    """The plainest of a few blocks have edges, which are no grain."""
+    down, across = np.mgrid[:160, :160]
+    weave = 120 + 60 * np.sign(np.sin(across / 3 + down / 5)) + 30 * np.sign(np.cos(across / 9 - down / 4))
+    cloth = np.repeat(weave[..., None], 3, axis=2).astype(np.uint8)
+    sharp, blurred = measured(cloth[:side, :side], cv2.GaussianBlur(cloth, (0, 0), 3)[:side, :side])["edge_width"]
+    assert sharp < 0.8
+    assert 1.5 < blurred < 5
+
+
 def test_noise_is_not_taken_for_sharpness() -> None:
     blurred = cv2.GaussianBlur(scene(), (0, 0), 3)
     grain = np.random.default_rng(0).normal(0, 5, blurred.shape)
@@ -213,6 +224,17 @@ def test_same_pixels_in_another_file_type_have_the_same_measures(tmp_path: Path)
     found = measured(*(load_pixels(file, shortest_side=320) for file in files))
     for name in (*NUMBERS, *HASHES):
         assert len(set(found[name])) == 1, name
+
+
+def test_deep_files_of_the_same_looks_have_other_pixel_hashes(tmp_path: Path) -> None:
+    grey = cv2.cvtColor(scene(2), cv2.COLOR_RGB2GRAY).astype(np.uint16)
+    files = [tmp_path / name for name in ("a.png", "dimmer.png", "a.tiff")]
+    for file, gain in zip(files, (200, 100, 200), strict=True):
+        Image.fromarray(grey * np.uint16(gain)).save(file)
+    found = measured(scene(2), *(load_pixels(file, shortest_side=320) for file in files))
+    assert found["bits"] == [8, 16, 16, 16]
+    _, first, dimmer, again = found["pixel_hash"]
+    assert first == again != dimmer
 
 
 def test_large_images_are_measured_at_the_scale_of_a_scaled_jpeg() -> None:

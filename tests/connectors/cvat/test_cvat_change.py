@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curate.connectors.base import Change, Connector, Item, Note, Row
-from curate.errors import CurateError, InputError, UnavailableError
+from curate.errors import CurateError, UnavailableError
 from curate.formats.losses import LossReport
 from curate.formats.shape_columns import WHOLE_IMAGE, Shape
 from tests.connectors.cvat.cvat_cases import Site, box, contents, listed, new_item, note, row
@@ -99,8 +99,9 @@ def test_what_was_changed_meanwhile_is_left_alone(cvat: Site, annotator: Any, tm
         Change(item, item.image_id or "", item.size, updated={only(item)[0]: {**only(item)[1], "label": "nut"}})
         for item in items
     ]
-    with pytest.raises(InputError, match="changed on the server meanwhile"):
-        connector.change(changes, losses=LossReport())
+    changes[0] = replace(changes[0], notes=[note(new_item(tmp_path, "0.png"))])
+    assert connector.change(changes, losses=LossReport()) == {items[0].image_id}
+    assert job.get_issues() == []
     assert [(only(item)[1]["label"], only(item)[1]["bbox"]) for item in listed(connector)] == [
         ("bolt", [9.0, 9.0, 10.0, 10.0]),
         ("nut", [1.0, 6.5, 10.0, 8.0]),
@@ -145,8 +146,8 @@ def test_another_annotators_version_is_not_changed(cvat: Site, annotator: Any, t
     draw(annotator.jobs.retrieve(model.id), shapes=[a_box(0, label_of(task))])
     (item,) = listed(connector)
     remote_id, before = only(item)
-    with pytest.raises(InputError, match="meanwhile"):
-        changed(connector, item, updated={remote_id: {**before, "label": "nut"}})
+    change = Change(item, "0" * 16, item.size, updated={remote_id: {**before, "label": "nut"}})
+    assert connector.change([change], losses=LossReport()) == {"0" * 16}
     assert listed(connector) == [item]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
 from curate.connectors.base import Connector, NewItem
 from curate.connectors.cvat import upload
-from curate.errors import CurateError, InputError, UnavailableError, UsageError
+from curate.errors import CurateError, FormatError, InputError, UnavailableError, UsageError
 from curate.formats.losses import LossReport
 from tests.connectors.cvat.cvat_cases import ATTRIBUTES, Site, box, contents, listed, new_item, note
 from tests.servers import cvat as servers
@@ -81,7 +85,7 @@ def test_a_large_file_is_sent_in_pieces(cvat: Site, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(server, "_LARGEST_REQUEST", 100)
     connector = cvat.made()
-    items = [new_item(tmp_path, f"{name}.png") for name in "ab"]
+    items = [new_item(tmp_path, f"{name}.png") for name in ("a", "größe", "写真")]
     connector.create(items, losses=LossReport())
     found = {item.image_id: connector.download(item) for item in listed(connector)}
     assert found == {item.image_id: item.path.read_bytes() for item in items}
@@ -112,24 +116,109 @@ def test_what_cvat_cannot_hold_is_told(cvat: Site, tmp_path: Path) -> None:
         ("dropped", "annotations", 2),
         ("dropped", "crowd flags", 1),
         ("dropped", "attributes", 1),
-        ("converted", "attributes", 1),  # a length that the row does not have
         ("converted", "track ids", 1),
     }
     assert [contents(item) for item in listed(connector)] == [[("ground_truth", "bolt", [4.0, 6.5, 10.0, 8.0])]]
 
 
-def test_a_finding_is_an_issue_at_its_place(cvat: Site, tmp_path: Path, annotator: Any) -> None:
+def test_a_finding_is_an_issue_at_its_place_and_its_job_is_to_be_validated(
+    cvat: Site, tmp_path: Path, annotator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "IMAGES_OF_JOB", 2)
     connector = cvat.made()
-    items = two(tmp_path)
-    items[1] = NewItem(**{**vars(items[1]), "notes": [note(items[1])]})
+    items = [*two(tmp_path), new_item(tmp_path, "c/1.png")]
+    items[1] = NewItem(**{**vars(items[1]), "notes": [note(items[1])], "priority": 0.2})
     connector.create(items, losses=LossReport())
-    first, second = listed(connector)
+    first, second, third = listed(connector)
     for item, position in ((first, [4.0, 6.0, 14.0, 14.0]), (second, [0.0, 0.0, 64.0, 48.0])):
         (issue,) = item.metadata["issues"]
         assert issue["position"] == position
         assert issue["messages"][0].startswith("mislabeled: bolt, probably nut (90%)")
         assert (item.resolved, item.work) == (frozenset(), "")
-    assert annotator.jobs.retrieve(first.metadata["job"]).stage == "annotation"
+    jobs = [annotator.jobs.retrieve(item.metadata["job"]) for item in (second, third)]
+    assert [(job.stage, job.state) for job in jobs] == [("validation", "new"), ("annotation", "new")]
+
+
+def test_images_of_a_split_are_a_task_in_its_subset(cvat: Site, tmp_path: Path, annotator: Any) -> None:
+    connector = cvat.made()
+    splits = {"a": "train", "b": "val", "c": "test", "d": None, "e": "holdout", "f": "train"}
+    items = [
+        new_item(tmp_path, f"{name}.png", split=split, priority=1 - i / 9)
+        for i, (name, split) in enumerate(splits.items())
+    ]
+    losses = LossReport()
+    connector.create(items, losses=losses)
+    found = listed(connector)
+    assert {item.image_id: item.split for item in found} == {item.image_id: item.split for item in items}
+    tasks = {item.metadata["task_id"]: item.metadata.get("subset") for item in found}
+    assert list(tasks.values()) == ["train", "validation", "test", None, "holdout"]
+    assert losses.losses == []
+
+
+def test_what_cvat_cannot_hold_of_an_image_is_told_before_it_is_sent(cvat: Site, tmp_path: Path) -> None:
+    connector = cvat.made()
+    items = [
+        new_item(tmp_path, "a.png", tags=["night", "wet"], group="drive", frame=4, split="default"),
+        new_item(tmp_path, "b.png", split="valid"),
+        new_item(tmp_path, "c.png", split="x" * 65),
+    ]
+    losses = LossReport()
+    connector.create(items, losses=losses)
+    assert {(loss.outcome, loss.what, loss.count) for loss in losses.losses} == {
+        ("dropped", "tags", 2), ("dropped", "groups", 1), ("dropped", "splits", 3),
+    }  # fmt: skip
+    assert [item.split for item in listed(connector)] == [None] * 3
+    other = cvat.made()
+    with pytest.raises(FormatError):
+        other.create(items, losses=LossReport(strict=True))
+    assert other.project().details["tasks"] == 0
+
+
+def test_a_turned_image_has_its_upright_size_and_other_bytes(cvat: Site, tmp_path: Path) -> None:
+    connector = cvat.made()
+    item = new_item(tmp_path, "a.png", [box()])
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.effect_noise((64, 48), 90).save(path, exif=exif)
+    item = NewItem(**{**vars(item), "path": path, "size": (48, 64)})
+    connector.create([item], losses=LossReport())
+    (found,) = listed(connector)
+    assert (found.image_id, found.size, found.content_hash) == (item.image_id, (48, 64), None)
+    content = connector.download(found)
+    assert content != path.read_bytes()
+    with Image.open(io.BytesIO(content)) as shown, Image.open(path) as sent:
+        assert shown.size == (48, 64)
+        upright = np.asarray(ImageOps.exif_transpose(sent).convert("L"), dtype=float)
+        assert np.abs(np.asarray(shown.convert("L"), dtype=float) - upright).mean() < 3
+
+
+def test_names_are_readable_and_unique(cvat: Site, tmp_path: Path, annotator: Any) -> None:
+    connector = cvat.made()
+    locations = ["linie 1/größe?.png", "データ/写真 1.png", "हिन्दी/चित्र.png", "x" * 300 + "/" + "y" * 120 + ".png"]
+    items = [new_item(tmp_path, location, priority=1 - i / 9) for i, location in enumerate(locations)]
+    connector.create(items, losses=LossReport())
+    found = listed(connector)
+    assert [item.image_id for item in found] == [item.image_id for item in items]
+    starts = ["linie 1_größe_", "データ_写真 1", "हिन्दी_चित्र"]
+    assert [item.location for item in found[:3]] == [
+        f"{start}.curate-{item.image_id}.png" for start, item in zip(starts, items, strict=False)
+    ]
+    assert max(len(item.location.encode()) for item in found) < 200
+    assert found[3].location.startswith("x" * 39 + "_" + "y" * 120)
+    (task,) = annotator.tasks.list()
+    assert re.fullmatch(r"linie 1/größe\?\.png and 3 more \[curate [0-9a-f]{16}\]", task.name)
+
+
+@pytest.mark.parametrize("location", ["a\nb\x00c.png", "\udcff.png", "d" * 400 + "/e.png"])
+def test_titles_of_odd_names_are_taken(location: str, cvat: Site, tmp_path: Path, annotator: Any) -> None:
+    connector = cvat.made()
+    item = new_item(tmp_path, "a.png")
+    connector.create([NewItem(**{**vars(item), "location": location})], losses=LossReport())
+    (task,) = annotator.tasks.list()
+    assert task.name.isprintable()
+    assert len(task.name) < 200
+    assert [each.image_id for each in listed(connector)] == [item.image_id]
 
 
 def test_an_image_that_the_server_cannot_read_is_told_and_leaves_nothing(cvat: Site, tmp_path: Path) -> None:

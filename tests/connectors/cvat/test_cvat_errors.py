@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import traceback
@@ -56,8 +57,23 @@ def test_an_older_key_is_taken_as_well(cvat: Site, stand_in: servers.Cvat, monke
 @pytest.mark.parametrize("path", ["projects/987654321", "tasks/987654321", "jobs/987654321"])
 def test_what_is_not_there_is_told_with_its_address(path: str, cvat: Site) -> None:
     for ask in (lambda: listed(cvat.connector(path)), lambda: cvat.connector(path).project()):
-        with pytest.raises(InputError, match=rf"api/{path}.*404.*check the address"):
+        kind = path.partition("s/")[0]
+        with pytest.raises(InputError, match=rf"{path}: there is no such {kind} \(check the number in the address"):
             ask()
+    with pytest.raises(InputError, match="there is no such"):
+        cvat.connector(path).ensure_project(cvat.spec(), LossReport())
+
+
+def test_the_sdk_leaves_others_logs_as_they_are(cvat: Site) -> None:
+    logger = logging.getLogger("urllib3")
+    before = logger.level
+    try:
+        for level in (logging.DEBUG, logging.ERROR):
+            logger.setLevel(level)
+            cvat.connector("projects/1")
+            assert logger.level == level
+    finally:
+        logger.setLevel(before)
 
 
 def test_a_server_that_is_down_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,32 @@ def test_replicas_and_ground_truth_are_layers_of_their_own(cvat: Site, annotator
     assert only.remote_id == second.remote_id
 
 
+def test_honeypots_are_left_out_and_told(cvat: Site, annotator: Any, tmp_path: Path) -> None:
+    from cvat_sdk import models
+
+    connector = cvat.made()
+    names = [f"{letter}.png" for letter in "abcdef"]
+    paths = [new_item(tmp_path, name).path.rename(tmp_path / name) for name in names]
+    request = models.TaskWriteRequest(name="pool", project_id=project_of(connector), segment_size=2)
+    pool = {"mode": "gt_pool", "frame_selection_method": "manual", "frames": names[4:], "frames_per_job_count": 1}
+    params = {"sorting_method": "random", "validation_params": pool}
+    task = annotator.tasks.create_from_data(request, paths, data_params=params)
+    layout, _ = annotator.api_client.tasks_api.retrieve_validation_layout(task.id)
+    assert len(layout.honeypot_frames) == 2
+    jobs = [job for job in task.get_jobs() if str(job.type) == "annotation"]
+    for job in jobs:
+        label = label_of(job)
+        draw(job, shapes=[a_box(frame, label) for frame in range(job.start_frame, job.stop_frame + 1)])
+    losses = LossReport()
+    items = listed(connector, losses=losses)
+    assert sorted(item.location for item in items) == names
+    assert not {int(item.remote_id.partition(":")[2]) for item in items} & set(layout.honeypot_frames)
+    assert {item.location: len(item.annotations or ()) for item in items} == {
+        **dict.fromkeys(names[:4], 1), **dict.fromkeys(names[4:], 0),
+    }  # fmt: skip
+    assert [(loss.what, loss.count) for loss in losses.losses] == [("frames", 2)]
+
+
 def test_where_jobs_overlap_the_first_one_holds_and_the_rest_is_told(
     cvat: Site, annotator: Any, tmp_path: Path
 ) -> None:
@@ -166,6 +192,26 @@ def test_work_is_seen_when_it_is_handed_in(cvat: Site, annotator: Any, tmp_path:
         works.append(found.work)
     assert works == ["", "", "annotation completed", "", "validation completed"]
     assert (found.metadata["stage"], found.metadata["state"]) == ("validation", "completed")
+
+
+@pytest.mark.parametrize(
+    ("stage", "state", "work"),
+    [
+        ("annotation", "rejected", ""),
+        ("validation", "rejected", ""),
+        ("acceptance", "rejected", ""),
+        ("acceptance", "new", "acceptance new"),
+        ("acceptance", "completed", "acceptance completed"),
+    ],
+)
+def test_what_is_to_be_done_again_is_not_handed_in(
+    stage: str, state: str, work: str, cvat: Site, annotator: Any, tmp_path: Path
+) -> None:
+    connector = filled(cvat, tmp_path, 1)
+    (item,) = listed(connector)
+    annotator.jobs.retrieve(item.metadata["job"]).update({"stage": stage, "state": state})
+    (found,) = listed(connector, {item.remote_id: item.version})
+    assert (found.work, found.metadata["state"]) == (work, state)
 
 
 def test_an_issue_that_was_settled_is_told_by_the_finding(cvat: Site, annotator: Any, tmp_path: Path) -> None:

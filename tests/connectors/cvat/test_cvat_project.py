@@ -10,10 +10,10 @@ import pytest
 
 from curate.connectors.base import Connector, ProjectSpec
 from curate.connectors.cvat.labels import missing_labels, parse_labels
-from curate.errors import CurateError, UsageError
+from curate.errors import CurateError, InputError, UsageError
 from curate.formats.base import ClassInfo
 from curate.formats.losses import LossReport
-from tests.connectors.cvat.cvat_cases import CLASSES, Site, listed, new_item
+from tests.connectors.cvat.cvat_cases import CLASSES, Site, box, listed, new_item, note
 from tests.connectors.cvat.test_cvat_create import at
 from tests.servers import cvat as servers
 from tests.servers.cvat_model import Model
@@ -53,8 +53,8 @@ def test_labels_have_types_that_take_the_values_seen(cvat: Site, annotator: Any)
     found = {each.name: each for each in made.attributes}
     assert {name: (str(each.input_type), each.values, each.default_value) for name, each in found.items()} == {
         "rusty": ("checkbox", found["rusty"].values, "false"),
-        "length": ("number", ["3", "13", "0.1"], "3"),
-        "maker": ("select", ["", "acme", "bolts inc"], ""),
+        "length": ("text", ["0.0"], ""),
+        "maker": ("text", [], ""),
     }
     assert made.color == "#ff0000"
     person = label(connector, annotator, "person")
@@ -128,26 +128,94 @@ def test_a_fault_at_any_request_makes_one_project(fault: servers.Fault, cvat: Si
 
 def test_the_kinds_of_attributes() -> None:
     values: dict[str, list[Any]] = {
-        "a": [True],
-        "b": [1, 2.25],
-        "c": [1, "x"],
-        "d": [f"text {number}" for number in range(30)],
-        "e": [[1]],
+        "flag": [True],
+        "count": [3, 4.0],
+        "large": [-12_345_678],
+        "length": [1, 2.25],
+        "mixed": [1, "x"] * 5,
+        "notes": [f"text {number}" for number in range(30)] * 5,
+        "rare": ["red", "green", "green", "green"],
+        "one": ["red"] * 9,
+        "lines": ["a\nb", "c"] * 5,
+        "color": ["red", "green", ""] * 3,
+        "json": [[1], {"a": 2}] * 5,
         "occluded": [True],
         "score": [0.5],
     }
-    wanted = ProjectSpec("m", "t", [ClassInfo("bolt")], frozenset(), {"bolt": values})
+    wanted = ProjectSpec("m", "t", [ClassInfo("bolt")], frozenset(), attributes={"bolt": values})
     (made,) = missing_labels(wanted, parse_labels([]), LossReport())
-    assert {each["name"]: (each["input_type"], each["values"]) for each in made["attributes"]} == {
-        "a": ("checkbox", []),
-        "b": ("number", ["1", "3", "0.01"]),
-        "c": ("select", ["", "1", "x"]),
-        "d": ("text", []),
-        "e": ("select", ["", "[1]"]),
+    found = {each["name"]: (each["input_type"], each["values"], each["default_value"]) for each in made["attributes"]}
+    assert found == {
+        "flag": ("checkbox", [], "false"),
+        "count": ("number", ["-1000000", "1000000", "1"], "0"),
+        "large": ("number", ["-100000000", "100000000", "1"], "0"),
+        "length": ("text", ["0.0"], ""),
+        "color": ("select", ["", "green", "red"], ""),
+        **dict.fromkeys(("mixed", "notes", "rare", "one", "lines", "json"), ("text", [], "")),
     }
 
 
-@pytest.mark.parametrize("path", ["projects", "projects/x", "projects/0", "issues/3", "projects/3/tasks"])
+@pytest.fixture
+def acme(stand_in: servers.Cvat) -> None:
+    """An organization on the server."""
+    stand_in.model.organizations["acme"] = 77
+
+
+def test_an_organization_that_the_address_names_is_told_to_the_server(
+    acme: None, cvat: Site, stand_in: servers.Cvat, tmp_path: Path
+) -> None:
+    spec = cvat.spec()
+    connector = cvat.connector("orgs/acme")
+    project = connector.ensure_project(spec, LossReport())
+    number = next(iter(stand_in.model.projects))
+    assert str(project.address).endswith(f"/orgs/acme/projects/{number}")
+    assert stand_in.model.projects[number]["organization"] == 77
+    item = new_item(tmp_path, "a.png", [box()], notes=[note(new_item(tmp_path, "a.png"))])
+    connector.create([item], losses=LossReport())
+    assert {each["organization"] for each in stand_in.model.tasks.values()} == {77}
+    for path in (project.address.path, f"projects/{number}"):
+        again = cvat.connector(path)
+        (found,) = listed(again)
+        assert (found.image_id, len(found.metadata["issues"])) == (item.image_id, 1)
+        assert again.download(found) == item.path.read_bytes()
+    assert cvat.connector("orgs/acme").ensure_project(spec, LossReport()).address == project.address
+
+
+def test_what_is_in_no_organization_is_not_looked_for_in_one(acme: None, cvat: Site, stand_in: servers.Cvat) -> None:
+    spec = cvat.spec()
+    own = cvat.connector().ensure_project(spec, LossReport())
+    of_acme = cvat.connector("orgs/acme").ensure_project(spec, LossReport())
+    assert own.address.path.rpartition("/")[2] != of_acme.address.path.rpartition("/")[2]
+    assert len(stand_in.model.projects) == 2
+
+
+def test_an_organization_that_is_not_there_is_told(cvat: Site, stand_in: servers.Cvat) -> None:
+    with pytest.raises(InputError, match="there is no such organization"):
+        cvat.connector("orgs/nobody").ensure_project(cvat.spec(), LossReport())
+
+
+def test_a_long_title_keeps_its_marker(cvat: Site) -> None:
+    spec = cvat.spec(title="parts of machines " * 30)
+    made = cvat.connector().ensure_project(spec, LossReport())
+    assert made.title.startswith("parts of machines")
+    assert spec.marker in made.title
+    assert cvat.connector().ensure_project(spec, LossReport()).address == made.address
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "projects",
+        "projects/x",
+        "projects/0",
+        "issues/3",
+        "projects/3/tasks",
+        "orgs",
+        "orgs/a b",
+        "orgs/a/projects",
+        "a/orgs/b",
+    ],
+)
 def test_an_address_of_something_else_is_told(path: str, cvat: Site) -> None:
     with pytest.raises(UsageError, match="not an address of CVAT's"):
         cvat.connector(path)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.connectors.base import Row
+from curate.connectors.base import Change, Row
 from curate.connectors.cvat.labels import parse_labels
 from curate.connectors.cvat.read import read_annotations
 from curate.connectors.cvat.write import RowWriter
@@ -18,7 +18,7 @@ from curate.connectors.sync.content import SHAPE_COLUMNS
 from curate.formats.losses import LossReport
 from curate.formats.shape_columns import WHOLE_IMAGE, Shape
 from curate.geometry import encode_rle
-from tests.connectors.cvat.cvat_cases import Site, listed, new_item, row
+from tests.connectors.cvat.cvat_cases import Site, box, listed, new_item, row
 
 MASK = np.zeros((48, 64), dtype=bool)
 MASK[5:20, 7:30] = True
@@ -102,6 +102,93 @@ def draw(job: Any, **data: Any) -> None:
     job.update_annotations(models.PatchedLabeledDataRequest(**request), action=AnnotationUpdateAction.CREATE)
 
 
+SAID: dict[str, Any] = {
+    "rusty": False,
+    "teeth": 12,
+    "offset": -3,
+    "length": 12.5,
+    "ratio": 1e-05,
+    "whole": 4.0,
+    "maker": 'bolts & sons, "größe"\n2',
+    "code": "007",
+    "version": "1.5",
+    "answer": "true",
+    "grade": "b",
+    "occluded": True,
+    "z_order": -2,
+    "group_id": 5,
+    "source": "semi-auto",
+}
+SEEN: dict[str, list[Any]] = {
+    **{name: [value] for name, value in SAID.items()},
+    "grade": ["a", "b", "c"] * 3,
+    "length": [12.5, 3],
+    "whole": [4.0, 0.5],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_attribute_comes_back_as_it_was_sent(name: str, cvat: Site, tmp_path: Path) -> None:
+    connector = cvat.connector()
+    connector.ensure_project(cvat.spec(attributes={"bolt": SEEN, "person": SEEN}), LossReport())
+    held = {key: value for key, value in SAID.items() if name != "label" or key not in {"occluded", "z_order"}}
+    some = {key: value for key, value in held.items() if key in {"teeth", "offset", "source"}}
+    rows = [{**SHAPES[name], "attributes": held}, {**SHAPES[name], "attributes": some}]
+    losses = LossReport()
+    connector.create([new_item(tmp_path, "a.png", rows)], losses=losses)
+    (item,) = listed(connector)
+    full, less = item.annotations or ()
+    assert same(full.row, rows[0])
+    assert typed(full.row["attributes"]) == typed(held)
+    extra = {} if name == "label" else {"occluded": False, "z_order": 0}
+    assert typed(less.row["attributes"]) == typed({**extra, **some})
+    assert losses.losses == []
+    change = Change(item, "0" * 16, item.size, updated={less.remote_id: rows[0], full.remote_id: rows[1]})
+    assert connector.change([change], losses=losses) == set()
+    (item,) = listed(connector)
+    now = {each.remote_id: typed(each.row["attributes"]) for each in item.annotations or ()}
+    assert now == {less.remote_id: typed(held), full.remote_id: typed({**extra, **some})}
+    assert losses.losses == []
+
+
+@pytest.mark.parametrize(
+    ("value", "back", "what"),
+    [
+        ("", None, ("dropped", 1)),
+        ("  ", None, ("dropped", 1)),
+        (" a ", "a", ("converted", 1)),
+        (3, "3", ("converted", 1)),
+        (True, "true", ("converted", 1)),
+        ([1, 2], "[1, 2]", ("converted", 1)),
+        ("x" * 5000, "x" * 4096, ("converted", 1)),
+    ],
+)
+def test_values_that_cvat_alters_are_told(
+    value: Any, back: str | None, what: tuple[str, int], cvat: Site, tmp_path: Path
+) -> None:
+    connector = cvat.made()
+    losses = LossReport()
+    connector.create([new_item(tmp_path, "a.png", [box(attributes={"maker": value})])], losses=losses)
+    (item,) = listed(connector)
+    (found,) = item.annotations or ()
+    assert found.row["attributes"].get("maker") == back
+    assert [(loss.outcome, loss.count) for loss in losses.losses] == [what]
+
+
+def test_a_source_that_cvat_does_not_know_is_told(cvat: Site, tmp_path: Path) -> None:
+    connector = cvat.made()
+    losses = LossReport()
+    connector.create([new_item(tmp_path, "a.png", [box(attributes={"source": "line 7"})])], losses=losses)
+    (item,) = listed(connector)
+    assert [each.row["attributes"]["source"] for each in item.annotations or ()] == ["manual"]
+    assert [(loss.outcome, loss.what) for loss in losses.losses] == [("dropped", "attributes")]
+
+
+def typed(attributes: dict[str, Any]) -> dict[str, tuple[type, Any]]:
+    """Values with their types: 1 is not 1.0, and not True."""
+    return {name: (type(value), value) for name, value in attributes.items()}
+
+
 # ------------------------------------------------------------------------------------------------- any shape, no server
 
 LABELS = parse_labels(
@@ -110,6 +197,7 @@ LABELS = parse_labels(
             {"id": 7, "name": "size", "input_type": "number", "mutable": False, "values": ["0", "9", "1"]},
             {"id": 8, "name": "maker", "input_type": "text", "mutable": False, "values": []},
             {"id": 9, "name": "rusty", "input_type": "checkbox", "mutable": False, "values": []},
+            {"id": 10, "name": "length", "input_type": "text", "mutable": False, "values": ["0.0"]},
         ]},
         {"id": 2, "name": "person", "type": "skeleton", "attributes": [], "svg": "", "sublabels": [
             {"id": 3, "name": "head", "type": "points"}, {"id": 4, "name": "hip", "type": "points"},
@@ -125,7 +213,8 @@ points = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=8).map(
 declared = st.fixed_dictionaries(
     {"occluded": st.booleans(), "z_order": st.integers(-5, 5), "size": st.integers(-99, 99)},
     optional={
-        "maker": st.text("abc ,;\"'<>é", min_size=1).filter(str.strip),
+        "maker": st.text("abc ,;\"'<>é", min_size=1).map(str.strip).filter(bool),
+        "length": st.floats(allow_nan=False, allow_infinity=False),
         "rusty": st.booleans(),
         "group_id": st.integers(1, 9),
     },

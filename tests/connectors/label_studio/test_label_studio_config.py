@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,32 @@ def test_new_config_says_what_it_was_made_for() -> None:
     assert is_boolean(config.controls["occluded"])
     assert config.controls["make"].settings["whenLabelValue"] == "car"
     assert lacking(config, wanted_controls(spec("m"), config)) == {}
+
+
+def test_new_config_shows_the_finding_and_asks_for_none() -> None:
+    xml = new_config(spec("m"))
+    root = ElementTree.fromstring(xml)
+    assert (root[0].tag, root[0].attrib) == ("Header", {"value": "$curate_finding"})
+    assert parse_config(xml).images == {"image": "image"}
+
+
+def test_labels_without_a_color_get_one_that_is_not_the_classs() -> None:
+    classes = [ClassInfo(f"class {number}") for number in range(7)] + [ClassInfo("car", color="#ff0000")]
+    made = spec("m", classes=classes, types=frozenset({"box", "mask", "label"}))
+    xml = new_config(made)
+    shown = {control.tag: [label.get("background") for label in control] for control in ElementTree.fromstring(xml)}
+    assert shown["RectangleLabels"] == shown["BrushLabels"]
+    assert len(set(shown["RectangleLabels"])) == 8
+    assert shown["RectangleLabels"][-1] == "#ff0000"
+    assert set(shown["Choices"]) == {None}
+    assert [info.color for info in classes_of(parse_config(xml))] == [None] * 7 + ["#ff0000"]
+    # A class that comes later has the color that it would have had, and one that a person chooses counts.
+    theirs = '<View><Image name="i" value="$i"/><RectangleLabels name="r" toName="i"><Label value="q"/></RectangleLabels></View>'
+    grown = extended(theirs, {"r": Control("rectanglelabels", "i", ("q", "class 3"))}, classes)
+    (label,) = ElementTree.fromstring(grown).findall(".//Label[@value='class 3']")
+    assert label.get("background") == shown["RectangleLabels"][3]
+    recolored = grown.replace(f'background="{label.get("background")}"', 'background="#123456"')
+    assert parse_config(recolored).colors == {"class 3": "#123456"}
 
 
 def test_keypoints_keep_their_places_where_classes_share_them() -> None:

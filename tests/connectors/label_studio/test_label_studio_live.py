@@ -14,6 +14,7 @@ from curate.checks.findings import Finding
 from curate.connectors.addresses import parse_address
 from curate.connectors.base import Change, Item, NewItem, Note
 from curate.connectors.http import Http, Part, UncertainError
+from curate.connectors.label_studio.config import parse_config
 from curate.connectors.label_studio.connector import TOKEN, LabelStudio
 from curate.connectors.label_studio.login import Login
 from curate.connectors.registry import connect
@@ -139,17 +140,34 @@ def test_existing_config_gets_what_it_lacks(server: servers.LabelStudio, tmp_pat
     )
     project = server.request("POST", "/api/projects/", {"title": "theirs", "label_config": config})["id"]
     connector = LabelStudio(parse_address(address(server, f"/projects/{project}")), server.token)
-    found = connector.ensure_project(spec("unused", types=frozenset({"box", "mask"})), LossReport())
-    assert [info.name for info in found.classes] == ["tree", "car", "dog", "person"]
+    found = connector.ensure_project(spec("unused"), LossReport())
+    pushed(connector, new_item(0, tmp_path))
+    assert [info.name for info in found.classes] == ["tree"]
+    assert server.request("GET", f"/api/projects/{project}/")["label_config"] == config
+    # A label goes to the control of its type that is there; what is not used with boxes is not added to it.
+    pushed(connector, new_item(1, tmp_path, [row(80, Shape(bbox=[1, 2, 3, 4]), "car")]))
     now = server.request("GET", f"/api/projects/{project}/")["label_config"]
+    assert parse_config(now).controls["boxes"].labels == ("tree", "car")
+    assert list(parse_config(now).controls) == ["boxes"]
     before, _, after = config.partition("</RectangleLabels>")
     assert now.startswith(before)
     assert after.removesuffix("</View>") in now
-    # What no one has foreseen is added when it is needed: a polyline, a label, a keypoint's name.
     rows = [*every_kind(100), row(90, Shape(bbox=[1, 2, 3, 4]), "unforeseen")]
-    there = pushed(connector, new_item(0, tmp_path, rows))
-    assert differences(there[f"{1:016x}"], rows) == []
-    assert {"unforeseen", "nose"} <= {info.name for info in connector.project().classes} | {"nose"}
+    there = pushed(connector, new_item(2, tmp_path, rows))
+    assert differences(there[f"{3:016x}"], rows) == []
+    now = server.request("GET", f"/api/projects/{project}/")["label_config"]
+    assert parse_config(now).controls["boxes"].labels == ("tree", "car", "dog", "person", "unforeseen")
+    assert "dog" not in parse_config(now).controls["keypointlabels"].labels
+
+
+def test_a_project_that_is_not_there(server: servers.LabelStudio) -> None:
+    connector = LabelStudio(parse_address(address(server, "/projects/987654")), server.token)
+    calls: list[Callable[[], Any]] = [connector.project, lambda: read(connector)]
+    for call in [*calls, lambda: connector.ensure_project(spec("m"), LossReport())]:
+        with pytest.raises(InputError, match="there is no such project") as caught:
+            call()
+        assert caught.value.where == f"{server.url}/projects/987654"
+        assert "check the number" in str(caught.value.remedy)
 
 
 def test_only_what_changed_is_moved(connector: LabelStudio, server: servers.LabelStudio, tmp_path: Path) -> None:
@@ -195,21 +213,74 @@ def test_two_annotators_and_one_who_skips(connector: LabelStudio, server: server
     (now,) = read(connector)
     said = {(each.layer, each.row["label"], each.remote_id, each.annotation_id) for each in now.annotations or ()}
     region, first = result[0]["id"], annotation_of(item)
-    assert said == {
-        ("ground_truth", "dog", f"{theirs}:{region}", f"{7:016x}"),
-        ("annotators/admin@example.com", "car", f"{first}:{region}", None),
-        ("annotators/second@example.com", "dog", f"{theirs}:{region}", None),
-    }
+    # Who pushes is no annotator; the first who answers is right, as long as nobody says otherwise.
+    assert said == {("ground_truth", "dog", f"{theirs}:{region}", f"{7:016x}")}
     metadata = now.metadata["label_studio"]
     assert [each["completed_by"]["email"] for each in metadata["skipped"]] == ["third@example.com"]
-    assert now.work.count("@2") == 3
-    assert "skipped" in now.work
+    server.request("POST", path, {"result": result}, authorization=third)
+    (after,) = read(connector)
+    assert [each for each in after.annotations or () if each.layer == "ground_truth"] == list(now.annotations or ())
+    assert {(each.layer, each.row["label"]) for each in after.annotations or ()} == {
+        ("ground_truth", "dog"),
+        ("annotators/second@example.com", "dog"),
+        ("annotators/third@example.com", "car"),
+    }
     server.request("PATCH", f"/api/annotations/{first}/", {"ground_truth": True})
     (marked,) = read(connector)
     assert [each.row["label"] for each in marked.annotations or () if each.layer == "ground_truth"] == ["car"]
     assert set(connector.project().details["annotators"]) == {
         f"{name}@example.com" for name in ("admin", "second", "third")
     }
+
+
+def test_what_is_skipped_or_deleted_is_not_taken_away(
+    connector: LabelStudio, server: servers.LabelStudio, tmp_path: Path
+) -> None:
+    rows = [row(number, Shape(bbox=[1, 2, 3, 4]), "car") for number in range(3)]
+    there = pushed(connector, *(new_item(number, tmp_path, [rows[number]]) for number in range(3)))
+    skipped, deleted, other = (there[f"{number:016x}"] for number in (1, 2, 3))
+    # As the editor skips: the annotation is saved as one that does not count.
+    result = result_of(server, annotation_of(skipped))
+    server.request("PATCH", f"/api/annotations/{annotation_of(skipped)}/", {"result": result, "was_cancelled": True})
+    server.request("DELETE", f"/api/annotations/{annotation_of(deleted)}/")
+    server.request("POST", f"/api/tasks/{other.remote_id}/annotations/", {"result": [], "was_cancelled": True})
+    now = {item.remote_id: item for item in read(connector, versions(list(there.values())))}
+    assert {key for key, item in now.items() if item.unlabelled} == {skipped.remote_id, deleted.remote_id}
+    assert now[skipped.remote_id].work == now[deleted.remote_id].work == ""
+    # Another annotator's skipping is no answer to what is asked.
+    assert now[other.remote_id].work == other.work
+    assert now[other.remote_id].annotations == other.annotations
+    # It is handed in after all.
+    server.request("PATCH", f"/api/annotations/{annotation_of(skipped)}/", {"result": result, "was_cancelled": False})
+    (again,) = (item for item in read(connector) if item.remote_id == skipped.remote_id)
+    assert (again.unlabelled, again.annotations) == (False, skipped.annotations)
+    assert again.work not in ("", skipped.work)
+
+
+def test_what_curate_saves_is_nobodys_work(connector: LabelStudio, server: servers.LabelStudio, tmp_path: Path) -> None:
+    rows = [row(number, Shape(bbox=[1, 2, 3, 4]), "car") for number in range(2)]
+    there = pushed(connector, new_item(0, tmp_path, rows[:1]), new_item(1, tmp_path))
+    first, second = there[f"{1:016x}"], there[f"{2:016x}"]
+    (remote,) = remote_ids(first).values()
+    changes = [
+        Change(first, first.image_id or "", SIZE, updated={remote: {**rows[0], "label": "dog"}}),
+        Change(second, second.image_id or "", SIZE, created=rows[1:]),
+    ]
+    assert connector.change(changes, losses=LossReport()) == set()
+    person = f"Token {server.annotator('person@example.com')}"
+    curates = {}
+    for item in (first, second):
+        (own,) = server.request("GET", f"/api/tasks/{item.remote_id}/")["annotations"]
+        curates[own["id"]] = own["result"]
+        path = f"/api/tasks/{item.remote_id}/annotations/"
+        server.request("POST", path, {"result": own["result"]}, authorization=person)
+    assert [{each.layer for each in item.annotations or ()} for item in read(connector)] == [{"ground_truth"}] * 2
+    assert {annotation_of(item) for item in read(connector)}.isdisjoint(curates)
+    # A person saves what curate has saved: it is somebody's now.
+    for number, result in curates.items():
+        server.request("PATCH", f"/api/annotations/{number}/", {"result": result}, authorization=person)
+    layers = {"ground_truth", "annotators/admin@example.com", "annotators/person@example.com"}
+    assert [{each.layer for each in item.annotations or ()} for item in read(connector)] == [layers] * 2
 
 
 def test_change_in_place(connector: LabelStudio, server: servers.LabelStudio, tmp_path: Path) -> None:
@@ -283,7 +354,8 @@ def test_change_leaves_alone_what_somebody_changed(
     ]
     changes.append(Change(items[2], items[2].image_id or "", SIZE, created=[row(9, Shape(bbox=[1, 2, 3, 4]), "car")]))
     losses = LossReport()
-    connector.change(changes, losses=losses)
+    left_alone = connector.change(changes, losses=losses)
+    assert left_alone == {item.image_id for item in items}
     assert {item.remote_id: item.work for item in read(connector)} == before
     assert {(loss.what, loss.reason.partition(";")[0], loss.count) for loss in losses.losses} == {
         ("changes", "changed there meanwhile", 2),
@@ -336,6 +408,44 @@ def test_findings_are_columns_and_a_tab(connector: LabelStudio, server: servers.
     assert [task["data"]["curate_score"] for task in listed] == [0.95, 0.5, 0.0]
     now = {each.image_id: each for each in read(connector)}[item.image_id]
     assert (now.location, now.content_hash, now.work) == (item.location, item.content_hash, item.work)
+
+
+def test_annotators_see_the_finding_where_they_work(
+    connector: LabelStudio, server: servers.LabelStudio, tmp_path: Path
+) -> None:
+    def note(number: int, text: str, remote: str | None = None) -> Note:
+        found = Finding("mislabeled", 0.9, "x", f"{number + 1:016x}", text, annotation_id=f"{100 + number:016x}")
+        return Note(found, text, remote)
+
+    items = [
+        new_item(number, tmp_path, [row(100 + number, Shape(bbox=[1, 2, 3, 4]), "car")], notes=notes, priority=0.5)
+        for number, notes in enumerate([[note(0, "a dog")], []])
+    ]
+    there = pushed(connector, *items)
+    first, second = (there[item.image_id] for item in items)
+    changes = [
+        Change(item, item.image_id or "", SIZE, notes=[note(number, "too dark", *remote_ids(item).values())])
+        for number, item in enumerate([first, second])
+    ]
+    for _ in range(2):
+        connector.change(changes, losses=LossReport())
+        now = {item.image_id: item for item in read(connector)}
+        changes = [replace(change, item=now[change.image_id]) for change in changes]
+    # The tab has the tasks although they are labelled, and anybody can open and save what they show.
+    project = connector.address.path.removeprefix("projects/")
+    (tab,) = server.request("GET", f"/api/dm/views?project={project}")
+    listed = server.request("GET", f"/api/tasks?view={tab['id']}&project={project}")["tasks"]
+    assert {str(task["id"]) for task in listed} == {first.remote_id, second.remote_id}
+    person = f"Token {server.annotator('opens@example.com')}"
+    for item, text in ((first, "a dog\ntoo dark"), (second, "too dark")):
+        task = server.request("GET", f"/api/tasks/{item.remote_id}/?project={project}", authorization=person)
+        (annotation,) = task["annotations"]
+        assert [region["meta"]["text"] for region in annotation["result"]] == [[text]]
+        changed = {"result": annotation["result"]}
+        server.request("PATCH", f"/api/annotations/{annotation['id']}/", changed, authorization=person)
+    # What was told is not what is said.
+    for sent in items:
+        assert differences(now[sent.image_id], sent.rows) == []
 
 
 @pytest.mark.parametrize("lost", ["uploads", "imports", "all"])

@@ -62,23 +62,21 @@ def test_the_version_and_the_work_change_with_what_people_do(recorded: dict[str,
         return task
 
     assert work_of(changed(updated_at="2030-01-01T00:00:00Z")) != work_of(recorded)
-    assert work_of(changed(was_cancelled=True)) != work_of(recorded)
-    assert work_of({"annotations": []}) == ""
+    assert work_of({"annotations": []}) == work_of(changed(was_cancelled=True)) == ""
     number = str(recorded["annotations"][0]["id"])
-    assert stamps_of(work_of(changed(was_cancelled=True))) == {number: recorded["annotations"][0]["updated_at"]}
+    assert stamps_of(work_of(recorded)) == {number: recorded["annotations"][0]["updated_at"]}
     assert items({**recorded, "total_predictions": 2})[0].version != items(recorded)[0].version
 
 
-def test_the_last_work_holds_or_what_is_marked(recorded: dict[str, Any]) -> None:
-    given = recorded["annotations"][0]
+def by(recorded: dict[str, Any], number: int, who: int, label: str, **changes: Any) -> dict[str, Any]:
+    """The annotation of a task, saved by somebody with another label."""
+    given = copy.deepcopy(recorded["annotations"][0])
+    given["result"][0]["value"]["rectanglelabels"] = [label]
+    return {**given, "id": number, "completed_by": who, "updated_by": who, **changes}
 
-    def by(number: int, who: int, label: str, when: str, **changes: Any) -> dict[str, Any]:
-        result = copy.deepcopy(given["result"])
-        result[0]["value"]["rectanglelabels"] = [label]
-        return {**given, "id": number, "completed_by": who, "result": result, "updated_at": when, **changes}
 
-    early, late = "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z"
-    several = {"annotations": [by(1, 1, "car", late), by(2, 2, "dog", early)], "predictions": []}
+def test_the_first_work_holds_or_what_is_marked(recorded: dict[str, Any]) -> None:
+    several = {"annotations": [by(recorded, 1, 1, "car"), by(recorded, 2, 2, "dog")], "predictions": []}
     losses = LossReport()
     (item,) = items({**recorded, **several}, losses=losses)
     assert labels(item) == [
@@ -91,10 +89,61 @@ def test_the_last_work_holds_or_what_is_marked(recorded: dict[str, Any]) -> None
     several["annotations"][1]["ground_truth"] = True
     (item,) = items({**recorded, **several})
     assert labels(item)[0] == ("ground_truth", "dog")
-    several["annotations"] = [by(1, 1, "car", late, was_cancelled=True), by(2, 9, "dog", early), by(3, 9, "car", early)]
+    skipped = by(recorded, 1, 1, "car", was_cancelled=True)
+    several["annotations"] = [skipped, by(recorded, 2, 9, "dog"), by(recorded, 3, 9, "car")]
     (item,) = items({**recorded, **several})
-    assert labels(item) == [("ground_truth", "car"), ("annotators/user-9", "dog"), ("annotators/user-9/2", "car")]
+    assert labels(item) == [("ground_truth", "dog"), ("annotators/user-9", "dog"), ("annotators/user-9/2", "car")]
     assert item.metadata["label_studio"]["skipped"] == [{"id": 1, "completed_by": {"id": 1, "email": USERS[1]}}]
+    assert not item.unlabelled
+
+
+def test_what_curate_has_put_there_is_nobodys_version(recorded: dict[str, Any]) -> None:
+    own, theirs = recorded["annotations"][0], by(recorded, 99999, 2, "dog")
+    recorded["predictions"] = []
+    # Beside the one answer of a person, it is not a second annotator.
+    assert labels(items({**recorded, "annotations": [own, theirs]})[0]) == [("ground_truth", "dog")]
+    # Once somebody has saved it, it is: one that was made in one's own name, or that others have corrected.
+    several = {"annotations": [{**own, "updated_at": "2030-01-01T00:00:00Z", "updated_by": 1}, theirs]}
+    assert labels(items({**recorded, **several})[0]) == [
+        ("ground_truth", "car"),
+        ("annotators/one@example.com", "car"),
+        ("annotators/two@example.com", "dog"),
+    ]
+    # Unless it was curate.
+    recorded["meta"]["curate"]["written"] = {str(own["id"]): "2030-01-01T00:00:00Z"}
+    assert labels(items({**recorded, **several})[0]) == [("ground_truth", "dog")]
+    # What is marked holds; a person's version that does not is beside it all the same.
+    several["annotations"][0]["ground_truth"] = True
+    assert labels(items({**recorded, **several})[0]) == [("ground_truth", "car"), ("annotators/two@example.com", "dog")]
+    # A region that somebody has drawn makes it theirs, and so does another tool's import.
+    del own["result"][0]["meta"]
+    assert ("annotators/one@example.com", "car") in labels(items({**recorded, "annotations": [own, theirs]})[0])
+
+
+def test_a_task_that_lost_its_work_says_so(recorded: dict[str, Any]) -> None:
+    own = recorded["annotations"][0]
+    touched = {**recorded, "updated_at": "2030-01-01T00:00:00Z"}
+    skipped = {**own, "was_cancelled": True}
+    for task in ({**recorded, "annotations": [skipped]}, {**touched, "annotations": []}):
+        (item,) = items(task)
+        assert item.unlabelled
+        assert item.work == ""
+        assert [each for each in item.annotations or () if each.layer == "ground_truth"] == []
+        assert item.metadata["label_studio"]["unlabelled"] is True
+    # Neither does one that never had any, nor one where somebody has handed in that there is nothing.
+    never, nothing = {**recorded, "annotations": []}, {**touched, "annotations": [{**own, "result": []}]}
+    assert [item.unlabelled for item in items(recorded, never, nothing)] == [False, False, False]
+
+
+def test_a_finding_shown_with_a_region_is_no_attribute(recorded: dict[str, Any]) -> None:
+    region = recorded["annotations"][0]["result"][0]
+    (before,) = items(recorded)
+    region["meta"] |= {"text": ["probably dog"], "curate": {**region["meta"]["curate"], "note": "probably dog"}}
+    assert items(recorded) == [before]
+    # What an annotator has made of it is.
+    region["meta"]["text"] = ["no, a cat"]
+    attributes = (items(recorded)[0].annotations or ())[0].row["attributes"]
+    assert attributes == {"meta": {"text": ["no, a cat"]}}
 
 
 def test_a_copy_of_a_region_is_not_the_region(recorded: dict[str, Any]) -> None:

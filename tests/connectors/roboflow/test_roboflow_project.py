@@ -9,7 +9,7 @@ import pytest
 
 from curate.connectors.base import Change, ProjectSpec
 from curate.connectors.registry import connect as connect_registered
-from curate.errors import UnavailableError, UsageError
+from curate.errors import InputError, UnavailableError, UsageError
 from curate.formats.base import ClassInfo
 from curate.formats.losses import LossReport
 from curate.geometry import encode_rle
@@ -25,6 +25,12 @@ SPEC = ProjectSpec("dataset parts, round 1", "Parts", [ClassInfo("bolt")], froze
 def parts(service: Service) -> Service:
     service.add_project("parts")
     return service
+
+
+@pytest.fixture
+def labeled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody gets the annotation jobs."""
+    monkeypatch.setenv("CURATE_ROBOFLOW_LABELER", "ann@example.com")
 
 
 def reasons(losses: LossReport) -> list[tuple[str, str]]:
@@ -130,8 +136,16 @@ class TestProject:
         assert service.projects["masks"].type == "instance-segmentation"
 
     def test_a_missing_project_is_named(self, service: Service, connect: Connect) -> None:
-        with pytest.raises(ValueError, match="404"):
-            connect("roboflow://acme/nothing").project()
+        for ask in (
+            lambda: connect("roboflow://acme/nothing").project(),
+            lambda: listing(connect("roboflow://acme/nothing")),
+        ):
+            with pytest.raises(
+                InputError, match=r"roboflow://acme/nothing: there is no such project \(check the address"
+            ):
+                ask()
+        with pytest.raises(InputError, match="there is no such workspace"):
+            connect("roboflow://nobody").ensure_project(SPEC, LossReport())
 
     def test_the_registry_connects(self, parts: Service) -> None:
         assert connect_registered("roboflow://acme/parts").project().title == "Parts"
@@ -247,10 +261,60 @@ class TestPush:
         assert ("dropped", "images") in reasons(losses)
         assert list(listing(connect())) == ["line/1.jpg"]
 
+    @pytest.mark.parametrize(
+        ("split", "there"), [("train", "train"), ("val", "valid"), ("test", "test"), (None, "train")]
+    )
+    def test_an_image_keeps_its_split_tags_group_and_frame(
+        self, parts: Service, connect: Connect, tmp_path: Path, labeled: None, split: str | None, there: str
+    ) -> None:
+        losses = LossReport()
+        item = new_item(tmp_path, 1, [], split=split, tags=["night", "curated"], group="drive 7", frame=12)
+        connect().create([item], losses=losses)
+        (image,) = parts.projects["parts"].images.values()
+        assert image.split == there
+        assert image.tags == ["curate", "curate-p3", "night", "curated"]
+        found = listing(connect())["line/1.jpg"]
+        assert (found.split, found.tags, found.group, found.frame) == (split, ["night", "curated"], "drive 7", 12)
+        assert losses.losses == []
+
+    def test_a_split_that_it_lacks_is_told_and_remembered(
+        self, parts: Service, connect: Connect, tmp_path: Path, labeled: None
+    ) -> None:
+        losses = LossReport()
+        connect().create([new_item(tmp_path, 1, [], split="holdout")], losses=losses)
+        assert reasons(losses) == [("converted", "splits")]
+        assert listing(connect())["line/1.jpg"].split == "holdout"
+        (image,) = parts.projects["parts"].images.values()
+        assert image.split == "train"
+        image.split = "valid"
+        assert listing(connect())["line/1.jpg"].split == "val"
+
+    def test_tags_that_it_cannot_hold_are_told(
+        self, parts: Service, connect: Connect, tmp_path: Path, labeled: None
+    ) -> None:
+        losses = LossReport()
+        item = new_item(
+            tmp_path, 1, [], tags=["fine", "two words", "n\N{LATIN SMALL LETTER U WITH DIAERESIS}", "curate-p1"]
+        )
+        connect().create([item], losses=losses)
+        assert [(loss.what, loss.count) for loss in losses.losses] == [("tags", 3)]
+        assert listing(connect())["line/1.jpg"].tags == ["fine"]
+
+    def test_an_image_that_was_there_keeps_its_split(
+        self, parts: Service, connect: Connect, tmp_path: Path, labeled: None
+    ) -> None:
+        item = new_item(tmp_path, 1, [], split="test")
+        parts.put("parts", "mine.jpg", item.path.read_bytes(), split="valid")
+        losses = LossReport()
+        connect().create([item], losses=losses)
+        assert reasons(losses) == [("converted", "splits")]
+        assert listing(connect())["line/1.jpg"].split == "val"
+
     def test_without_anybody_to_assign_to_it_is_said(self, parts: Service, connect: Connect, tmp_path: Path) -> None:
         losses = LossReport()
         connect().create([new_item(tmp_path, 1, [])], losses=losses)
         assert reasons(losses) == [("converted", "batches")]
+        assert "CURATE_ROBOFLOW_LABELER" in losses.losses[0].reason
         assert parts.projects["parts"].jobs == []
 
     def test_shapes_that_it_lacks_are_converted_and_told(
@@ -359,6 +423,22 @@ class TestChange:
         connector.change([change], losses=LossReport())
         assert sorted(map(repr, shown(listing(connect())["line/1.jpg"]))) == sorted(map(repr, expected))
 
+    @pytest.mark.parametrize("what", ["updated", "deleted"])
+    def test_what_was_changed_meanwhile_is_left_alone(self, pushed: Service, connect: Connect, what: str) -> None:
+        connector = connect()
+        item = listing(connector)["line/1.jpg"]
+        (image,) = pushed.projects["parts"].images.values()
+        image.boxes = [box_at("washer", 1, 1, 9, 9), *(image.boxes or [])[1:]]
+        before = list(image.boxes)
+        given = {"updated": {"a": box_row("a", "screw", [1, 1, 9, 9])}, "deleted": ["a"]}[what]
+        change = Change(item, item.image_id or "", (64, 48), notes=[note("1")], **{what: given})  # type: ignore[arg-type]
+        assert connector.change([change], losses=LossReport()) == {item.image_id}
+        assert image.boxes == before
+        assert "curate-mislabeled" not in image.tags
+        other = Change(item, item.image_id or "", (64, 48), deleted=["b"])
+        assert connector.change([other], losses=LossReport()) == set()
+        assert [each[0] for each in shown(listing(connect())["line/1.jpg"])] == ["a", "c"]
+
     @pytest.mark.parametrize("failure", ["429", "500", "cut", "lost"])
     @pytest.mark.parametrize("request_", ["/metadata", "/annotate", "GET .*/images/"])
     def test_faults_change_nothing_twice(
@@ -407,7 +487,8 @@ class TestChange:
         item = listing(connector)["line/1.jpg"]
         pushed.projects["parts"].images.clear()
         losses = LossReport()
-        connector.change([Change(item, item.image_id or "", None, deleted=["b"])], losses=losses)
+        change = Change(item, item.image_id or "", None, deleted=["b"])
+        assert connector.change([change], losses=losses) == {item.image_id}
         assert reasons(losses) == [("dropped", "images")]
 
     def test_the_link_is_the_images_page(self, pushed: Service, connect: Connect) -> None:

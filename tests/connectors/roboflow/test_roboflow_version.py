@@ -99,7 +99,7 @@ def test_an_archive_that_is_never_whole_is_an_error(frozen: Service, connect: Co
 
 
 def test_a_missing_version_is_named(frozen: Service, connect: Connect) -> None:
-    with pytest.raises(InputError, match="404"):
+    with pytest.raises(InputError, match="parts/7: there is no such version"):
         listing(connect("roboflow://acme/parts/7"))
 
 
