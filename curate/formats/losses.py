@@ -42,8 +42,7 @@ class LossReport:
 
     def carried(self, what: str, count: int = 1) -> None:
         """Count things that came over, those that were converted among them: 'images', 'annotations', 'classes' ..."""
-        if count:
-            self.carried_counts[what] = self.carried_counts.get(what, 0) + count
+        self.carried_counts[what] = self.carried_counts.get(what, 0) + count
 
     def converted(self, what: str, reason: str, place: object, count: int = 1) -> None:
         """Count things that came over changed, in a way the user may care about; they are counted as carried as well.

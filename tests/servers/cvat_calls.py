@@ -97,7 +97,7 @@ def matches(asked: Asked, **values: Any) -> bool:
 
 
 def organization(model: Model, asked: Asked) -> int | None:
-    """The organization that a request is about; it may be named in one way only."""
+    """The organization that a request is about, which it may name in one way only, as CVAT's published source has it."""
     header, slug, number = asked.headers.get("X-Organization"), asked.query.get("org"), asked.query.get("org_id")
     if number is not None and (header is not None or slug is not None):
         raise Refused(400, ['You cannot specify "org_id" together with "org" or "X-Organization".'])

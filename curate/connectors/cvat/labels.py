@@ -52,7 +52,7 @@ class Label:
     decimals: frozenset[str] = frozenset()
     points: Sequence[Label] = ()
 
-    @property
+    @cached_property
     def reads(self) -> dict[str, str]:
         """What attributes are read as, by name."""
         return {**self.types, **dict.fromkeys(self.decimals, "number")}

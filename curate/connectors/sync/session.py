@@ -194,7 +194,9 @@ class Session:
         """Add the project's classes to the dataset's, and those of rows that have another."""
         known = {info.name for info in classes} | {str(info["name"]) for info in self.transaction.classes}
         labels = {row["label"] for row in self.local.written.values() if row.get("label")} - known
-        store_classes(self.transaction, [*classes, *(ClassInfo(label) for label in sorted(labels))], self.losses)
+        found = [*classes, *(ClassInfo(label) for label in sorted(labels))]
+        if found:
+            store_classes(self.transaction, found, self.losses)
 
     def finish(self) -> None:
         """Write everything into the transaction."""

@@ -178,6 +178,8 @@ def test_an_organization_that_the_address_names_is_told_to_the_server(
         (found,) = listed(again)
         assert (found.image_id, len(found.metadata["issues"])) == (item.image_id, 1)
         assert again.download(found) == item.path.read_bytes()
+    again.create([new_item(tmp_path, "b.png")], losses=LossReport())
+    assert [each["organization"] for each in stand_in.model.tasks.values()] == [77, 77]
     assert cvat.connector("orgs/acme").ensure_project(spec, LossReport()).address == project.address
 
 

@@ -162,8 +162,12 @@ def test_existing_config_gets_what_it_lacks(server: servers.LabelStudio, tmp_pat
 
 def test_a_project_that_is_not_there(server: servers.LabelStudio) -> None:
     connector = LabelStudio(parse_address(address(server, "/projects/987654")), server.token)
-    calls: list[Callable[[], Any]] = [connector.project, lambda: read(connector)]
-    for call in [*calls, lambda: connector.ensure_project(spec("m"), LossReport())]:
+    calls: list[Callable[[], Any]] = [
+        connector.project,
+        lambda: read(connector),
+        lambda: connector.ensure_project(spec("m"), LossReport()),
+    ]
+    for call in calls:
         with pytest.raises(InputError, match="there is no such project") as caught:
             call()
         assert caught.value.where == f"{server.url}/projects/987654"
