@@ -114,7 +114,7 @@ class ProjectSpec:
         classes: Its labels, with colors and keypoints.
         types: Kinds of annotation that must fit in ('box', 'polygon', 'mask' ...; `schema.AnnotationType`).
         labels: Classes by the kind of annotation that they are used with in what is sent.
-        attributes: Values seen of each attribute, by class and name.
+        attributes: Values seen of each attribute, by class and name; one that is there often, three times.
     """
 
     marker: str

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from curate.errors import CurateError, InputError, UnavailableError
@@ -85,6 +86,18 @@ class Part:
     type: str = "application/octet-stream"
 
 
+class _FreshConnection(HTTPConnection):
+    """Connects anew for every request."""
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self.close()
+        super().request(*args, **options)
+
+
+class _FreshPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _FreshConnection
+
+
 class Http:
     """A server.
 
@@ -94,6 +107,7 @@ class Http:
         renew: Called when the server says 401; whether `headers` will give something new.
         query: Goes with every request (an api_key).
         read_seconds: How long the server may be silent.
+        reuse: Whether connections are kept for further requests, where they are not encrypted.
         pause: How long to wait before the second try, seconds; doubled each time.
     """
 
@@ -105,6 +119,7 @@ class Http:
         renew: Callable[[], bool] = lambda: False,
         query: Mapping[str, str] | None = None,
         read_seconds: float = _READ_SECONDS,
+        reuse: bool = True,
         pause: float = _FIRST_PAUSE,
     ) -> None:
         self.base = base
@@ -114,6 +129,8 @@ class Http:
         self._pause = pause
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=read_seconds)
         self._pool = urllib3.PoolManager(maxsize=_AT_ONCE, block=True, timeout=timeout, retries=False)
+        if not reuse:
+            self._pool.pool_classes_by_scheme = {"http": _FreshPool, "https": urllib3.HTTPSConnectionPool}
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The JSON that a GET gives."""

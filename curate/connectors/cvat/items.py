@@ -104,7 +104,7 @@ def _fetch(server: Server, scope: Scope, task: Task, jobs: Sequence[Job], unless
     every = frames
     if task.has_honeypots:
         layout = server.get(f"/api/tasks/{task.id}/validation_layout")
-        frames = frames.only(frames.names.keys() - set())
+        frames = frames.only(frames.names.keys() - set(sequence(layout.get("honeypot_frames"))))
     issues: dict[int, list[Issue]] = {}
     for job in jobs:
         for issue in read_issues(server, job.id) if job.has_issues else ():

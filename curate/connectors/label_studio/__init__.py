@@ -1,12 +1,15 @@
 """Label Studio, community edition 1.8 and later: projects of images (https://api.labelstud.io).
 
 A task is an item; one with several images is as many. A region of the annotation that holds is an annotation of the ground
-truth, known as ``ANNOTATION:REGION``: of several annotators' the one marked as ground truth, else the one handed in last. Each
-annotator's own is in the layer ``annotators/EMAIL`` then. What was skipped is in the metadata, drafts are left alone.
+truth, known as ``ANNOTATION:REGION``: of several annotators' the one marked as ground truth, else the first. Each annotator's
+own is in the layer ``annotators/EMAIL`` then; what curate has put there is nobody's until somebody saves it. A task that is
+skipped, or whose annotations are deleted, is unlabelled: nothing is handed in. Drafts are left alone.
 
 What curate puts there it finds again: a region's ``meta.curate.id`` is the annotation's id, a task's
-``meta.curate.images`` has the image's id and the digest of its bytes. Findings are in ``meta.curate.findings``, and as the
-columns `curate_score` and `curate_finding` of the task, by which the tab 'curate' is ordered.
+``meta.curate.images`` has the image's id and the digest of its bytes. Findings are in ``meta.curate.findings``, with the
+region that each is about (``meta.text``), and as the columns `curate_score` and `curate_finding` of the task: by the first
+the tab 'curate' is ordered, the second is shown above the image in a project that curate has made. That tab is where to work:
+tasks that come with labels are done as far as the label stream goes, which leaves them out.
 
 - `login`: both kinds of tokens.
 - `api`: the requests.

@@ -78,10 +78,15 @@ class LabelStudio:
             )
         self.address = replace(address, path=f"projects/{match[1]}" if match[1] else "")
         login = Login(address.url, token)
-        self._http = http or Http(address.url, headers=login.headers, renew=login.renew, read_seconds=_READ_SECONDS)
+        # Label Studio without a proxy before it answers in two parts, and on a kept connection holds the second back until
+        # the first is acknowledged: 40 ms, longer than most answers take.
+        reuse = address.url.startswith("https:")
+        self._http = http or Http(
+            address.url, headers=login.headers, renew=login.renew, read_seconds=_READ_SECONDS, reuse=reuse
+        )
         # Of a whole file the server does not say how long it is, of a part it does: only so is a cut reply seen.
         self._files = http or Http(
-            address.url, headers=lambda: {**login.headers(), "Range": "bytes=0-"}, renew=login.renew
+            address.url, headers=lambda: {**login.headers(), "Range": "bytes=0-"}, renew=login.renew, reuse=reuse
         )
         self._classes: Sequence[ClassInfo] = ()
         self._elsewhere: dict[str, Http] = {}

@@ -20,6 +20,7 @@ from curate.names import GROUND_TRUTH
 
 _MOST_VALUES: Final = 50
 _DIGITS: Final = 10
+_OFTEN: Final = 3
 
 
 def project_spec(transaction: Transaction, image_ids: Sequence[str]) -> ProjectSpec:
@@ -64,17 +65,21 @@ def _labels(rows: pa.Table) -> dict[str, list[str]]:
 
 
 def _attributes(rows: pa.Table) -> Mapping[str, Mapping[str, Sequence[Any]]]:
-    """Values of each attribute, by class and name; not more than a person would choose from."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    given = rows.filter(pc.is_valid(rows["attributes"]))
-    pairs = given.select(["label", "attributes"]).group_by(["label", "attributes"]).aggregate([])
-    for row in pairs.to_pylist():
+    """Values of each attribute, by class and name; not more than a person would choose from, each up to three times.
+
+    What is there again and again is a choice; what is there once is a text.
+    """
+    found: dict[str, dict[str, dict[str, list[Any]]]] = {}
+    given = rows.filter(pc.is_valid(rows["attributes"])).select(["label", "attributes"])
+    for row in given.group_by(["label", "attributes"]).aggregate([([], "count_all")]).to_pylist():
         of_class = found.setdefault(row["label"] or "", {})
         for name, value in json.loads(row["attributes"]).items():
             values = of_class.setdefault(name, {})
-            if len(values) < _MOST_VALUES:
-                values[json.dumps(value, sort_keys=True)] = value
+            key = json.dumps(value, sort_keys=True)
+            if key in values or len(values) < _MOST_VALUES:
+                seen = values.setdefault(key, [])
+                seen += [value] * min(row["count_all"], _OFTEN - len(seen))
     return {
-        label: {name: [values[key] for key in sorted(values)] for name, values in names.items()}
+        label: {name: [value for key in sorted(values) for value in values[key]] for name, values in names.items()}
         for label, names in found.items()
     }
