@@ -105,7 +105,7 @@ class Session:
             sent: If what is here has just been sent, the remote ids that the item had before.
         """
         known = self.links.annotations.get(item.remote_id, [])
-        if item.unlabelled:
+        if item.unlabelled and known:
             return Merged(links=known)
         there = [self._own(item, each, here) for each in item.annotations or () if each.layer == GROUND_TRUTH]
         merged = merge(here, there, known, prefer=self.prefer, sent=sent)

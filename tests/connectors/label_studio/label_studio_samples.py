@@ -1,8 +1,8 @@
-"""Rows, images and projects that the tests of the Label Studio connector share."""
+"""Rows, images and projects that the tests of the Label Studio connector share, and what they ask of a server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import pyarrow as pa
 from PIL import Image
 
 from curate.connectors.base import Item, NewItem, ProjectSpec, Row
+from curate.connectors.label_studio.connector import LabelStudio
 from curate.dataset.schema import ANNOTATIONS
 from curate.formats.base import ClassInfo
+from curate.formats.losses import LossReport
 from curate.formats.shape_columns import Shape, shape_columns
 from curate.geometry import encode_rle
+from tests.servers import label_studio as servers
 
 SIZE = (64, 48)
 CLASSES = [ClassInfo("car", color="#ff0000"), ClassInfo("dog"), ClassInfo("person", keypoints=("nose", "eye", "ear"))]
@@ -114,3 +117,36 @@ def near(first: Any, second: Any) -> bool:
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(map(near, first, second))
     return bool(first == second)
+
+
+def address(server: servers.LabelStudio, path: str = "") -> str:
+    return f"labelstudio://{server.url.removeprefix('http://')}{path}"
+
+
+def read(connector: LabelStudio, unless: Mapping[str, str] | None = None) -> list[Item]:
+    return list(connector.items(unless=unless or {}, losses=LossReport()))
+
+
+def versions(items: Sequence[Item]) -> dict[str, str]:
+    return {item.remote_id: item.version for item in items}
+
+
+def pushed(connector: LabelStudio, *items: NewItem) -> dict[str, Item]:
+    losses = LossReport()
+    connector.create(items, losses=losses)
+    assert losses.losses == []
+    return {item.image_id or "": item for item in read(connector)}
+
+
+def result_of(server: servers.LabelStudio, annotation: int) -> list[Any]:
+    return list(server.request("GET", f"/api/annotations/{annotation}/")["result"])
+
+
+def annotation_of(item: Item) -> int:
+    return int(
+        next(each.remote_id for each in item.annotations or () if each.layer == "ground_truth").partition(":")[0]
+    )
+
+
+def remote_ids(item: Item) -> dict[str, str]:
+    return {each.annotation_id or "": each.remote_id for each in item.annotations or () if each.layer == "ground_truth"}
