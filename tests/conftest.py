@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,20 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
     """A real Label Studio server; the tests that ask for it are skipped where it cannot be installed."""
+    with _label_studio(tmp_path_factory.mktemp("label-studio")) as server:
+        yield server
+
+
+@pytest.fixture
+def new_label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    """The same for one test alone: its first project is number 1."""
+    with _label_studio(tmp_path_factory.mktemp("label-studio")) as server:
+        yield server
+
+
+def _label_studio(folder: Path) -> AbstractContextManager[LabelStudio]:
     try:
         installed()
     except NotInstalled as reason:
         pytest.skip(str(reason))
-    with running(tmp_path_factory.mktemp("label-studio")) as server:
-        yield server
+    return running(folder)

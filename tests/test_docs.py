@@ -39,7 +39,7 @@ def test_commands_run(
 ) -> None:
     host = SERVER
     if SERVER in page.read_text():
-        server = request.getfixturevalue("label_studio")
+        server = request.getfixturevalue("new_label_studio")
         host = server.url.removeprefix("http://")
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
     monkeypatch.chdir(tmp_path)
