@@ -85,7 +85,7 @@ def test_a_task_comes_back_with_the_work_of_two_annotators(label_studio: LabelSt
     value = {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0, "rectanglelabels": ["bolt"]}
     size = {"original_width": 640, "original_height": 480}
     box = {"id": "b1", "from_name": "label", "to_name": "image", "type": "rectanglelabels", "value": value, **size}
-    second = f"Token {label_studio.annotator('second@example.com')}"
+    second = f"Token {label_studio.annotator('other@example.com')}"
     for authorization in (None, second):
         label_studio.request("POST", f"/api/tasks/{task}/annotations/", {"result": [box]}, authorization=authorization)
 
@@ -93,7 +93,7 @@ def test_a_task_comes_back_with_the_work_of_two_annotators(label_studio: LabelSt
     assert (back["data"], back["meta"]) == (sent["data"], sent["meta"])
     assert [annotation["result"] for annotation in back["annotations"]] == [[box], [box]]
     emails = {annotation["completed_by"]["email"] for annotation in back["annotations"]}
-    assert emails == {servers.USER, "second@example.com"}
+    assert emails == {servers.USER, "other@example.com"}
 
 
 def test_another_server_shares_nothing_and_ends_with_its_context(label_studio: LabelStudio, tmp_path: Path) -> None:
