@@ -21,9 +21,6 @@ from curate.formats.losses import LossReport
 from curate.imaging import read_header
 
 _AT_ONCE: Final = 4
-_COLUMNS: Final = (
-    *("image_id", "location", "path", "content_hash", "width", "height", "split", "tags", "group", "frame", "metadata"),
-)
 
 
 @dataclass
@@ -43,8 +40,7 @@ class Images:
     _ids_of_hash: dict[str, str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        table = self.local.transaction.read("images", columns=list(_COLUMNS))
-        self.rows = {row["image_id"]: row for row in table.to_pylist()}
+        self.rows = {row["image_id"]: row for row in self.local.transaction.read("images").to_pylist()}
 
     def match(self, items: Sequence[Item], taken: Collection[str], *, last: bool) -> dict[str, str]:
         """Ids of the images that items are, by the items' ids; what is new is downloaded and will be written.
@@ -69,11 +65,12 @@ class Images:
                 own = None if path is None else self._by_hash(content_hash(str(path)))
                 if own is None or (own in used and last):
                     own = self._add(item, path)
+                elif own in used:
+                    continue
                 elif path is not None and is_new:
                     path.unlink()  # the dataset has these bytes
-                if own not in used or last:
-                    found[item.remote_id] = own
-                    used.add(own)
+                found[item.remote_id] = own
+                used.add(own)
         return found
 
     def update(self, image_id: str, item: Item) -> None:
@@ -83,20 +80,13 @@ class Images:
         said = {**metadata, **item.metadata}
         split = row["split"] or item.split
         if said != metadata or split != row["split"]:
-            self._write(image_id, metadata=said, split=split)
+            row |= {"metadata": said, "split": split}
+            self.local.images[image_id] = row
 
     def metadata(self, image_id: str) -> dict[str, Any]:
         """What is known of an image that has no column."""
         text = self.rows[image_id]["metadata"]
         return dict(json.loads(text)) if isinstance(text, str) else dict(text or {})
-
-    def _write(self, image_id: str, **changes: Any) -> None:
-        known = self.local.images.get(image_id)
-        if known is None:
-            stored = self.local.transaction.read("images", where=f"image_id = '{image_id}'").to_pylist()[0]
-            known = {**stored, "metadata": self.metadata(image_id)}
-        self.local.images[image_id] = known | changes
-        self.rows[image_id] |= changes
 
     def by_own_id(self, item: Item) -> str | None:
         """The image that curate pushed as this item: its location and its bytes are the same."""
@@ -124,6 +114,8 @@ class Images:
             return {}
         update_content_hashes(transaction, transaction.read("images", columns=["image_id", "path"]))
         rows = transaction.read("images", columns=["image_id", "content_hash"]).to_pylist()
+        for row in rows:
+            self.rows[row["image_id"]]["content_hash"] = row["content_hash"]
         return {row["content_hash"]: row["image_id"] for row in reversed(rows) if row["content_hash"]}
 
     def _file_of(self, item: Item) -> tuple[Path | None, bool]:
@@ -169,8 +161,7 @@ class Images:
             "source": self.local.remote,
             "source_id": item.remote_id,
         }
-        self.rows[image_id] = {name: row.get(name) for name in _COLUMNS}
-        self.local.images[image_id] = row
+        self.rows[image_id] = self.local.images[image_id] = row
         return str(image_id)
 
     def _size(self, item: Item, path: Path | None) -> tuple[int | None, int | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,17 +42,11 @@ class Local:
 
     def rows(self, image_ids: Iterable[str]) -> dict[str, dict[str, Row]]:
         """The ground truth of some images: rows by annotation id, by image id."""
-        found: dict[str, dict[str, Row]] = {image_id: {} for image_id in image_ids}
-        for row in self._read(list(found), in_layer(GROUND_TRUTH)):
-            found[row["image_id"]][row["annotation_id"]] = row
-        return found
+        return self._by_image(image_ids, in_layer(GROUND_TRUTH))
 
     def beside(self, image_ids: Iterable[str]) -> dict[str, dict[str, Row]]:
         """Everything but the ground truth of some images, in the same way."""
-        found: dict[str, dict[str, Row]] = {image_id: {} for image_id in image_ids}
-        for row in self._read(list(found), f"NOT ({in_layer(GROUND_TRUTH)})"):
-            found[row["image_id"]][row["annotation_id"]] = row
-        return found
+        return self._by_image(image_ids, f"NOT ({in_layer(GROUND_TRUTH)})")
 
     def write(self, row: Row) -> None:
         """Write a row that is new or changed."""
@@ -108,8 +102,9 @@ class Local:
     def finish(self) -> None:
         """Write all of it, and count it for the history."""
         transaction = self.transaction
-        new = [image for key, image in self.images.items() if key not in self._image_ids()]
         if self.images:
+            known = transaction.base.table("images", columns=["image_id"])["image_id"].to_pylist()
+            new = self.images.keys() - set(known)
             texts = [
                 {**image, "metadata": json.dumps(image["metadata"], ensure_ascii=False) if image["metadata"] else None}
                 for image in self.images.values()
@@ -125,8 +120,11 @@ class Local:
         transaction.count("annotations changed", len(changed))
         transaction.count("annotations removed", len(self.dropped & self.known))
 
-    def _image_ids(self) -> Collection[str]:
-        return set(self.transaction.base.table("images", columns=["image_id"])["image_id"].to_pylist())
+    def _by_image(self, image_ids: Iterable[str], condition: str) -> dict[str, dict[str, Row]]:
+        found: dict[str, dict[str, Row]] = {image_id: {} for image_id in image_ids}
+        for row in self._read(list(found), condition):
+            found[row["image_id"]][row["annotation_id"]] = row
+        return found
 
     def _read(self, image_ids: Sequence[str], condition: str) -> Iterable[Row]:
         for start in range(0, len(image_ids), _IMAGES_AT_ONCE):

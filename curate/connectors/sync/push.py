@@ -230,7 +230,7 @@ class _Sender:
         # An image whose item is gone may be there again as another.
         session.forget_gone(seen)
         for item in strangers:
-            image_id = session.known_image(item)
+            image_id = session.link_own(item)
             if image_id in chosen and item.annotations is not None:
                 found[image_id] = item
         return found

@@ -144,11 +144,8 @@ class Session:
         known = {link.local_id: link.local for link in self.links.annotations.get(item, [])}
         return known.keys() != here.keys() or any(digest(row) != known[key] for key, row in here.items())
 
-    def known_image(self, item: Item) -> str | None:
-        """The image that an item is, if both sides know: by a link, else by curate's own id, and then linked."""
-        link = self.links.items.get(item.remote_id)
-        if link is not None:
-            return link.image_id
+    def link_own(self, item: Item) -> str | None:
+        """Link an item that carries curate's own id of an image, which no other item is; the image's id."""
         own = self.images.by_own_id(item)
         if own is None or own in self._linked:
             return None
@@ -172,8 +169,9 @@ class Session:
         if item.unlabelled:
             return
         waiting = []
-        in_conflict = {conflict.local_id for _, conflict in self.conflicts}
-        for link in self.links.findings.get(item.remote_id, []):
+        asked = self.links.findings.get(item.remote_id, [])
+        in_conflict = {conflict.local_id for _, conflict in self.conflicts} if asked else set()
+        for link in asked:
             finding = self.findings.get(link.finding_id)
             if finding is None:
                 continue
