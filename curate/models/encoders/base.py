@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from curate.errors import UsageError
 from curate.imaging import Pixels
 
 Vectors = npt.NDArray[np.float32]
@@ -31,3 +32,28 @@ class Encoder(Protocol):
 
     def encode(self, prepared: Sequence[npt.NDArray[np.generic]]) -> Vectors:
         """Embed a batch of n prepared images; returns shape (n, dimensions)."""
+
+
+@runtime_checkable
+class TextEncoder(Encoder, Protocol):
+    """An encoder that puts texts among its images: a text's vector is near those of the images it describes."""
+
+    logit_scale: float
+    """What cosines are multiplied by before a softmax over texts (CLIP's learned temperature, about 100)."""
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Embed n texts; float32 of shape (n, dimensions), rows of unit length."""
+
+
+def require_text(encoder: Encoder) -> TextEncoder:
+    """The encoder, if it understands texts.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if isinstance(encoder, TextEncoder):
+        return encoder
+    raise UsageError(
+        f"the encoder '{encoder.name}' knows images only, no texts",
+        remedy="embed with a CLIP model (--encoder clip:ViT-B-32/laion2b_s34b_b79k), or search by an image",
+    )
