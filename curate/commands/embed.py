@@ -16,7 +16,9 @@ def embed(
     encoder: Annotated[
         str | None,
         typer.Option(
-            "--encoder", help="builtin, clip:MODEL/TAG, onnx:PATH or auto. Default: the dataset's.", metavar="SPEC"
+            "--encoder",
+            help="builtin, clip:MODEL/TAG, timm:NAME.TAG, onnx:PATH or auto. Default: the dataset's.",
+            metavar="SPEC",
         ),
     ] = None,
     crops: Annotated[bool, typer.Option("--crops", help="Embed annotated objects as well as whole images.")] = False,

@@ -1,4 +1,4 @@
-"""CLIP through open_clip: local weights with no network, and a quick, clear error where there are none."""
+"""CLIP: open_clip's own vectors of images and texts, torch needed once, and a quick, clear error where there are no weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from curate.dataset.home import cache_folder
 from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
-from curate.models.encoders import clip
+from curate.models.encoders import clip, hub
+from curate.models.encoders.base import TextEncoder, require_text
+from curate.models.encoders.exported import Network, load_exported
 from curate.models.encoders.registry import load_encoder
 
 TINY = {
@@ -21,23 +26,89 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
 }
+# The same with all of CLIP's words.
+TALKING = TINY | {"text_cfg": {**TINY["text_cfg"], "vocab_size": 49408, "context_length": 16}}  # type: ignore[dict-item]
+COLORS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "torchvision", "open_clip", "timm", "onnx", "onnxscript", "ftfy", "regex", "huggingface_hub"):
+    sys.modules[name] = None
+import numpy as np
+from curate.models.encoders.registry import load_encoder
+encoder = load_encoder(sys.argv[1])
+images = np.load("images.npy")
+np.save("vectors.npy", encoder.encode([encoder.prepare(image) for image in images]))
+np.save("texts.npy", encoder.encode_text(["a red part", "Don't"]))
+print(encoder.name)
+"""
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is in the extra 'openvino'")
+
+
+def new_model(config: dict[str, Any], folder: Path, name: str, seed: int = 0) -> Any:
+    """A model with random weights, which open_clip then knows by name."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(config))
+    open_clip.add_model_config(file)
+    torch.manual_seed(seed)
+    return open_clip.create_model(name, load_weights=False)
+
+
+def save(model: Any, path: Path) -> Path:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    return path
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """Random weights of a tiny CLIP, known to open_clip as 'tiny-clip'."""
-    open_clip = pytest.importorskip("open_clip")
-    import torch
-    from safetensors.torch import save_file
+    return save(new_model(TINY, tmp_path, "tiny-clip"), tmp_path / "weights.safetensors")
 
-    config = tmp_path / "tiny-clip.json"
-    config.write_text(json.dumps(TINY))
-    open_clip.add_model_config(config)
-    torch.manual_seed(0)
-    model = open_clip.create_model("tiny-clip", load_weights=False)
-    weights = tmp_path / "weights.safetensors"
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-    return weights
+
+def flat(color: tuple[int, int, int], seed: int) -> np.ndarray:
+    """A noisy image of one colour."""
+    noise = np.random.default_rng(seed).normal(0, 20, (32, 32, 3))
+    return (np.array(color) + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny CLIP that was taught the names of four colours."""
+    folder = tmp_path_factory.mktemp("taught")
+    model = new_model(TALKING, folder, "taught-clip")
+    import open_clip
+    import torch
+
+    tokens = open_clip.get_tokenizer("taught-clip")([f"a {color} part" for color in COLORS])
+    mean, std = np.array(open_clip.OPENAI_DATASET_MEAN), np.array(open_clip.OPENAI_DATASET_STD)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(50):
+        pixels = np.stack([flat(color, step) for color in COLORS.values()])
+        images = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32))
+        cosines = model.encode_image(images, normalize=True) @ model.encode_text(tokens, normalize=True).T
+        loss = torch.nn.functional.cross_entropy(10 * cosines, torch.arange(len(COLORS)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return save(model, folder / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def taught_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def talking(taught: Path, taught_home: Path, monkeypatch: pytest.MonkeyPatch) -> TextEncoder:
+    """The encoder of these weights, exported once for all tests."""
+    monkeypatch.setenv("CURATE_HOME", str(taught_home))
+    return require_text(load_encoder(f"clip:taught-clip/{taught}"))
 
 
 def test_local_weights_give_the_model_s_own_unit_vectors(tiny: Path) -> None:
@@ -71,7 +142,108 @@ def test_a_folder_that_open_clip_saved(tiny: Path) -> None:
     config = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}
     (tiny.parent / "open_clip_config.json").write_text(json.dumps(config))
     tiny.rename(tiny.with_name("open_clip_model.safetensors"))
-    assert load_encoder(f"clip:{tiny.parent}").dimensions == 24
+    encoder = load_encoder(f"clip:{tiny.parent}")
+    assert encoder.dimensions == 24
+    (tiny.parent / "open_clip_config.json").write_text(json.dumps(config).replace("0.5", "0.4"))
+    assert load_encoder(f"clip:{tiny.parent}").name != encoder.name  # normalised differently
+
+
+def test_texts_get_the_model_s_own_unit_vectors(talking: TextEncoder, taught: Path) -> None:
+    import open_clip
+    import torch
+
+    model = open_clip.create_model("taught-clip", pretrained=str(taught)).eval()
+    texts = ["a red part", "Scratched BOLT, 3 mm; isn't it?", "", "one two three " * 20]
+    with torch.inference_mode():
+        expected = model.encode_text(open_clip.get_tokenizer("taught-clip")(texts), normalize=True).numpy()
+    vectors = talking.encode_text(texts)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    np.testing.assert_allclose(talking.encode_text(texts[1:2]), expected[1:2], atol=1e-5)
+    assert talking.encode_text([]).shape == (0, talking.dimensions)
+    assert talking.logit_scale == pytest.approx(float(model.logit_scale.exp().detach()))
+
+
+def test_a_text_is_nearest_to_the_images_that_it_describes(talking: TextEncoder) -> None:
+    images = [flat(color, 1000 + seed) for color in COLORS.values() for seed in range(5)]
+    vectors = talking.encode([talking.prepare(image) for image in images])
+    cosines = talking.encode_text([f"a {color} part" for color in COLORS]) @ vectors.T
+    nearest = np.sort(np.argsort(-cosines, axis=1)[:, :5], axis=1)
+    assert nearest.tolist() == np.arange(20).reshape(4, 5).tolist()
+
+
+def test_the_second_run_needs_no_torch(talking: TextEncoder, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", WITHOUT_TORCH, talking.name]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == talking.name
+    here = talking.encode([talking.prepare(image) for image in images])
+    np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), here, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), talking.encode_text(["a red part", "Don't"]), atol=1e-6)
+
+
+def test_a_file_that_was_moved_is_not_exported_again(
+    talking: TextEncoder, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(taught.read_bytes())
+    monkeypatch.setattr(clip, "is_installed", lambda: False)
+    assert load_encoder(f"clip:taught-clip/{moved}").name == f"clip:taught-clip/{moved}@{talking.name[-8:]}"
+
+
+def test_two_versions_of_a_file_are_two_encoders(tiny: Path) -> None:
+    first = load_encoder(f"clip:tiny-clip/{tiny}")
+    save(new_model(TINY, tiny.parent, "tiny-clip", seed=1), tiny)
+    second = load_encoder(f"clip:tiny-clip/{tiny}")
+    assert first.name != second.name
+    assert len(list((cache_folder() / "exported").glob("*/image.onnx"))) == 2
+    prepared = [first.prepare(flat((10, 200, 90), 0))]
+    assert float((first.encode(prepared) @ second.encode(prepared).T).item()) < 0.9
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_is_not_clip_s_own_is_open_clip_s(tmp_path: Path) -> None:
+    import open_clip
+    import torch
+
+    config = TALKING | {"text_cfg": {**TALKING["text_cfg"], "tokenizer_kwargs": {"clean": "canonicalize"}}}  # type: ignore[dict-item]
+    weights = save(new_model(config, tmp_path, "canonical-clip"), tmp_path / "weights.safetensors")
+    encoder = require_text(load_encoder(f"clip:canonical-clip/{weights}"))
+    model = open_clip.create_model("canonical-clip", pretrained=str(weights)).eval()
+    texts = ["Scratched, bent; and broken!", "scratched bent and broken"]
+    with torch.inference_mode():
+        expected = model.encode_text(open_clip.get_tokenizer("canonical-clip")(texts), normalize=True).numpy()
+    vectors = encoder.encode_text(texts)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)  # punctuation is left out
+
+
+def test_a_model_whose_words_are_unknown_knows_images_only(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="images only"):
+        require_text(load_encoder(f"clip:tiny-clip/{tiny}"))
+
+
+@needs_openvino
+def test_speed_is_by_choice_and_in_the_name(talking: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = [talking.prepare(flat(color, 0)) for color in COLORS.values()]
+    spec, _, digest = talking.name.rpartition("@")
+    monkeypatch.setenv("CURATE_RUNTIME", "openvino")
+    same = load_encoder(talking.name)
+    assert same.name == talking.name
+    np.testing.assert_allclose(same.encode(prepared), talking.encode(prepared), atol=1e-5)
+    monkeypatch.delenv("CURATE_RUNTIME")
+    try:
+        fast = load_encoder(f"{spec}?precision=bf16")
+    except UsageError as error:
+        pytest.skip(str(error))
+    assert fast.name == f"{spec}?precision=bf16@{digest}"
+    assert load_encoder(fast.name).name == fast.name
+    cosines = (fast.encode(prepared) * talking.encode(prepared)).sum(axis=1)
+    assert cosines.min() > 0.99
+    assert cosines.max() < 1 - 1e-7
 
 
 def test_weights_of_another_model_are_named(tiny: Path) -> None:
@@ -136,7 +308,7 @@ def test_other_weights_in_the_cache_do_not_delay_the_error(tmp_path: Path, monke
     snapshot = tmp_path / "hub" / "models--a--b" / "snapshots" / "c"
     snapshot.mkdir(parents=True)
     (snapshot / "open_clip_model.safetensors").touch()
-    monkeypatch.setattr(clip, "_reachable", lambda: False)
+    monkeypatch.setattr(hub, "_reachable", lambda: False)
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="not on this disk"):
         load_encoder("clip:ViT-B-32/laion2b_s34b_b79k")
@@ -148,4 +320,14 @@ def test_other_weights_in_the_cache_do_not_delay_the_error(tmp_path: Path, monke
 def test_auto_is_builtin_where_clip_s_weights_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    assert load_encoder("auto").name == "builtin-v0"
+    assert load_encoder("auto").name == "builtin-v1"
+
+
+def test_auto_is_clip_where_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    image = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8), torch.nn.Flatten())
+    network = Network(image, (8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "not needed here")
+    load_exported("clip", f"clip:{clip.DEFAULT_MODEL}", lambda: network, "f32")
+    monkeypatch.setattr(clip, "is_installed", lambda: False)
+    assert load_encoder("auto").name == f"clip:{clip.DEFAULT_MODEL}"

@@ -105,6 +105,18 @@ def test_a_named_feature_map_is_averaged_over_space(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode([encoder.prepare(flat(9, 99, 199))]), vector, atol=1e-5)
 
 
+def test_whatever_changes_the_numbers_changes_the_name(tmp_path: Path) -> None:
+    path = save_mean_graph(tmp_path / "mean.onnx", ["n", 3, 8, 8])
+    names = [load_encoder(f"onnx:{path}").name]
+    (tmp_path / "mean.onnx.data").write_bytes(b"weights")
+    names.append(load_encoder(f"onnx:{path}").name)
+    (tmp_path / "mean.onnx.data").write_bytes(b"others.")
+    names.append(load_encoder(f"onnx:{path}").name)
+    (tmp_path / "mean.onnx.curate.json").write_text('{"color": "bgr"}')
+    names.append(load_encoder(f"onnx:{path}").name)
+    assert len(set(names)) == 4
+
+
 @pytest.mark.parametrize(
     ("sidecar", "message"),
     [

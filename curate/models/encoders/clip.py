@@ -1,63 +1,66 @@
-"""CLIP image encoders through open_clip (Radford et al., ICML 2021; Cherti et al., CVPR 2023).
+"""CLIP through open_clip (Radford et al., ICML 2021; Cherti et al., CVPR 2023), exported to ONNX on first use.
 
-Weights come from a local file or folder, or by tag from the Hugging Face hub. Left alone, open_clip retries an unreachable
-hub for 46 s; here the hub is looked for once, for a second, and only when the weights are not on this disk.
+Weights come from a local file or folder, or by tag from the Hugging Face hub. After the export, neither open_clip nor torch is
+imported (`curate.models.encoders.exported`); texts too are read without them where the model has CLIP's own tokenizer. The
+whole image is squashed to the model's input instead of cutting out the centre: what is annotated is often long and thin, or
+off-centre.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import logging
-import os
-import socket
-import sys
-import threading
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
-from curate.imaging import Pixels, resize
-from curate.models.encoders.base import Encoder, Vectors
-from curate.models.encoders.weights import weights_digest
+from curate.errors import InputError, MissingExtra, UsageError
+from curate.models.encoders.base import Encoder
+from curate.models.encoders.clip_tokenizer import ClipTokenizer, IntArray
+from curate.models.encoders.exported import Network, TextSide, is_exported, load_exported
+from curate.models.encoders.hub import first_line, from_hub, hub, hub_cache
+from curate.models.encoders.weights import WEIGHT_SUFFIXES, weights_digest
+from curate.models.runtime import precision_suffix, split_precision
 
 DEFAULT_MODEL: Final = "ViT-B-32/laion2b_s34b_b79k"
 _DEFAULT_REPOSITORY: Final = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 
-_WEIGHT_SUFFIXES: Final = frozenset({".safetensors", ".pt", ".pth", ".bin"})
-_CONNECT_SECONDS: Final = 1.0
-_SYNTAX: Final = "write clip:MODEL/TAG, clip:MODEL//path/to/weights.safetensors or clip:/folder"
+_LOCAL_SYNTAX: Final = "clip:MODEL//path/to/weights.safetensors"
+_SYNTAX: Final = f"write clip:MODEL/TAG, {_LOCAL_SYNTAX} or clip:/folder"
+_CONFIG: Final = "open_clip_config.json"
 
-# As the user set it: `_hub` changes the variable.
-_USER_OFFLINE: Final = os.environ.get("HF_HUB_OFFLINE", "0").strip().upper() in {"1", "ON", "YES", "TRUE"}
+# What the exported text side, and our reading of texts, are compared on with open_clip's.
+_EXAMPLES: Final = (
+    "a photo of a cat",
+    "Scratched BOLT in low light, 3.5 mm; it's bent -- isn't it?",
+    "schräge Kante & Straße, 汽车 №42",
+    "",
+    " ".join(["one word after another until the text is too long for any model's context"] * 20),
+)
 
 
 def load(argument: str) -> Encoder:
-    """Load an open_clip model.
+    """Load an open_clip model, a `TextEncoder` if its text side can be exported.
 
     Args:
         argument: 'MODEL/TAG' (weights by tag), 'MODEL/PATH' (weights in a local file), the path of a folder with
-            open_clip_config.json and weights, 'hf-hub:OWNER/NAME', or '' for `DEFAULT_MODEL`.
+            open_clip_config.json and weights, 'hf-hub:OWNER/NAME', or '' for `DEFAULT_MODEL`; '?precision=bf16' may follow.
 
     Raises:
-        UsageError: No such model or tag.
+        UsageError: No such model, tag or precision.
         InputError: The local weights cannot be read or are not this model's.
-        UnavailableError: The weights are not on this disk and the hub cannot be reached.
-        MissingExtra: open_clip is not installed.
+        UnavailableError: The weights are not on this disk and the hub cannot be reached, or they cannot be exported.
+        MissingExtra: open_clip is not installed, and the model is not exported yet.
     """
-    source = _parse(argument or DEFAULT_MODEL)
-    if not is_installed():
-        raise MissingExtra("open_clip_torch", "clip")
-    if source.weights is None:
-        return ClipEncoder(f"clip:{source.spec}", _from_hub(source))
-    return ClipEncoder(f"clip:{source.spec}@{weights_digest(source.weights)}", _from_disk(source))
+    spec, precision = split_precision(argument)
+    source = _parse(spec or DEFAULT_MODEL)
+    name = f"clip:{source.spec}{precision_suffix(precision)}"
+    if source.files:
+        name += f"@{weights_digest(*source.files)}"
+    return load_exported(name, source.key, partial(_build, source), precision)
 
 
 def is_installed() -> bool:
@@ -65,190 +68,141 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(package) is not None for package in ("torch", "open_clip"))
 
 
-def default_is_on_disk() -> bool:
-    """Whether the default model's weights are in the hub's cache."""
+def default_is_at_hand() -> bool:
+    """Whether the default model is exported, or can be: its weights are in the hub's cache and open_clip is installed."""
+    if is_exported(_parse(DEFAULT_MODEL).key):
+        return True
     folder = f"models--{_DEFAULT_REPOSITORY.replace('/', '--')}"
-    return any(path.exists() for path in _hub_cache().glob(f"{folder}/snapshots/*/open_clip_*"))
-
-
-class ClipEncoder:
-    """An open_clip model's image side; see `curate.models.encoders.base.Encoder`.
-
-    The whole image is squashed to the model's square instead of cutting out the centre: what is annotated is often long
-    and thin, or off-centre.
-    """
-
-    def __init__(self, name: str, model: Any) -> None:
-        import open_clip
-        import torch
-
-        self.name = name
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = model.eval().to(self._device)
-        config = open_clip.get_model_preprocess_cfg(model)
-        size = config["size"]
-        self.input_size = int(size if isinstance(size, int) else max(size))
-        shape = (1, 3, 1, 1)
-        self._mean = 255 * torch.tensor(config["mean"], device=self._device).reshape(shape)
-        self._std = 255 * torch.tensor(config["std"], device=self._device).reshape(shape)
-        self.dimensions = self.encode([np.zeros((self.input_size, self.input_size, 3), np.uint8)]).shape[1]
-
-    def prepare(self, pixels: Pixels) -> Pixels:
-        """Squash to the model's square input; uint8 of shape (input_size, input_size, 3)."""
-        return resize(pixels, (self.input_size, self.input_size))
-
-    def encode(self, prepared: Sequence[npt.NDArray[np.generic]]) -> Vectors:
-        """Embed prepared images; float32 of shape (n, dimensions), rows of unit length."""
-        import torch
-
-        with torch.inference_mode():
-            images = torch.from_numpy(np.stack(prepared)).to(self._device).permute(0, 3, 1, 2).float()
-            vectors = self._model.encode_image((images - self._mean) / self._std, normalize=True)
-            return np.asarray(vectors.float().cpu().numpy())
+    return is_installed() and any(path.exists() for path in hub_cache().glob(f"{folder}/snapshots/*/open_clip_*"))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What a spec asks for: an open_clip model name, and its weights by tag or as a file."""
+    """What a spec asks for: an open_clip model name, and its weights by tag or as files, the weights first."""
 
     spec: str
     model: str
     pretrained: str | None
-    weights: Path | None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Tells the weights from all others; not by where local files are."""
+        if not self.files:
+            return f"clip:{self.spec}"
+        return f"clip:{self.model.partition(':')[0]}@{weights_digest(*self.files)}"
 
 
 def _parse(spec: str) -> _Source:
     folder = Path(spec.removeprefix("local-dir:")).expanduser()
     if spec.startswith("local-dir:") or folder.is_dir():
-        return _Source(spec, f"local-dir:{folder}", None, _weights_in(folder))
+        return _Source(spec, f"local-dir:{folder}", None, (_weights_in(folder), folder / _CONFIG))
     if spec.startswith("hf-hub:"):
-        return _Source(spec, spec, None, None)
+        return _Source(spec, spec, None)
     model, _, rest = spec.partition("/")
     if not model or not rest:
         raise UsageError(f"'{spec}' does not say which CLIP weights", remedy=_SYNTAX)
     path = Path(rest).expanduser()
-    if path.suffix not in _WEIGHT_SUFFIXES:
-        return _Source(spec, model, rest, None)
+    if path.suffix not in WEIGHT_SUFFIXES:
+        return _Source(spec, model, rest)
     if not path.is_file():
         raise InputError("the weights file is not there", where=path, remedy=_SYNTAX)
-    return _Source(spec, model, str(path), path)
+    return _Source(spec, model, str(path), (path,))
 
 
 def _weights_in(folder: Path) -> Path:
-    files = sorted(path for path in folder.glob("*") if path.suffix in _WEIGHT_SUFFIXES)
-    if not files or not (folder / "open_clip_config.json").is_file():
+    files = sorted(path for path in folder.glob("*") if path.suffix in WEIGHT_SUFFIXES)
+    if not files or not (folder / _CONFIG).is_file():
         raise InputError(
-            "the folder has no open_clip_config.json with weights beside it",
+            f"the folder has no {_CONFIG} with weights beside it",
             where=folder,
-            remedy="name a folder that open_clip saved, or write clip:MODEL//path/to/weights.safetensors",
+            remedy=f"name a folder that open_clip saved, or write {_LOCAL_SYNTAX}",
         )
     return files[0]
 
 
+def _build(source: _Source) -> Network:
+    """The torch model, for the export."""
+    if not is_installed():
+        raise MissingExtra("open_clip_torch", "clip")
+    from_tag = not source.files
+    model = from_hub(partial(_create, source), source.spec, local=_LOCAL_SYNTAX) if from_tag else _from_disk(source)
+    import open_clip
+
+    config = open_clip.get_model_preprocess_cfg(model)
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return Network(
+        _side(model, "encode_image"), (height, width), config["mean"], config["std"], _text_side(source, model)
+    )
+
+
+def _side(model: Any, method: str) -> Any:
+    """A method of a torch module as a module of its own."""
+    import torch
+
+    class Side(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, rows: Any) -> Any:
+            return getattr(self.model, method)(rows)
+
+    return Side()
+
+
+def _text_side(source: _Source, model: Any) -> TextSide | str:
+    import open_clip
+
+    read = partial(open_clip.get_tokenizer, source.model)
+    try:
+        theirs = _offline(read) if source.files else from_hub(read, f"{source.spec} (tokenizer)", local=_LOCAL_SYNTAX)
+        tokens = theirs(list(_EXAMPLES)).numpy()
+    except Exception as error:  # of the hub's client, transformers and sentencepiece
+        return f"its tokenizer cannot be had: {first_line(error)}"
+    own = _own_tokenizer(theirs) if type(theirs) is open_clip.SimpleTokenizer else None
+    same = own is not None and np.array_equal(own(_EXAMPLES), tokens)
+    scale = float(model.logit_scale.detach().exp())
+    return TextSide(_side(model, "encode_text"), tokens, own if own is not None and same else source.model, scale)
+
+
+def _own_tokenizer(theirs: Any) -> ClipTokenizer:
+    """Our tokenizer with what open_clip's has learned."""
+    numbers = theirs.encoder
+    merges: IntArray = np.array([[numbers[left], numbers[right]] for left, right in theirs.bpe_ranks], np.int64)
+    of_bytes: IntArray = np.array([numbers[theirs.byte_encoder[byte]] for byte in range(256)], np.int64)
+    return ClipTokenizer(of_bytes, merges, theirs.sot_token_id, theirs.eot_token_id, theirs.context_length)
+
+
 def _from_disk(source: _Source) -> Any:
-    with _hub(online=False):
-        try:
-            return _create(source)
-        except UsageError:
-            raise
-        except Exception as error:  # torch, safetensors and open_clip each raise their own
-            raise InputError(
-                f"the CLIP weights cannot be loaded: {_first_line(error)}",
-                where=source.weights,
-                remedy=f"check that they are of the model '{source.model}'",
-            ) from error
+    try:
+        return _offline(partial(_create, source))
+    except UsageError:
+        raise
+    except Exception as error:  # torch, safetensors and open_clip each raise their own
+        raise InputError(
+            f"the CLIP weights cannot be loaded: {first_line(error)}",
+            where=source.files[0],
+            remedy=f"check that they are of the model '{source.model}'",
+        ) from error
 
 
-def _from_hub(source: _Source) -> Any:
-    cached = any(_hub_cache().glob("models--*/snapshots/*/*"))
-    if cached:
-        with _hub(online=False):
-            try:
-                return _create(source)
-            except (RuntimeError, OSError):
-                pass  # other weights are in the cache, not these
-    if _USER_OFFLINE or not _reachable():
-        raise UnavailableError(
-            f"the CLIP weights '{source.spec}' are not on this disk and "
-            + ("HF_HUB_OFFLINE forbids fetching them" if _USER_OFFLINE else f"{_hub_host()[0]} cannot be reached"),
-            remedy="use --encoder builtin; or load them once where there is a network and copy the cache folder "
-            f"{_hub_cache()}; or write clip:MODEL//path/to/weights.safetensors",
-        )
-    with _hub(online=True):
-        try:
-            return _create(source)
-        except (RuntimeError, OSError) as error:
-            raise UnavailableError(
-                f"the CLIP weights '{source.spec}' could not be fetched: {_first_line(error)}",
-                remedy="try again, or use --encoder builtin",
-            ) from error
+def _offline(create: Callable[[], Any]) -> Any:
+    with hub(online=False):
+        return create()
 
 
 def _create(source: _Source) -> Any:
-    """Make the model. Import happens here, after `_hub` has said whether the network may be used."""
+    """Make the model. Import happens here, after `hub` has said whether the network may be used."""
     import open_clip
 
     if ":" not in source.model:
         if source.model not in open_clip.list_models():
             raise UsageError(f"open_clip has no model named '{source.model}'", remedy="open_clip.list_models()")
         tags = open_clip.list_pretrained_tags_by_model(source.model)
-        if source.weights is None and source.pretrained not in tags:
+        if not source.files and source.pretrained not in tags:
             raise UsageError(
                 f"there are no weights '{source.pretrained}' of {source.model}", remedy=f"one of: {', '.join(tags)}"
             )
     return open_clip.create_model(source.model, pretrained=source.pretrained, require_pretrained=True)
-
-
-@contextmanager
-def _hub(*, online: bool) -> Iterator[None]:
-    """Allow or forbid the hub client to use the network, whether or not it is imported yet; open_clip's log is off.
-
-    The client reads HF_HUB_OFFLINE once, at import, into a constant that every request looks at.
-    """
-    os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
-    constants = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:
-        constants.HF_HUB_OFFLINE = not online  # type: ignore[attr-defined]
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-
-
-def _reachable() -> bool:
-    """Whether the hub (or the proxy to it) takes a connection. In a thread, for name look-ups know no time limit."""
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            socket.create_connection(_hub_host(), timeout=_CONNECT_SECONDS).close()
-        except OSError:
-            return
-        answered.set()
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_CONNECT_SECONDS)
-    return answered.is_set()
-
-
-def _hub_host() -> tuple[str, int]:
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    url = urllib.parse.urlsplit(endpoint)
-    proxy = urllib.request.getproxies().get(url.scheme)
-    if proxy is not None and not urllib.request.proxy_bypass(url.hostname or ""):
-        url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-
-
-def _hub_cache() -> Path:
-    """Where the hub client keeps what it fetched; its own rules."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = os.environ.get("HF_HOME") or default
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

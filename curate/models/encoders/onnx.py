@@ -1,4 +1,4 @@
-"""Any image encoder in ONNX, run by onnxruntime.
+"""Any image encoder in ONNX, with or without a text side; see `curate.models.runtime` for what runs it.
 
 What the graph does not say is guessed, and can be told in a JSON file beside it (``encoder.onnx.curate.json``):
 
@@ -7,18 +7,24 @@ What the graph does not say is guessed, and can be told in a JSON file beside it
      "std": [0.229, 0.224, 0.225],
      "color": "rgb",                      or "bgr", "gray"
      "layout": "nchw",                    or "nhwc"
-     "output": "image_embeds"}            name of the output that holds the vector
+     "output": "image_embeds",            name of the output that holds the vector
+     "text": {"graph": "text.onnx",       takes tokens, int64 of shape (n, context length); its first output is the vectors
+              "tokenizer": "clip.npz",    what `ClipTokenizer.save` wrote, or open_clip:MODEL for open_clip's own
+              "logit_scale": 100}}        what cosines are multiplied by before a softmax over texts
 
 Every key is optional. Guesses: size, layout and colour from the input's shape (224, nchw, rgb where it is open); ImageNet's
 mean and standard deviation, or raw 0-255 for a uint8 input; the first output of shape (n, d), else the mean over space of the
 first feature map.
+
+``onnx:PATH?precision=bf16`` is faster and less exact, where OpenVINO is installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -27,15 +33,26 @@ import numpy.typing as npt
 from curate.errors import InputError, UsageError
 from curate.imaging import Pixels, resize
 from curate.models.encoders.base import Encoder, Vectors
+from curate.models.encoders.clip_tokenizer import Tokenizer, load_tokenizer
 from curate.models.encoders.weights import weights_digest
+from curate.models.runtime import Graph, Precision, open_graph, precision_suffix, split_precision
 
 SIDECAR_SUFFIX: Final = ".curate.json"
 
+_DATA_SUFFIXES: Final = (".data", "_data")
 _DEFAULT_SIZE: Final = 224
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-_DTYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_DTYPES: Final = {"float32": np.float32, "float16": np.float16, "uint8": np.uint8}
 _REMEDY: Final = f"say what it needs in a file of the same name with {SIDECAR_SUFFIX} after it"
+
+
+class TextSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a sidecar that makes texts comparable with images. Files are beside the graph."""
+
+    graph: str
+    tokenizer: str
+    logit_scale: float
 
 
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +64,8 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     color: Literal["rgb", "bgr", "gray"] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
     output: str | None = None
+    text: TextSidecar | None = None
+    about: dict[str, str] | None = None  # where the graph came from; for people
 
 
 def load(argument: str) -> Encoder:
@@ -61,29 +80,44 @@ def load(argument: str) -> Encoder:
     """
     if not argument:
         raise UsageError("'onnx' needs the path of an encoder", remedy="write onnx:PATH")
-    path = Path(argument).expanduser()
+    location, precision = split_precision(argument)
+    path = Path(location).expanduser()
     if not path.is_file():
         raise InputError("the ONNX file is not there", where=path)
+    # All that the numbers depend on: exporters put large weights into a file beside the graph.
+    beside = (path.with_name(path.name + suffix) for suffix in (*_DATA_SUFFIXES, SIDECAR_SUFFIX))
+    digest = weights_digest(path, *(each for each in beside if each.is_file()))
+    return open_encoder(f"onnx:{location}{precision_suffix(precision)}@{digest}", path, precision)
+
+
+def open_encoder(name: str, path: Path, precision: Precision) -> Encoder:
+    """An encoder from a graph, and from the sidecar beside it; a `TextEncoder` if that names a text side.
+
+    Raises:
+        InputError: As for `load`.
+    """
     sidecar = _read_sidecar(path.with_name(path.name + SIDECAR_SUFFIX))
-    return OnnxEncoder(f"onnx:{argument}@{weights_digest(path)}", path, sidecar)
+    if sidecar.text is None:
+        return OnnxEncoder(name, path, sidecar, precision)
+    return OnnxTextEncoder(name, path, sidecar, sidecar.text, precision)
 
 
 class OnnxEncoder:
     """An ONNX graph; see `curate.models.encoders.base.Encoder`. Images are squashed to its input size."""
 
-    def __init__(self, name: str, path: Path, sidecar: Sidecar) -> None:
+    def __init__(self, name: str, path: Path, sidecar: Sidecar, precision: Precision) -> None:
         self.name = name
         self._path = path
-        self._session = _open(path)
-        entry = self._session.get_inputs()[0]
-        if len(self._session.get_inputs()) != 1 or len(entry.shape) != 4 or entry.type not in _DTYPES:
+        self._precision = precision
+        self._graph = open_graph(path, precision=precision)
+        entry = self._graph.inputs[0]
+        if len(self._graph.inputs) != 1 or entry.shape is None or len(entry.shape) != 4 or entry.dtype not in _DTYPES:
             raise InputError(
-                f"the graph does not take one image: its first input '{entry.name}' is a {entry.type} of shape {entry.shape}",
+                f"the graph does not take one image: its first input '{entry.name}' is {entry.dtype} of shape {entry.shape}",
                 where=path,
                 remedy="export the image encoder alone, with an input of shape (n, channels, height, width)",
             )
-        self._input = entry.name
-        self._dtype = _DTYPES[entry.type]
+        self._dtype = _DTYPES[entry.dtype]
         self._layout = sidecar.layout or (
             "nhwc" if entry.shape[3] in (1, 3) and entry.shape[1] not in (1, 3) else "nchw"
         )
@@ -91,10 +125,9 @@ class OnnxEncoder:
         self._color = sidecar.color or ("gray" if channels == 1 else "rgb")
         self._size = _size(sidecar.size, height, width)
         self.input_size = min(self._size)
-        fixed = entry.shape[0]
-        self._fixed_batch = fixed if isinstance(fixed, int) and fixed > 0 else None
+        self._fixed_batch = entry.shape[0] or None
         self._mean, self._std = self._normalisation(sidecar)
-        self._outputs = self._choose_output(sidecar.output)
+        self._output = self._choose_output(sidecar.output)
         self.dimensions = int(self._run(self._blank()).shape[1])
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
@@ -111,26 +144,22 @@ class OnnxEncoder:
 
     def encode(self, prepared: Sequence[npt.NDArray[np.generic]]) -> Vectors:
         """Embed prepared images; float32 of shape (n, dimensions), rows of unit length."""
-        step = self._fixed_batch or len(prepared)
-        vectors = np.concatenate(
-            [self._run(np.stack(prepared[at : at + step])) for at in range(0, len(prepared), step)]
-        )
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+        return _unit(self._run(np.stack(prepared)))
 
     def _run(self, images: npt.NDArray[np.generic]) -> Vectors:
-        """Raw vectors of a batch; a graph made for a fixed batch gets it filled up with blank images."""
+        """Raw vectors of n images. What a graph made for a fixed batch lacks is filled up with blank images."""
         count = len(images)
-        if self._fixed_batch is not None and count < self._fixed_batch:
-            filling = np.zeros((self._fixed_batch - count, *images.shape[1:]), images.dtype)
+        if self._fixed_batch is not None:
+            filling = np.zeros((-count % self._fixed_batch, *images.shape[1:]), images.dtype)
             images = np.concatenate([images, filling])
-        output = self._session.run(self._outputs, {self._input: images})[0][:count].astype(np.float32)
+        outputs = self._graph.run(_cut(images, self._graph, self._fixed_batch), self._output)
+        output = np.concatenate(outputs)[:count].astype(np.float32)
         if output.ndim == 4:
             channels_last = self._layout == "nhwc"
             output = output.mean(axis=(1, 2) if channels_last else (2, 3))
         if output.ndim != 2:
             raise InputError(
-                f"the output '{self._outputs[0]}' has shape {output.shape}, not one vector per image",
+                f"the output '{self._output}' has shape {output.shape}, not one vector per image",
                 where=self._path,
                 remedy=f"name another output: {_REMEDY}",
             )
@@ -162,20 +191,69 @@ class OnnxEncoder:
                 )
         return mean, std
 
-    def _choose_output(self, wanted: str | None) -> list[str]:
-        outputs = self._session.get_outputs()
+    def _choose_output(self, wanted: str | None) -> str:
+        outputs = self._graph.outputs
         names = [output.name for output in outputs]
         if wanted is not None:
             if wanted not in names:
                 raise InputError(
                     f"the graph has no output '{wanted}'", where=self._path, remedy=f"outputs: {', '.join(names)}"
                 )
-            return [wanted]
+            return wanted
         for rank in (2, 4):
             for output in outputs:
                 if output.shape is not None and len(output.shape) == rank:
-                    return [output.name]
-        return names[:1]
+                    return output.name
+        return names[0]
+
+
+class OnnxTextEncoder(OnnxEncoder):
+    """The same with a second graph, for texts; see `curate.models.encoders.base.TextEncoder`. It is opened when needed."""
+
+    def __init__(self, name: str, path: Path, sidecar: Sidecar, text: TextSidecar, precision: Precision) -> None:
+        super().__init__(name, path, sidecar, precision)
+        self.logit_scale = text.logit_scale
+        self._text = text
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Embed n texts; float32 of shape (n, dimensions), rows of unit length.
+
+        Raises:
+            InputError: The text graph or the tokenizer cannot be read.
+            UnavailableError: The tokenizer is open_clip's, and that or what it needs is not there.
+        """
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        graph = self._text_graph
+        vectors = np.concatenate(graph.run(_cut(self._tokenizer(texts), graph, None), graph.outputs[0].name))
+        if vectors.shape != (len(texts), self.dimensions):
+            raise InputError(
+                f"the text graph gives shape {vectors.shape} for {len(texts)} texts, and images have {self.dimensions} numbers",
+                where=self._path.with_name(self._text.graph),
+                remedy="export both sides of one model",
+            )
+        return _unit(vectors.astype(np.float32))
+
+    @cached_property
+    def _text_graph(self) -> Graph:
+        return open_graph(self._path.with_name(self._text.graph), precision=self._precision)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self._text.tokenizer, self._path.parent)
+
+
+def _cut(rows: npt.NDArray[np.generic], graph: Graph, step: int | None) -> list[npt.NDArray[np.generic]]:
+    """A batch in pieces of `step` rows, or (None) in as many as run at a time, or more where they would be too large."""
+    if step is None:
+        pieces = max(graph.workers, -(-len(rows) // (graph.most_rows or len(rows))))
+        return np.array_split(rows, min(pieces, len(rows)))
+    return [rows[at : at + step] for at in range(0, len(rows), step)]
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _read_sidecar(path: Path) -> Sidecar:
@@ -186,21 +264,6 @@ def _read_sidecar(path: Path) -> Sidecar:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         known = ", ".join(Sidecar.__struct_fields__)
         raise InputError(f"the sidecar cannot be read: {error}", where=path, remedy=f"keys: {known}") from error
-
-
-def _open(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        raise InputError(
-            f"the file is not an ONNX model that can be run: {str(error).strip().partition(chr(10))[0]}", where=path
-        ) from error
 
 
 def _channels_first(shape: Sequence[object], layout: str) -> tuple[object, object, object]:
