@@ -33,6 +33,11 @@ def datasets_folder() -> Path:
     return home() / "datasets"
 
 
+def cache_folder() -> Path:
+    """The folder of what datasets share and may be deleted at any time; not necessarily there yet."""
+    return home() / "cache"
+
+
 def dataset_path(name: str) -> Path:
     """The folder of a dataset, which need not exist.
 

@@ -39,6 +39,8 @@ ITEMS: Final = pa.schema(
 )
 """What is to be computed on: one row each."""
 
+_KEYS: Final = ("id", "fingerprint")
+
 Progress = Callable[[int, int], None]
 """Told (rows done, rows to do)."""
 
@@ -201,7 +203,7 @@ def compute(
     items = items.select(ITEMS.names).combine_chunks()
     prints = fingerprints(items)
     stored = is_known(items["id"], prints, existing)
-    spooled = is_known(items["id"], prints, finished.read())
+    spooled = is_known(items["id"], prints, finished.read(_KEYS))
     todo = np.flatnonzero(~stored & ~spooled)
 
     def keep(rows: npt.NDArray[np.int64], columns: pa.RecordBatch) -> None:
@@ -227,12 +229,12 @@ def fingerprints(items: pa.Table) -> pa.StringArray:
     count = len(paths.dictionary)
     sizes, times = np.zeros((2, count + 1), np.uint64)  # the last stands for null
     there = np.zeros(count + 1, bool)
-    for number, path in enumerate(paths.dictionary.to_pylist()):
+    for number, path in enumerate(paths.dictionary):
         with contextlib.suppress(OSError, ValueError):
-            status = Path(path).stat()
+            status = Path(path.as_py()).stat()
             sizes[number], times[number], there[number] = status.st_size, status.st_mtime_ns, True
     codes = pc.fill_null(paths.indices, count).to_numpy()
-    boxes = _boxes(items).view(np.uint64)
+    boxes = item_boxes(items).view(np.uint64)
     hashes = mix(sizes[codes], times[codes], *boxes.T)
     return pc.if_else(pa.array(there[codes]), to_ids(hashes), pa.scalar(None, pa.string()))
 
@@ -241,12 +243,18 @@ def is_known(ids: pa.ChunkedArray, prints: pa.StringArray, known: pa.Table | Non
     """Which rows `known` (columns id, fingerprint) holds with the same fingerprint; bool array of shape (n,)."""
     if known is None or known.num_rows == 0:
         return np.zeros(len(ids), bool)
-    # A row that was computed again stands later in the spool: look only at the last of each id.
-    last = known.select(["id", "fingerprint"]).append_column("row", pa.array(np.arange(known.num_rows)))
-    last = known.take(last.group_by("id").aggregate([("row", "max")])["row_max"])
+    last = known.select(_KEYS).filter(pa.array(is_last(known["id"])))
     at = pc.index_in(ids, value_set=last["id"].combine_chunks())
     same = pc.equal(last["fingerprint"].take(at), prints)
     return np.asarray(pc.fill_null(same, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def is_last(ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which rows have no later one with the same id; bool array of shape (n,). What was computed again stands later."""
+    rows = pa.table({"id": ids, "row": pa.array(np.arange(len(ids)))})
+    last = np.zeros(len(ids), bool)
+    last[rows.group_by("id").aggregate([("row", "max")])["row_max"].to_numpy()] = True
+    return last
 
 
 def run(
@@ -280,8 +288,9 @@ def run(
 
     def leave_out(failure: Failure) -> None:
         nonlocal done
-        rows = groups[failure.item] if failure.box is None else groups[failure.item][failure.box : failure.box + 1]
-        for row in rows:
+        rows = groups[failure.item]
+        rows = rows if failure.box is None else rows[failure.box : failure.box + 1]
+        for row in rows.tolist():
             what = LeftOut(items["id"][row].as_py(), items["path"][row].as_py(), failure.error.what)
             (unreadable if failure.box is None else skipped).append(what)
         done += len(rows)
@@ -297,7 +306,7 @@ def run(
     # Decoding threads work side by side already; BLAS threads under each of them would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), closing(batches):
         for batch in batches:
-            rows = np.array([groups[item][box] for item, box in zip(batch.item, batch.box, strict=True)], np.int64)
+            rows = groups.rows[groups.starts[batch.item] + batch.box]
             keep(rows, batch.columns)
             done += len(rows)
             if progress is not None:
@@ -324,27 +333,42 @@ def stored_schema(computation: Computation) -> pa.Schema:
     return pa.schema([*keys, *computation.columns])
 
 
-def _group(items: pa.Table, todo: npt.NDArray[np.int64]) -> list[list[int]]:
+@dataclass(frozen=True)
+class _Groups:
+    """Row numbers, those of one file together.
+
+    Attributes:
+        rows: int64 array of shape (n,).
+        starts: Where each file begins in `rows`, and after them where the last ends; int64 array of shape (files + 1,).
+    """
+
+    rows: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+
+    def __getitem__(self, file: int) -> npt.NDArray[np.int64]:
+        """The rows of one file."""
+        return self.rows[self.starts[file] : self.starts[file + 1]]
+
+
+def _group(items: pa.Table, todo: npt.NDArray[np.int64]) -> _Groups:
     """Row numbers per decoding: everything wanted of one file together; in order of first appearance."""
-    if not len(todo):
-        return []
     # Rows without a file come under one path of their own, and are reported row by row.
     paths = pc.fill_null(items["path"].take(pa.array(todo)), "").combine_chunks().dictionary_encode().indices.to_numpy()
     _, first, codes = np.unique(paths, return_index=True, return_inverse=True)
     order = np.argsort(first[codes], kind="stable")
-    ends = np.flatnonzero(np.diff(first[codes][order])) + 1
-    return [rows.tolist() for rows in np.split(todo[order], ends)]
+    return _Groups(todo[order], np.flatnonzero(np.diff(first[codes][order], prepend=-1, append=len(todo))))
 
 
-def _to_items(items: pa.Table, groups: Sequence[Sequence[int]]) -> Iterator[Item]:
-    boxes = _boxes(items)
+def _to_items(items: pa.Table, groups: _Groups) -> Iterator[Item]:
+    boxes = item_boxes(items)
     whole = pc.is_null(items["bbox"]).to_numpy()
-    for rows in groups:
-        path = items["path"][rows[0]].as_py() or ""
+    for file in range(len(groups.starts) - 1):
+        rows = groups[file]
+        path = items["path"][int(rows[0])].as_py() or ""
         yield Item(path, [None if whole[row] else boxes[row].tolist() for row in rows])
 
 
-def _boxes(items: pa.Table) -> npt.NDArray[np.float64]:
+def item_boxes(items: pa.Table) -> npt.NDArray[np.float64]:
     """Boxes as an array of shape (n, 4); zeros for whole images."""
     column = items["bbox"].combine_chunks()
     boxes = np.zeros((len(column), 4))

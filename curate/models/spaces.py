@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from curate.dataset.query import in_layer
 from curate.dataset.store import EMBEDDINGS, Dataset, Transaction, begin
 from curate.errors import InputError
+from curate.models.cache import is_on
 from curate.models.embedding import Embedding
 from curate.models.encoders.base import Encoder, Vectors
 from curate.models.encoders.registry import load_encoder
@@ -30,9 +31,11 @@ from curate.models.passes import (
     fingerprints,
     image_items,
     is_known,
+    is_last,
     run,
     stored_schema,
 )
+from curate.models.recall import Contents, Memory, open_memory, read_contents
 from curate.models.spool import Spool, discard
 from curate.names import GROUND_TRUTH
 
@@ -54,6 +57,7 @@ class SpaceUpdate:
         embedded: How many vectors are new.
         reused: How many were there already.
         left_out: Rows without a vector, and why: images that cannot be read, impossible boxes.
+        recalled: How many of the new ones were known by content: embedded before, in this dataset or another.
     """
 
     space: str
@@ -61,6 +65,7 @@ class SpaceUpdate:
     embedded: int
     reused: int
     left_out: list[LeftOut]
+    recalled: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
@@ -68,13 +73,17 @@ class SpaceUpdate:
             "space": self.space,
             "encoder": self.encoder,
             "embedded": self.embedded,
+            "recalled": self.recalled,
             "reused": self.reused,
             "left_out": [vars(row) for row in self.left_out],
         }
 
     def describe(self) -> str:
         """A sentence for a person."""
-        text = f"{self.space}: {self.embedded:,} embedded with {self.encoder}, {self.reused:,} were there already"
+        text = f"{self.space}: {self.embedded:,} embedded with {self.encoder}"
+        if self.recalled:
+            text += f" (of which {self.recalled:,} were known by content)"
+        text += f", {self.reused:,} were there already"
         if self.left_out:
             first = self.left_out[0]
             text += f"; {len(self.left_out):,} left out, first {first.path or first.id}: {first.reason}"
@@ -152,12 +161,13 @@ def update_space(
     """
     (update,) = update_tables(transaction, [embedding_table(encoder)], {content: items}, progress=progress)
     transaction.info = {**transaction.info, "encoder": encoder.name}
-    return SpaceUpdate(update.table.removeprefix(EMBEDDINGS), encoder.name, update.new, update.reused, update.left_out)
+    space = update.table.removeprefix(EMBEDDINGS)
+    return SpaceUpdate(space, encoder.name, update.new, update.reused, update.left_out, update.recalled)
 
 
 def embedding_table(encoder: Encoder) -> Kept:
     """An encoder's vectors, as `update_tables` wants them."""
-    return Kept(EMBEDDINGS + space_name(encoder), Embedding(encoder), "embedded")
+    return Kept(EMBEDDINGS + space_name(encoder), Embedding(encoder), "embedded", shared=True)
 
 
 @dataclass(frozen=True)
@@ -169,12 +179,15 @@ class Kept:
         computation: What is computed.
         done: What is said of it in the history: 'embedded', 'measured'.
         contents: What it is computed of.
+        shared: Whether what is computed is kept by content as well, for every dataset (`curate.models.cache`). Its columns
+            are numbers, or lists of as many numbers.
     """
 
     prefix: str
     computation: Computation
     done: str
     contents: tuple[Content, ...] = ("images", "crops")
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,12 +199,14 @@ class TableUpdate:
         new: How many rows are new.
         reused: How many were there already.
         left_out: Rows without columns, and why.
+        recalled: How many of the new ones were known by content.
     """
 
     table: str
     new: int
     reused: int
     left_out: list[LeftOut]
+    recalled: int = 0
 
 
 def update_tables(
@@ -222,6 +237,7 @@ def update_tables(
     with ExitStack() as spools:
         for table in tables:
             spools.enter_context(closing(table.spool))
+        tables = _recall(tables, items, progress)
         left_out = _compute_lacking(tables, items, progress)
     return [table.store(transaction, left_out) for table in tables]
 
@@ -240,6 +256,8 @@ class _Table:
         stored: Which of the rows wanted are stored, bool array of shape (n,).
         lacking: Which are neither stored nor left in the spool by a pass that was killed, the same.
         spool: Its own, so that what one pass left is used by any other that wants it.
+        recalled: Which of the rows wanted were known by content, the same.
+        memory: What is known by content; None where that is not asked.
     """
 
     name: str
@@ -251,6 +269,8 @@ class _Table:
     stored: BoolArray
     lacking: BoolArray
     spool: Spool
+    recalled: BoolArray
+    memory: Memory | None = None
 
     @classmethod
     def open(
@@ -264,8 +284,8 @@ class _Table:
         )
         spool = Spool(transaction.base.path / "spool" / _file_name(name), schema, kept.computation.name)
         stored = is_known(items["id"], prints, known)
-        lacking = ~stored & ~is_known(items["id"], prints, spool.read())
-        return cls(name, content, kept, items, prints, known, stored, lacking, spool)
+        lacking = ~stored & ~is_known(items["id"], prints, spool.read(["id", "fingerprint"]))
+        return cls(name, content, kept, items, prints, known, stored, lacking, spool, np.zeros_like(lacking))
 
     def keep(self, rows: IntArray, columns: pa.RecordBatch) -> None:
         """Put computed columns of some rows into the spool."""
@@ -273,22 +293,58 @@ class _Table:
         found = [columns.column(name) for name in self.kept.computation.columns.names]
         self.spool.add([self.items["id"].take(chosen).combine_chunks(), self.prints.take(chosen), *found])
 
+    def recall(self, contents: Contents) -> _Table:
+        """The table without the lack of what was computed of the same bytes before, which is in the spool now."""
+        memory = open_memory(self.kept.computation, self.items, self.prints, contents)
+        if memory is None:
+            return self
+        recalled = self.recalled.copy()
+        for rows, columns in memory.recall(self.lacking):
+            self.keep(rows, columns)
+            recalled[rows] = True
+        return replace(self, lacking=self.lacking & ~recalled, recalled=recalled, memory=memory)
+
     def store(self, transaction: Transaction, left_out: Sequence[LeftOut]) -> TableUpdate:
         """Put all that is in the spool into the store: what is out of date there is seen to be by its fingerprint."""
-        spooled = self.spool.read()
-        numbered = spooled.select(["id"]).append_column("row", pa.array(np.arange(spooled.num_rows)))
-        rows = spooled.take(numbered.group_by("id").aggregate([("row", "max")])["row_max"])
-        new = rows.filter(pa.array(~is_known(rows["id"], rows["fingerprint"].combine_chunks(), self.known)))
-        if new.num_rows:
-            transaction.upsert(self.name, new.replace_schema_metadata(None), "id")
-            transaction.count(f"{self.content} {self.kept.done}", new.num_rows)
+        rows = self.spool.read(["id", "fingerprint"])
+        prints = rows["fingerprint"].combine_chunks()
+        new = is_last(rows["id"]) & ~is_known(rows["id"], prints, self.known)
+        if new.any():
+            ids = rows["id"].filter(pa.array(new))
+            transaction.delete(self.name, "id", ids.filter(pc.is_in(ids, self.known["id"])).combine_chunks())
+            transaction.append(self.name, self._spooled(new), stored_schema(self.kept.computation))
+            transaction.count(f"{self.content} {self.kept.done}", len(ids))
+        if self.memory is not None:  # the dataset comes first: a disk may be full
+            transaction.after_commit(partial(self.memory.share, ~self.stored & ~self.recalled, self.spool))
         if parts := self.spool.parts():
             transaction.after_commit(partial(discard, parts))
         computed = ~self.stored & is_known(self.items["id"], self.prints, rows)
         own = set(self.items["id"].filter(pa.array(self.lacking)).to_pylist()) if left_out else set()
+        own_left_out = [row for row in left_out if row.id in own]
         return TableUpdate(
-            self.name, int(computed.sum()), int(self.stored.sum()), [row for row in left_out if row.id in own]
+            self.name, int(computed.sum()), int(self.stored.sum()), own_left_out, int(self.recalled.sum())
         )
+
+    def _spooled(self, wanted: BoolArray) -> Iterator[pa.Table]:
+        """Some rows of the spool, part by part: a million vectors need not fit into memory."""
+        start = 0
+        for piece in self.spool.pieces():
+            rows = wanted[start : start + piece.num_rows]
+            start += piece.num_rows
+            yield piece.filter(pa.array(rows)).replace_schema_metadata(None).combine_chunks()
+
+
+def _recall(tables: Sequence[_Table], items: Mapping[Content, pa.Table], progress: Progress | None) -> list[_Table]:
+    """The tables, filled with what is known by content."""
+    wanted = {content: np.zeros(rows.num_rows, dtype=bool) for content, rows in items.items()}
+    for table in tables:
+        if table.kept.shared:
+            wanted[table.content] |= ~table.stored
+    if not any(rows.any() for rows in wanted.values()) or not is_on():
+        return list(tables)
+    found = read_contents(list(items.values()), list(wanted.values()), progress=progress)
+    contents = dict(zip(items, found, strict=True))
+    return [table.recall(contents[table.content]) if table.kept.shared else table for table in tables]
 
 
 def _compute_lacking(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,15 +37,26 @@ class Spool:
         """The files, in the order in which they were written."""
         return tuple(sorted(self._folder.glob("part-*.arrow")))
 
-    def read(self) -> pa.Table:
-        """The rows of all parts, one after another; mapped, not read into memory."""
-        tables = []
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of all parts, one after another, or some columns of them."""
+        tables = list(self.pieces(columns))
+        return pa.concat_tables(tables) if tables else self._schema.empty_table().select(columns or self._schema.names)
+
+    def pieces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The same part by part, for who does not want all of them in memory."""
         for path in self.parts():
-            with contextlib.suppress(OSError, pa.ArrowInvalid), pa.memory_map(str(path)) as file:
-                table = pa.ipc.open_file(file).read_all()
-                if table.schema.equals(self._schema, check_metadata=True):
-                    tables.append(table)
-        return pa.concat_tables(tables) if tables else self._schema.empty_table()
+            if (piece := self._read_part(path, columns)) is not None:
+                yield piece
+
+    def _read_part(self, path: Path, columns: Sequence[str] | None) -> pa.Table | None:
+        """Read into memory: the pages of a mapped file would count as this process's for as long as any row is in use."""
+        with contextlib.suppress(OSError, pa.ArrowInvalid), pa.OSFile(str(path)) as file:
+            reader = pa.ipc.open_file(file)
+            if reader.schema.equals(self._schema, check_metadata=True):
+                names = self._schema.names if columns is None else columns
+                wanted = pa.ipc.IpcReadOptions(included_fields=[self._schema.get_field_index(name) for name in names])
+                return pa.ipc.open_file(file, options=wanted).read_all().select(names)
+        return None
 
     def add(self, columns: Iterable[pa.Array]) -> None:
         """Add rows; they are on disk after 2,048 of them or 20 seconds."""

@@ -161,7 +161,7 @@ def test_what_a_killed_pass_left_out_on_purpose_is_not_taken_for_done(
     items: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Kept("means/green", Channel(1), "measured", contents=("images",))
-    monkeypatch.setattr(Transaction, "upsert", killed)
+    monkeypatch.setattr(Transaction, "append", killed)
     with pytest.raises(KeyboardInterrupt):
         update([RED, whole], items)
     monkeypatch.undo()
@@ -174,7 +174,7 @@ def test_what_a_killed_pass_did_is_used_by_any_pass_that_wants_it(
 ) -> None:
     update([GREEN], {"images": items["images"].slice(1)})  # the dataset is there
     with monkeypatch.context() as patch:
-        patch.setattr(Transaction, "upsert", killed)
+        patch.setattr(Transaction, "append", killed)
         with pytest.raises(KeyboardInterrupt):
             update([RED, GREEN], items)
     decoded.clear()

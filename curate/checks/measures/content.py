@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -11,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset import Transaction
-from curate.engine.local import default_threads
 from curate.errors import UsageError
+from curate.models.content import content_hash as content_hash
+from curate.models.content import content_hashes
 from curate.models.passes import fingerprints, image_items, is_known
 
 HASHED: Final = "measures/content"
@@ -21,8 +20,6 @@ HASHED: Final = "measures/content"
 _SCHEMA: Final = pa.schema(
     [pa.field("id", pa.string(), nullable=False), pa.field("fingerprint", pa.string(), nullable=False)]
 )
-_DIGEST_BYTES: Final = 16
-_CHUNK: Final = 1 << 20
 
 
 def update_content_hashes(transaction: Transaction, images: pa.Table) -> int:
@@ -42,28 +39,15 @@ def update_content_hashes(transaction: Transaction, images: pa.Table) -> int:
     todo = np.flatnonzero(~(hashed & is_known(items["id"], prints, _known(transaction))) & pc.is_valid(prints))
     if not len(todo):
         return 0
-    with ThreadPoolExecutor(default_threads()) as pool:
-        digests = list(pool.map(content_hash, items["path"].take(pa.array(todo)).to_pylist()))
+    digests = content_hashes(items["path"].take(pa.array(todo)).to_pylist())
     rows = stored.take(before.take(pa.array(todo)))
     column = rows.schema.get_field_index("content_hash")
-    changed = rows.set_column(column, rows.schema.field(column), pa.array(digests, pa.string()))
+    changed = rows.set_column(column, rows.schema.field(column), digests)
     transaction.upsert("images", changed, "image_id")
     known = pa.table([items["id"].take(pa.array(todo)), prints.take(pa.array(todo))], schema=_SCHEMA)
     transaction.upsert(HASHED, known, "id")
     transaction.count("files hashed", len(todo))
     return len(todo)
-
-
-def content_hash(path: str) -> str | None:
-    """128 bits of BLAKE2b over a file's bytes, 32 hexadecimal digits; None if it cannot be read."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except OSError:
-        return None
-    return digest.hexdigest()
 
 
 def _known(transaction: Transaction) -> pa.Table:
