@@ -27,8 +27,10 @@ from curate.commands.outliers import outliers
 from curate.commands.pull import pull
 from curate.commands.push import push
 from curate.commands.quality import quality
+from curate.commands.search import search
 from curate.commands.select import select
 from curate.commands.shift import shift
+from curate.commands.tag import tag
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -69,6 +71,8 @@ app.command("diff", cls=CurateCommand)(diff)
 app.command("undo", cls=CurateCommand)(undo)
 app.command("rm", cls=CurateCommand)(rm)
 app.command("embed", cls=CurateCommand)(embed)
+app.command("search", cls=CurateCommand)(search)
+app.command("tag", cls=CurateCommand)(tag)
 app.command("check", cls=CurateCommand)(check)
 app.command("mistakes", cls=CurateCommand)(mistakes)
 app.command("leaks", cls=CurateCommand)(leaks)

@@ -57,6 +57,19 @@ def from_ids(ids: pa.Array | pa.ChunkedArray | Sequence[str]) -> Hashes:
     return np.frombuffer(raw, dtype=">u8").astype(np.uint64)
 
 
+def positions(ids: Hashes, among: Hashes) -> npt.NDArray[np.int64]:
+    """Where each of n ids stands among others, -1 where it does not; int64 array of shape (n,).
+
+    Args:
+        ids: Shape (n,).
+        among: Ascending, each once; shape (m,).
+    """
+    if not len(among):
+        return np.full(len(ids), -1)
+    place = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return np.where(among[place] == ids, place, -1)
+
+
 def image_ids(locations: Iterable[str]) -> pa.StringArray:
     """Ids of images from their dataset-relative locations."""
     return to_ids(hash_texts(locations))

@@ -161,8 +161,11 @@ class Transaction:
 
     def read(self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """A table's rows as this transaction has them so far; arguments as for `Dataset.scan`."""
-        so_far = replace(self.base, commit=replace(self.base.commit, tables=self._versions))
-        return so_far.table(table, columns=columns, where=where)
+        return self.snapshot().table(table, columns=columns, where=where)
+
+    def snapshot(self) -> Dataset:
+        """The dataset as this transaction has it so far, to read in batches."""
+        return replace(self.base, commit=replace(self.base.commit, tables=dict(self._versions)))
 
     def has(self, table: str) -> bool:
         """Whether a table is there, as this transaction has it so far."""

@@ -17,6 +17,8 @@ from curate.errors import DatasetCorrupt, UsageError
 BATCH_ROWS = 65536
 SCAN_ROWS = 16384
 """Rows read at a time: Lance reads several batches ahead, and 65536 of them would take twice the memory."""
+READ_BUFFER = 64 << 20
+"""Bytes that Lance reads ahead of what is asked for; left alone it takes up to 2 GiB where the reader is slower than the disk."""
 WRITE_BUFFER = 8 << 20
 """Bytes buffered over all columns of a table while it is written; Lance's own default is 8 MiB for each."""
 
@@ -42,6 +44,7 @@ def scan(
             columns=list(columns) if columns is not None else None,
             filter=where,
             batch_size=SCAN_ROWS,
+            io_buffer_size=READ_BUFFER,
             scan_in_order=True,
         )
         yield from scanner.to_batches()
