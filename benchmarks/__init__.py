@@ -6,7 +6,7 @@ import_coco           time and memory to import a large COCO file, against other
 mistakes_end_to_end   the installed command on sets with known wrong labels
 mistakes_boxes        wrong boxes found with a simulated detector, against a plain matcher and ObjectLab
 encoders              what the built-in encoder tells apart
-fit_builtin           not a benchmark: makes the built-in encoder's weights
+fit_descriptor        not a benchmark: makes the descriptor's weights
 
 report.py and sets.py are what they share.
 """

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from curate.errors import CurateError, MissingExtra
@@ -88,8 +89,8 @@ def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}"]
     for name, value in vars(arguments).items():
         if name != "json" and value != parser.get_default(name):
-            values = ["FOLDER"] if name == "data" else [] if value is True else value
-            words += [f"--{name}", *map(str, values if isinstance(values, list) else [values])]
+            values = ["FOLDER"] if name in ("data", "domains") else [] if value is True else value
+            words += [f"--{name}", *(quote(str(each)) for each in (values if isinstance(values, list) else [values]))]
     return " ".join(words)
 
 

@@ -85,6 +85,22 @@ def test_import_coco(tmp_path: Path) -> None:
     assert ours["peak_mb"] > 0
 
 
+@pytest.mark.slow
+def test_embed(tmp_path: Path) -> None:
+    ours = ["model alone", "decoding alone", "commit of one", "curate"]
+    report = measured(
+        tmp_path,
+        "embed",
+        *("--images", "8", "--encoders", "builtin-v0", "--cores", "1", "--memory", "70", "--only", *ours),
+    )
+    small, large, memory = report["results"]
+    assert [small["pictures"], large["pictures"], memory["pictures"]] == ["640 x 480", "4000 x 3000", 70]
+    assert [small["curate"]["images"], large["curate"]["images"], memory["images"]] == [7, 1, 69]
+    assert [small["model alone"]["images"], small["commit of one"]["images"]] == [8, 1]
+    assert large["decoding alone"]["cpu_s"] / 2 > small["decoding alone"]["cpu_s"] / 8
+    assert memory["peak_mb"] >= memory["before_mb"] > 10
+
+
 @pytest.mark.parametrize("name", ["label_errors_scale", "mistakes_boxes"])
 def test_without_cleanlab_it_says_what_to_install(name: str) -> None:
     code = WITHOUT_CLEANLAB.format(f"benchmarks.{name}")

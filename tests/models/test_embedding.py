@@ -18,8 +18,8 @@ from PIL import Image
 
 from curate.dataset.schema import embeddings_schema
 from curate.errors import InputError
-from curate.imaging import Pixels
-from curate.models.embedding import embed
+from curate.imaging import Pixels, load_pixels
+from curate.models.embedding import Embedding, embed
 from curate.models.encoders.base import Vectors
 from curate.models.passes import ITEMS, crop_items, image_items
 
@@ -241,3 +241,28 @@ embed(items, None, Slow(), __import__("pathlib").Path({str(spool)!r}), batch_siz
     assert encoder.encoded == 30 - 16  # four parts of four were on disk
     result.discard_spool()
     assert not spool.exists()
+
+
+@pytest.mark.parametrize(
+    ("input_size", "scale"),
+    [
+        (64, 2),  # 240 pixels are more than twice as many
+        (121, 2),  # 240 are enough for a larger input, if not twice as many
+        (224, 2),
+        (240, 2),
+        (256, 1),
+    ],
+)
+def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_for_the_input(
+    tmp_path: Path, input_size: int, scale: int
+) -> None:
+    class Large(MeanColor):
+        def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
+            return np.array(pixels.shape)
+
+    encoder = Large()
+    encoder.input_size = input_size
+    Image.new("RGB", (640, 480)).save(tmp_path / "photo.jpg")
+    computation = Embedding(encoder)
+    pixels = load_pixels(tmp_path / "photo.jpg", shortest_side=computation.input_size)
+    assert computation.prepare(pixels).tolist() == [480 // scale, 640 // scale, 3]

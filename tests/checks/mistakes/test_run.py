@@ -114,7 +114,7 @@ def test_what_was_found_is_stored_in_one_commit(tmp_path: Path) -> None:
     dataset = open_dataset(NAME)
     assert dataset.commit.number == before + 1
     assert dataset.count("findings") == len(found)
-    assert dataset.commit.info["encoder"] == "builtin-v0"
+    assert dataset.commit.info["encoder"] == "builtin-v1"
     assert not list((dataset.path / "spool").rglob("*.arrow"))
 
 

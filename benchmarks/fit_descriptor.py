@@ -1,4 +1,4 @@
-"""Make the weights of the built-in encoder, from rendered pictures only: ``python -m benchmarks.fit_builtin``.
+"""Make the weights of the descriptor, from rendered pictures only: ``python -m benchmarks.fit_descriptor``.
 
 The pictures are dead leaves: opaque shapes of all sizes that cover one another (Lee, Mumford & Huang, IJCV 2001), with the
 colours, shading, blur and 1/f texture that photographs have on average. From them come the patch filters (spherical k-means
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy import linalg, sparse
 
 from curate.imaging import Pixels
-from curate.models.encoders import builtin
-from curate.models.encoders.builtin import PATCH, SIZE, FilterBank, describe, normalised_patches, to_canonical
+from curate.models.encoders import descriptor
+from curate.models.encoders.descriptor import PATCH, SIZE, FilterBank, describe, normalised_patches, to_canonical
 
 Float = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(builtin.__file__).with_name(builtin.WEIGHTS))
+    parser.add_argument("--output", type=Path, default=Path(descriptor.__file__).with_name(descriptor.WEIGHTS))
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     bank = fit_filters([dead_leaves(rng) for _ in range(1000)], rng)
@@ -152,9 +152,9 @@ def _block_scale(same: Float, bank: FilterBank) -> Float:
     sizes = [
         block.size // 2
         for block, _ in (
-            builtin.describe_patches(blank, bank),
-            builtin.describe_edges(blank),
-            builtin.describe_color(blank),
+            descriptor.describe_patches(blank, bank),
+            descriptor.describe_edges(blank),
+            descriptor.describe_color(blank),
         )
     ]
     spread = same.var(axis=0)
