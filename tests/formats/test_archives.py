@@ -526,7 +526,16 @@ def test_archives_that_are_not_opened(tmp_path: Path, head: bytes, what: str) ->
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"P", b"{}", bytes(2048), b"a" * 2048, gzip.compress(b"{}", mtime=0), bz2.compress(b""), lzma.compress(b"x" * 600)],
+    [
+        b"",
+        b"P",
+        b"{}",
+        bytes(2048),
+        b"a" * 2048,
+        gzip.compress(b"{}", mtime=0),
+        bz2.compress(b""),
+        lzma.compress(b"x" * 600),
+    ],
 )
 def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x").write_bytes(data)
