@@ -30,7 +30,8 @@ MinScoreOption = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")]
 EncoderOption = Annotated[
-    str | None, typer.Option("--encoder", help="builtin, clip:MODEL/TAG, onnx:PATH or auto.", metavar="SPEC")
+    str | None,
+    typer.Option("--encoder", help="builtin, clip:MODEL/TAG, timm:MODEL, onnx:PATH or auto.", metavar="SPEC"),
 ]
 ConfigOption = Annotated[
     Path | None,

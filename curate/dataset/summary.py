@@ -16,7 +16,7 @@ _COUNTED: Final = frozenset({"images", "annotations", "findings", "links"})
 
 def summarize(dataset: Dataset) -> dict[str, Any]:
     """Counts of a dataset's images, annotations, embeddings, findings, and what else is kept (measures, maps), JSON-ready."""
-    images = dataset.table("images", columns=["split", "path", "content_hash"])
+    images = dataset.table("images", columns=["split", "tags", "path"])
     annotations = dataset.table("annotations", columns=["layer", "type", "label"])
     findings = dataset.table("findings", columns=["kind", "status"])
     return {
@@ -27,6 +27,7 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
         "images": images.num_rows,
         "images_without_file": images["path"].null_count,
         "splits": _counts(images, ["split"]),
+        "tags": _counts(pa.table({"tag": pc.list_flatten(images["tags"])}), ["tag"]),
         "layers": _nested(annotations, "layer", "type"),
         "classes": _nested(annotations, "layer", "label"),
         "class_names": [info["name"] for info in dataset.commit.classes],

@@ -46,6 +46,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     missing = summary["images_without_file"]
     out.print(counted(summary["images"], "images") + (f", {missing:,} of them without a file" if missing else ""))
     rows: list[tuple[str, str, Mapping[str, int]]] = [("split", "", summary["splits"])]
+    rows += [("tags", "", summary["tags"])] if summary["tags"] else []
     rows += [("layer", layer, types) for layer, types in summary["layers"].items()]
     rows += [("classes", layer, classes) for layer, classes in summary["classes"].items()]
     rows += [("embeddings", "", summary["embeddings"])] if summary["embeddings"] else []

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from curate.cli import app
 from curate.dataset import begin, open_dataset
 from curate.dataset.schema import IMAGES
+from curate.dataset.summary import summarize
 from tests.models import colour_encoder
 from tests.models.colour_encoder import COLOURS, paint
 
@@ -184,6 +185,8 @@ def test_results_are_tagged_and_undo_takes_it_back(toys: Path) -> None:
     assert open_dataset("toys").commit.number == number + 2
     curate("undo", "-d", "toys")
     assert open_dataset("toys").count("images", where="array_has(tags, 'reddish')") == 2
+    assert summarize(open_dataset("toys"))["tags"] == {"reddish": 2}
+    assert "reddish 2" in curate("info", "toys").stdout
 
 
 def test_objects_tag_their_images_once(toys: Path) -> None:

@@ -55,5 +55,5 @@ def require_text(encoder: Encoder) -> TextEncoder:
         return encoder
     raise UsageError(
         f"the encoder '{encoder.name}' knows images only, no texts",
-        remedy="embed with a CLIP model (--encoder clip:ViT-B-32/laion2b_s34b_b79k), or search by an image",
+        remedy="name a CLIP model: --encoder clip:ViT-B-32/laion2b_s34b_b79k",
     )
