@@ -1,0 +1,1 @@
+"""Models that say what is on an image: detectors, classifiers, segmenters, depth."""

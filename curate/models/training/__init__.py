@@ -1,0 +1,1 @@
+"""Training small models on a dataset: classifiers, detectors, segmenters."""
