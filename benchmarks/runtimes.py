@@ -106,7 +106,7 @@ def build(name: str) -> Network:
         image = timm.create_model(model_name, pretrained=False, num_classes=0)
         config = timm.data.resolve_model_data_config(image)
         _, height, width = config["input_size"]
-    return Network(image.eval(), (height, width), config["mean"], config["std"], "not measured")
+    return Network(image.eval(), (height, width), config["mean"], config["std"], text=None)
 
 
 def with_torch(network: Network) -> Encode:

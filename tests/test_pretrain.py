@@ -128,7 +128,8 @@ def test_the_exported_graph_gives_the_numbers_of_the_network(tmp_path: Path) -> 
     assert [each.shape[1] for each in given] == [given[0].shape[1], STYLE]
     assert given[0].shape[1] >= SEMANTIC
     for one, other in zip(given, expected, strict=True):
-        assert (one * other.numpy()).sum(axis=1).min() > 0.999
+        # Weights of 8 bits; a network that was never trained has no direction that stands out, and loses more by them.
+        assert (one * other.numpy()).sum(axis=1).min() > 0.99
 
 
 def test_a_category_has_a_name_that_a_person_can_read() -> None:

@@ -8,19 +8,13 @@ import typer
 
 from curate.commands.app import DatasetOption, JsonOption, command_line
 from curate.commands.output import note, print_json, progress
+from curate.commands.running import EncoderOption
 from curate.names import GROUND_TRUTH
 
 
 def embed(
     dataset: DatasetOption,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            help="builtin, clip:MODEL/TAG, timm:NAME.TAG, onnx:PATH or auto. Default: the dataset's.",
-            metavar="SPEC",
-        ),
-    ] = None,
+    encoder: EncoderOption = None,
     crops: Annotated[bool, typer.Option("--crops", help="Embed annotated objects as well as whole images.")] = False,
     layer: Annotated[str, typer.Option("--layer", help="Layer of the objects.", metavar="LAYER")] = GROUND_TRUTH,
     json: JsonOption = False,

@@ -31,7 +31,11 @@ MinScoreOption = Annotated[
 LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")]
 EncoderOption = Annotated[
     str | None,
-    typer.Option("--encoder", help="builtin, clip:MODEL/TAG, timm:MODEL, onnx:PATH or auto.", metavar="SPEC"),
+    typer.Option(
+        "--encoder",
+        help="builtin, builtin:style, clip:MODEL/TAG, timm:NAME.TAG, onnx:PATH or auto. Default: the dataset's.",
+        metavar="SPEC",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,

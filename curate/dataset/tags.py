@@ -34,10 +34,14 @@ def checked_tag(tag: str) -> str:
     """A tag without the spaces around it.
 
     Raises:
-        UsageError: Nothing is left of it.
+        UsageError: Nothing is left of it, or it is not text.
     """
     if not tag.strip():
         raise UsageError("an empty text is no tag", remedy="name the tag, e.g. night")
+    try:
+        tag.encode()
+    except UnicodeEncodeError:  # bytes of a command line in another encoding
+        raise UsageError(f"the tag {tag!r} is not UTF-8", remedy="name the tag, e.g. night") from None
     return tag.strip()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,14 @@ class Computation(Protocol):
 
     def run(self, batch: Sequence[Any]) -> pa.RecordBatch:
         """The columns of n prepared images."""
+
+
+@runtime_checkable
+class CropComputation(Computation, Protocol):
+    """A computation that cuts crops out by itself, or looks at the whole image that a box is on."""
+
+    def prepare_crop(self, pixels: Pixels, box: Sequence[float]) -> Any:
+        """A decoded image, and a box ([x, y, width, height] in its pixels), to what `run` takes."""
 
 
 class Together:
@@ -301,7 +309,7 @@ def run(
         threads=threads,
         batch_size=batch_size,
         on_error=leave_out,
-        prepare_crop=computation.prepare_crop if isinstance(computation, Together) else None,
+        prepare_crop=computation.prepare_crop if isinstance(computation, CropComputation) else None,
     )
     # Decoding threads work side by side already; BLAS threads under each of them would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), closing(batches):

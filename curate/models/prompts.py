@@ -74,9 +74,13 @@ def _from_file(path: Path) -> Pairs:
         lines = ("" if line.lstrip().startswith("#") else line for line in content.splitlines())
         return _from_lines(lines, f"{path}, line")
     try:
-        return _from_yaml(yaml.safe_load(content), path)
-    except yaml.YAMLError as error:
-        raise FormatError(f"not YAML: {str(error).partition(chr(10))[0]}", where=path) from error
+        loaded = yaml.safe_load(content)
+    except Exception as error:  # of a date, say, that is none, the parser has what Python raises
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
+        raise FormatError(
+            f"not YAML: {reason}", where=path, remedy="put names that look like dates or numbers in quotes"
+        ) from error
+    return _from_yaml(loaded, path)
 
 
 def _from_lines(lines: Iterable[str], where: str) -> Pairs:

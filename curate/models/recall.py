@@ -27,7 +27,7 @@ from curate.models.spool import Spool
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
-_SHARED_ROWS: Final = 65536
+_SHARED_ROWS: Final = 16384
 _WORD: Final = 8
 
 _PIXELS: Final = 1

@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,12 @@ import numpy.typing as npt
 from curate.engine.local import default_threads
 from curate.errors import InputError, MissingExtra, UsageError
 
+T = TypeVar("T")
+R = TypeVar("R")
 Array = npt.NDArray[Any]
+Feed = Mapping[str, Array]
+"""Inputs by name."""
+
 Runtime = Literal["onnxruntime", "openvino"]
 Precision = Literal["f32", "bf16"]
 
@@ -65,20 +71,41 @@ class Graph:
         workers: How many calls run at a time.
         most_rows: Of a call: more of them take longer each, as what is between two layers no longer fits in the cache of a
             core. None on a GPU, which wants as many as there are.
+        metadata: What the file's maker wrote into it (`metadata_props`): texts by key.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     workers: int
     most_rows: int | None
-    _call: Callable[[Array, str], Array]
+    _call: Callable[[Feed, Sequence[str]], list[Array]]
     _pool: ThreadPoolExecutor
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, batches: Sequence[Array], output: str) -> list[Array]:
         """One output for each of several batches of the first input, several at a time; may be called from any thread."""
-        if len(batches) == 1 or self.workers == 1:
-            return [self._call(batch, output) for batch in batches]
-        return list(self._pool.map(lambda batch: self._call(batch, output), batches))
+        entry = self.inputs[0].name
+        return self.map(lambda batch: self.call({entry: batch}, [output])[0], batches)
+
+    def call(self, feed: Feed, outputs: Sequence[str]) -> list[Array]:
+        """Several outputs of one call, in this thread; those that work is given to by `map` may use it."""
+        return self._call(feed, outputs)
+
+    def map(self, work: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
+        """What some work that calls the network gives for each piece, several at a time; may be called from any thread."""
+        if len(pieces) == 1 or self.workers == 1:
+            return [work(piece) for piece in pieces]
+        return list(self._pool.map(work, pieces))
+
+    def pieces(self, rows: Sequence[Any] | Array, step: int | None) -> list[Any]:
+        """Rows cut up for one call each: by `step`, or (None) for as many calls as run at a time, more if they were too large."""
+        if step is None:
+            calls = min(len(rows), max(self.workers, -(-len(rows) // (self.most_rows or len(rows)))))
+            size, longer = divmod(len(rows), calls)
+            starts = [call * size + min(call, longer) for call in range(calls + 1)]
+        else:
+            starts = [*range(0, len(rows), step), len(rows)]
+        return [rows[start:end] for start, end in pairwise(starts)]
 
 
 def open_graph(
@@ -168,11 +195,12 @@ def _open_onnxruntime(path: Path, threads: int) -> Graph:
         tuple(_onnxruntime_port(each) for each in ports) for ports in (session.get_inputs(), session.get_outputs())
     )
 
-    def call(batch: Array, output: str) -> Array:
-        return np.asarray(session.run([output], {inputs[0].name: batch})[0])
+    def call(feed: Feed, wanted: Sequence[str]) -> list[Array]:
+        return [np.asarray(array) for array in session.run(list(wanted), dict(feed))]
 
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
     on_gpu = _CUDA in session.get_providers()
-    return _graph(inputs, outputs, 1 if on_gpu else threads, None if on_gpu else _MOST_ROWS, call)
+    return _graph(inputs, outputs, 1 if on_gpu else threads, None if on_gpu else _MOST_ROWS, call, metadata)
 
 
 def _onnxruntime_port(port: Any) -> Port:
@@ -192,17 +220,22 @@ def _open_openvino(path: Path, precision: Precision, threads: int) -> Graph:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": threads,
     }
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    model = core.read_model(path)
+    compiled = core.compile_model(model, "CPU", settings)
     inputs, outputs = (tuple(_openvino_port(each) for each in ports) for ports in (compiled.inputs, compiled.outputs))
     own = threading.local()  # a request is one thread's at a time
 
-    def call(batch: Array, output: str) -> Array:
+    def call(feed: Feed, wanted: Sequence[str]) -> list[Array]:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        own.request.infer({inputs[0].name: batch})
-        return np.array(own.request.get_tensor(output).data)
+        own.request.infer(dict(feed))
+        return [np.array(own.request.get_tensor(output).data) for output in wanted]
 
-    return _graph(inputs, outputs, threads, _MOST_ROWS, call)
+    said = dict(model.get_rt_info().items()).get(
+        "framework", {}
+    )  # where OpenVINO puts what an ONNX file says of itself
+    metadata = {key: model.get_rt_info(["framework", key]).astype(str) for key in said}
+    return _graph(inputs, outputs, threads, _MOST_ROWS, call, metadata)
 
 
 def _openvino_port(port: Any) -> Port:
@@ -232,7 +265,8 @@ def _graph(
     outputs: tuple[Port, ...],
     workers: int,
     most_rows: int | None,
-    call: Callable[[Array, str], Array],
+    call: Callable[[Feed, Sequence[str]], list[Array]],
+    metadata: Mapping[str, str],
 ) -> Graph:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="network")
-    return Graph(inputs, outputs, workers, most_rows, call, pool)
+    return Graph(inputs, outputs, workers, most_rows, call, pool, metadata)

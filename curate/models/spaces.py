@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 
 from curate.dataset.query import in_layer
 from curate.dataset.store import EMBEDDINGS, Dataset, Transaction, begin
-from curate.errors import InputError
+from curate.engine.memory import give_back
+from curate.errors import InputError, UsageError
 from curate.models.cache import is_on
 from curate.models.embedding import Embedding
 from curate.models.encoders.base import Encoder, Vectors
@@ -45,6 +47,8 @@ IntArray = npt.NDArray[np.int64]
 Content = Literal["images", "crops"]
 
 DEFAULT_ENCODER: Final = "auto"
+
+_LONGEST_NAME: Final = 160  # of 255 bytes that file systems allow, with what is put before and behind
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,12 @@ def space_name(encoder: Encoder) -> str:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^0-9A-Za-z_.@-]+", "-", text)
+    """A text as the name of a folder: of one that is too long, the end and a hash of all."""
+    name = re.sub(r"[^0-9A-Za-z_.@-]+", "-", text)
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return f"{digest}{name[len(digest) - _LONGEST_NAME :]}"
 
 
 def embed_dataset(
@@ -124,10 +133,15 @@ def embed_dataset(
         progress: Told (done, total).
 
     Raises:
+        UsageError: The layer is not there; that of the labels may be empty.
         UnavailableError: The encoder's weights cannot be had.
         InputError: Not one image could be read.
     """
     with begin(name, command=command) as transaction:
+        if crops and layer != GROUND_TRUTH and not transaction.base.count("annotations", where=in_layer(layer)):
+            raise UsageError(
+                f"there is no layer '{layer}'", where=name, remedy="say which --layer, or leave out --crops"
+            )
         chosen = choose_encoder(transaction.base, encoder)
         images = transaction.base.table("images", columns=["image_id", "path"])
         updates = [update_space(transaction, chosen, "images", image_items(images), progress=progress)]
@@ -238,8 +252,14 @@ def update_tables(
         for table in tables:
             spools.enter_context(closing(table.spool))
         tables = _recall(tables, items, progress)
+        give_back()
         left_out = _compute_lacking(tables, items, progress)
-    return [table.store(transaction, left_out) for table in tables]
+    transaction.after_commit(give_back)  # before what is computed is shared
+    updates = []
+    for table in tables:
+        give_back()
+        updates.append(table.store(transaction, left_out))
+    return updates
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,7 @@ def test_images_that_cannot_be_read(toys: Path) -> None:
         (("red", "--min-score", "nan"), "nan is no cosine"),
         (("red", "-n", "0"), "Invalid value for '-n'"),
         (("red", "--tag", " "), "an empty text is no tag"),
+        (("red", "--tag", "\udcff"), "is not UTF-8"),
         (("red", "--encoder", "builtin"), "knows images only, no texts"),
         (("red", "--encoder", "none"), "there is no encoder named 'none'"),
     ],

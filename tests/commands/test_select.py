@@ -101,9 +101,9 @@ def test_copies_are_not_chosen(begun: str, tmp_path: Path) -> None:
     for number in (0, 21, 28):
         with Image.open(tmp_path / "new" / f"{number:02d}.png") as image:
             (tmp_path / "more").mkdir(exist_ok=True)
-            image.save(tmp_path / "more" / f"copy{number}.jpg", quality=95)
+            image.save(tmp_path / "more" / f"copy{number}.jpg", quality=95, subsampling=0)
     with Image.open(tmp_path / "labelled" / "blue" / "old2.png") as image:
-        image.save(tmp_path / "more" / "copy_of_labelled.jpg", quality=95)
+        image.save(tmp_path / "more" / "copy_of_labelled.jpg", quality=95, subsampling=0)
     curate("import", tmp_path / "more", "-d", begun)
     result = curate("select", "-d", begun, "--budget", "34", "--strategy", "random", "--encoder", "builtin", "--json")
     names = {json.loads(line)["image"] for line in result.stdout.splitlines()}

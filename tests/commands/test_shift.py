@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_dark_images_among_new_ones_are_found_along_their_axis(dataset: str) -> 
     flagged = [row for row in found if row["kind"] == "shifted" and row["score"] >= 0.5]
     dark = {f"{k:02d}.png" for k in range(DARK)}
     assert {row["image"].rpartition("/")[2] for row in flagged} >= dark
-    assert len(flagged) <= 18
+    assert len(flagged) <= DARK + 26 // 4  # of the 26 others, by chance
     evidence = flagged[0]["evidence"]
     assert evidence["value"] < evidence["reference_low"]
     assert evidence["axis"] in evidence["why"]
@@ -193,7 +194,8 @@ def test_mistakes_of_the_same_run_fail_a_slice_of_the_metadata(dataset: str) -> 
     assert (first["slice"], first["found_by"]) == ("camera b", "metadata")
     found = [finding for finding in result.findings if finding.evidence.get("slice") == "camera b"]
     assert {finding.image for finding in found} == by_b
-    assert found[0].evidence["why"].startswith("labels look wrong on 100% of the images with camera b")
+    why = found[0].evidence["why"]
+    assert re.match(r"labels look wrong on (100|99)% of the images with camera b, and on 0% of the others", why)
     assert "first of all camera b" in result.summary
 
 

@@ -178,6 +178,7 @@ def test_an_image_that_cannot_be_read(toys: Path) -> None:
     [
         (("--prompts", "red"), "at least two classes"),
         (("--prompts", "none.txt"), "there is no such file"),
+        (("--prompts", "a\udcff, blue"), "is not UTF-8"),
         (("--prompts", "red, blue", "--threshold", "1.5"), "1.5 is no probability"),
         (("--prompts", "red, blue", "--threshold", "nan"), "nan is no probability"),
         (("--prompts", "red, blue", "--template", "a photo"), "no place for a name"),

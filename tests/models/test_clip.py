@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,9 @@ def test_local_weights_give_the_model_s_own_unit_vectors(tiny: Path) -> None:
 def test_a_name_is_a_spec_that_notices_other_weights(tiny: Path) -> None:
     name = load_encoder(f"clip:tiny-clip/{tiny}").name
     assert load_encoder(name).name == name
-    with pytest.raises(InputError, match="not the ones"):
+    with pytest.raises(InputError, match="not the ones") as caught:
         load_encoder(name[:-8] + "00000000")
+    assert f"embed again: curate embed --encoder '{name[:-9]}'" in str(caught.value)
 
 
 def test_a_folder_that_open_clip_saved(tiny: Path) -> None:
@@ -146,6 +147,53 @@ def test_a_folder_that_open_clip_saved(tiny: Path) -> None:
     assert encoder.dimensions == 24
     (tiny.parent / "open_clip_config.json").write_text(json.dumps(config).replace("0.5", "0.4"))
     assert load_encoder(f"clip:{tiny.parent}").name != encoder.name  # normalised differently
+
+
+def test_whatever_is_read_of_a_folder_makes_its_version(tiny: Path) -> None:
+    folder = tiny.parent
+    (folder / "open_clip_config.json").write_text("{}")
+    tiny.rename(folder / "open_clip_model.safetensors")
+    (folder / "aaa.pt").write_bytes(b"not what open_clip loads")
+    versions = [clip._parse(str(folder)).version]
+    save(new_model(TINY, folder, "tiny-clip", seed=1), folder / "open_clip_model.safetensors")
+    versions.append(clip._parse(str(folder)).version)
+    (folder / "tokenizer.json").write_text("{}")
+    versions.append(clip._parse(str(folder)).version)
+    (folder / "tokenizer.json").write_text('{"other": 1}')
+    versions.append(clip._parse(str(folder)).version)
+    (folder / "aaa.pt").rename(folder / "aab.pt")
+    versions.append(clip._parse(str(folder)).version)
+    assert len(set(versions)) == 5
+    (folder / "readme.md").write_text("hello")
+    assert clip._parse(str(folder)).version == versions[-1]
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_is_not_there_is_named_and_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    wanted = TALKING | {"text_cfg": {**TALKING["text_cfg"], "hf_tokenizer_name": "no-such/tokenizer"}}  # type: ignore[dict-item]
+    save(new_model(TALKING, tmp_path, "lost-words"), tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "lost-words.json").unlink()
+    config = {"model_cfg": wanted, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    encoder = load_encoder(f"clip:{tmp_path}")
+    assert encoder.dimensions == 24
+    with pytest.raises(UsageError, match=r"its tokenizer cannot be had: .+ \(put what it lacks on this disk"):
+        require_text(encoder)
+    assert not list((cache_folder() / "exported").glob("*/image.onnx"))
+
+
+def test_a_name_reads_the_same_from_every_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.parent)
+    (tiny.parent / "open_clip_config.json").write_text("{}")
+    (tiny.parent / "sub").mkdir()
+    for spec, expected in (("tiny-clip/weights.safetensors", f"tiny-clip/{tiny}"), (".", str(tiny.parent))):
+        assert clip._parse(spec).spec == expected
+        assert clip._parse(expected) == clip._parse(spec)
+    monkeypatch.chdir(tiny.parent / "sub")
+    assert clip._parse("local-dir:..").model == f"local-dir:{tiny.parent}"
 
 
 def test_texts_get_the_model_s_own_unit_vectors(talking: TextEncoder, taught: Path) -> None:
@@ -222,7 +270,7 @@ def test_a_tokenizer_that_is_not_clip_s_own_is_open_clip_s(tmp_path: Path) -> No
 
 
 def test_a_model_whose_words_are_unknown_knows_images_only(tiny: Path) -> None:
-    with pytest.raises(UsageError, match="images only"):
+    with pytest.raises(UsageError, match=r"images only, no texts: the text side of .* cannot be exported"):
         require_text(load_encoder(f"clip:tiny-clip/{tiny}"))
 
 
@@ -285,16 +333,21 @@ def test_without_open_clip_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
         load_encoder("clip")
 
 
-def test_a_tag_that_cannot_be_fetched_fails_at_once(tmp_path: Path) -> None:
-    program = (
-        "from curate.models.encoders.registry import load_encoder\nload_encoder('clip:ViT-B-32/laion2b_s34b_b79k')"
+@pytest.mark.slow
+def test_a_tag_that_cannot_be_fetched_is_told_without_the_hub_s_client(tmp_path: Path) -> None:
+    """Which would try again and again for 46 s."""
+    program = "\n".join(
+        [
+            "import sys",
+            "sys.modules['huggingface_hub'] = None",
+            "from curate.models.encoders.registry import load_encoder",
+            "load_encoder('clip:ViT-B-32/laion2b_s34b_b79k')",
+        ]
     )
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment.pop("HF_HUB_OFFLINE", None)
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - began < 10
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert "UnavailableError" in done.stderr
     assert "127.0.0.1 cannot be reached" in done.stderr
     assert "--encoder builtin" in done.stderr
@@ -309,12 +362,38 @@ def test_other_weights_in_the_cache_do_not_delay_the_error(tmp_path: Path, monke
     snapshot.mkdir(parents=True)
     (snapshot / "open_clip_model.safetensors").touch()
     monkeypatch.setattr(hub, "_reachable", lambda: False)
-    began = time.monotonic()
+    asked: list[bool] = []
+    allow = hub.hub
+
+    def noting(*, online: bool) -> AbstractContextManager[None]:
+        asked.append(online)
+        return allow(online=online)
+
+    monkeypatch.setattr(hub, "hub", noting)
     with pytest.raises(UnavailableError, match="not on this disk"):
         load_encoder("clip:ViT-B-32/laion2b_s34b_b79k")
-    assert time.monotonic() - began < 5
+    assert asked == [False]
     with pytest.raises(UsageError, match="laion2b_s34b_b79k"):
         load_encoder("clip:ViT-B-32/no_such_tag")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("clip:ViT-B-99/x", "no model named 'ViT-B-99'.*ViT-B-"),
+        ("clip:vit-b-32/laion2b_s34b_b79k", "no model named 'vit-b-32'.*perhaps ViT-B-32"),
+        ("clip:ViT-B-32/nope", "no weights 'nope' of ViT-B-32.*laion2b_s34b_b79k"),
+    ],
+)
+def test_a_misspelt_model_needs_no_network_to_be_told(
+    spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr(hub, "_reachable", lambda: False)
+    with pytest.raises(UsageError, match=message):
+        load_encoder(spec)
 
 
 def test_auto_is_builtin_where_clip_s_weights_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +406,7 @@ def test_auto_is_clip_where_it_is_exported(tmp_path: Path, monkeypatch: pytest.M
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     image = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8), torch.nn.Flatten())
-    network = Network(image, (8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "not needed here")
+    network = Network(image, (8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), text=None)
     load_exported("clip", f"clip:{clip.DEFAULT_MODEL}", lambda: network, "f32")
     monkeypatch.setattr(clip, "is_installed", lambda: False)
     assert load_encoder("auto").name == f"clip:{clip.DEFAULT_MODEL}"

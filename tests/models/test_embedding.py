@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,9 @@ from curate.dataset.schema import embeddings_schema
 from curate.errors import InputError
 from curate.imaging import Pixels, load_pixels
 from curate.models.embedding import Embedding, embed
-from curate.models.encoders.base import Vectors
+from curate.models.encoders.base import Encoder, Vectors
 from curate.models.passes import ITEMS, crop_items, image_items
+from curate.models.spaces import space_name
 
 
 class MeanColor:
@@ -266,3 +269,11 @@ def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_for_the_input(
     computation = Embedding(encoder)
     pixels = load_pixels(tmp_path / "photo.jpg", shortest_side=computation.input_size)
     assert computation.prepare(pixels).tolist() == [480 // scale, 640 // scale, 3]
+
+
+def test_a_space_of_a_long_path_is_a_file_name() -> None:
+    encoders = [SimpleNamespace(name=f"onnx:/{'deep/' * 60}{last}.onnx@01234567") for last in "ab"]
+    names = {space_name(cast(Encoder, encoder)) for encoder in encoders}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {160}
+    assert all(name.endswith(".onnx@01234567") for name in names)

@@ -16,7 +16,8 @@ import pytest
 
 from curate.dataset.home import cache_folder
 from curate.errors import CurateError, InputError, UnavailableError, UsageError
-from curate.models.encoders.base import Encoder, TextEncoder, require_text
+from curate.models.encoders.base import Encoder, NoTexts, TextEncoder, require_text
+from curate.models.encoders.clip_tokenizer import ClipTokenizer
 from curate.models.encoders.exported import Network, TextSide, is_exported, load_exported
 
 torch = pytest.importorskip("torch")
@@ -56,7 +57,7 @@ def image_network() -> Any:
     return torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
 
-def network(image: Any, text: TextSide | str = "it knows images only") -> Network:
+def network(image: Any, text: TextSide | NoTexts | None = None) -> Network:
     return Network(image, SIZE, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), text)
 
 
@@ -72,6 +73,11 @@ def left_behind() -> list[str]:
     """What is in the cache besides locks."""
     folder = cache_folder() / "exported"
     return [path.name for path in folder.iterdir() if not path.name.endswith(".lock")] if folder.is_dir() else []
+
+
+def letters() -> ClipTokenizer:
+    """A tokenizer that knows bytes only."""
+    return ClipTokenizer(np.arange(256), np.zeros((0, 2), np.int64), start=1, end=2, context_length=10)
 
 
 class Module(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -158,10 +164,74 @@ def test_what_does_not_export_faithfully_is_refused(image: Callable[[], Any], me
 def test_a_text_side_that_cannot_be_exported_leaves_the_images() -> None:
     text = TextSide(Module(lambda tokens: branches(tokens.float())), TOKENS, "some-model", 10.0)
     encoder = load(lambda: network(image_network(), text))
-    with pytest.raises(UsageError, match="images only"):
-        require_text(encoder)
-    (sidecar,) = (cache_folder() / "exported").glob("*/image.onnx.curate.json")
+    for again in (encoder, load(never)):
+        with pytest.raises(
+            UsageError, match=r"images only, no texts: the text side of toy cannot be exported"
+        ) as caught:
+            require_text(again)
+        assert f"delete the folder {cache_folder() / 'exported' / left_behind()[0]}" in str(caught.value)
+    (sidecar,) = (cache_folder() / "exported").glob("*/image.curate.json")
     assert "the text side of toy cannot be exported" in json.loads(sidecar.read_text())["about"]["text"]
+
+
+def test_texts_that_are_not_to_be_had_today_may_be_tomorrow(caplog: pytest.LogCaptureFixture) -> None:
+    lacking = NoTexts("its tokenizer cannot be had: no network", remedy="find a network")
+    encoder = load(lambda: network(image_network(), lacking))
+    assert encoder.dimensions == 6
+    with pytest.raises(UsageError, match=r"images only, no texts: its tokenizer .* no network \(find a network\)"):
+        require_text(encoder)
+    assert "not kept" in caplog.text
+    assert not is_exported("toy")
+    assert left_behind() == []
+    text = TextSide(Module(lambda tokens: tokens[:, :6].float()), TOKENS.repeat(2, axis=1), letters(), 10.0)
+    assert require_text(load(lambda: network(image_network(), text))).encode_text(["a"]).shape == (1, 6)
+
+
+def test_the_export_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    load(lambda: network(image_network()))
+    load(never)
+    assert caplog.text.count("exporting toy to ONNX, once for all datasets") == 1
+
+
+def test_others_may_read_what_the_user_lets_them() -> None:
+    before = os.umask(0o022)
+    try:
+        load(lambda: network(image_network()))
+    finally:
+        os.umask(before)
+    (folder,) = (path for path in (cache_folder() / "exported").iterdir() if path.is_dir())
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+def test_a_full_disk_is_not_the_network_s_fault() -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE[0] * SIZE[1], 500))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UsageError, match=r"cannot be kept: File too large.*has space"):
+            load(lambda: network(large))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert left_behind() == []
+
+
+def test_an_export_that_lost_a_file_says_what_to_delete() -> None:
+    text = TextSide(Module(lambda tokens: tokens[:, :6].float()), TOKENS.repeat(2, axis=1), letters(), 10.0)
+    load(lambda: network(image_network(), text))
+    (folder,) = (path for path in (cache_folder() / "exported").iterdir() if path.is_dir())
+    for name in ("image.onnx", "image.curate.json", "text.onnx", "tokenizer.npz"):
+        content = (folder / name).read_bytes()
+        for left in (None, content[:-30]):
+            (folder / name).unlink()
+            if left is not None:
+                (folder / name).write_bytes(left)
+            with pytest.raises(InputError, match=f"delete the folder {folder}") as caught:
+                require_text(load(never)).encode_text(["a"])
+            assert str(caught.value.where).startswith(str(folder))
+            (folder / name).write_bytes(content)
+    assert require_text(load(never)).encode_text(["a"]).shape == (1, 6)
 
 
 def test_an_error_while_building_leaves_nothing() -> None:

@@ -15,6 +15,7 @@ from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
 from curate.models.encoders import timm as encoder_module
 from curate.models.encoders.base import require_text
 from curate.models.encoders.registry import load_encoder
+from curate.models.encoders.weights import weights_key
 
 timm = pytest.importorskip("timm")
 
@@ -26,6 +27,7 @@ for name in ("torch", "torchvision", "timm", "onnx", "onnxscript", "safetensors"
     sys.modules[name] = None
 import numpy as np
 from curate.models.encoders.registry import load_encoder
+from curate.models.encoders.weights import weights_key
 encoder = load_encoder(sys.argv[1])
 np.save("vectors.npy", encoder.encode([encoder.prepare(image) for image in np.load("images.npy")]))
 print(encoder.name)
@@ -102,6 +104,20 @@ def test_a_name_is_a_spec_that_notices_other_weights(tmp_path: Path) -> None:
     save(random_network(seed=1), path)
     with pytest.raises(InputError, match="not the ones"):
         load_encoder(name)
+
+
+def test_names_have_eight_digits_and_a_path_from_the_root_and_exports_the_whole_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, str]] = []
+    monkeypatch.setattr(encoder_module, "load_exported", lambda name, key, *_: loaded.append((name, key)))
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"weights")
+    whole = weights_key(path)
+    monkeypatch.chdir(tmp_path)
+    for spec in ("resnet18/weights.pt", f"resnet18/{path}"):
+        encoder_module.load(spec)
+    assert loaded == [(f"timm:resnet18/{path}@{whole[:8]}", f"timm:resnet18@{whole}")] * 2
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:

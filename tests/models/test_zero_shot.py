@@ -94,6 +94,9 @@ def test_a_yaml_list_of_names(tmp_path: Path) -> None:
         ("just a text\n", "just a text"),
         ("", "None"),
         ("a: [", "not YAML"),
+        ("2024-13-45: foo\nday: a\n", "not YAML: month must be in 1..12"),
+        ("!!bool maybe: a\nday: b\n", "not YAML"),
+        ("[" * 3000, "nested too deeply"),
     ],
 )
 def test_what_is_no_names_and_texts(tmp_path: Path, content: str, message: str) -> None:

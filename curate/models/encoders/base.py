@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -45,15 +46,32 @@ class TextEncoder(Encoder, Protocol):
         """Embed n texts; float32 of shape (n, dimensions), rows of unit length."""
 
 
+@dataclass(frozen=True)
+class NoTexts:
+    """Why a model that has a side for texts is an encoder of images only.
+
+    Attributes:
+        reason: What went wrong.
+        remedy: What the reader can do about it.
+    """
+
+    reason: str
+    remedy: str
+
+
 def require_text(encoder: Encoder) -> TextEncoder:
     """The encoder, if it understands texts.
+
+    Args:
+        encoder: Any; one that lost its text side says so in an attribute `no_texts`, a `NoTexts` or None.
 
     Raises:
         UsageError: It does not.
     """
     if isinstance(encoder, TextEncoder):
         return encoder
+    lost: NoTexts | None = getattr(encoder, "no_texts", None)
     raise UsageError(
-        f"the encoder '{encoder.name}' knows images only, no texts",
-        remedy="name a CLIP model: --encoder clip:ViT-B-32/laion2b_s34b_b79k",
+        f"the encoder '{encoder.name}' knows images only, no texts" + (f": {lost.reason}" if lost else ""),
+        remedy=lost.remedy if lost else "name a CLIP model: --encoder clip:ViT-B-32/laion2b_s34b_b79k",
     )

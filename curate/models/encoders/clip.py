@@ -8,6 +8,7 @@ off-centre.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from curate.errors import InputError, MissingExtra, UsageError
-from curate.models.encoders.base import Encoder
+from curate.errors import CurateError, InputError, MissingExtra, UsageError
+from curate.models.encoders.base import Encoder, NoTexts
 from curate.models.encoders.clip_tokenizer import ClipTokenizer, IntArray
 from curate.models.encoders.exported import Network, TextSide, is_exported, load_exported
 from curate.models.encoders.hub import first_line, from_hub, hub, hub_cache
-from curate.models.encoders.weights import WEIGHT_SUFFIXES, weights_digest
+from curate.models.encoders.weights import NAME_DIGITS, WEIGHT_SUFFIXES, located, weights_key
 from curate.models.runtime import precision_suffix, split_precision
 
 DEFAULT_MODEL: Final = "ViT-B-32/laion2b_s34b_b79k"
@@ -31,6 +32,9 @@ _DEFAULT_REPOSITORY: Final = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _LOCAL_SYNTAX: Final = "clip:MODEL//path/to/weights.safetensors"
 _SYNTAX: Final = f"write clip:MODEL/TAG, {_LOCAL_SYNTAX} or clip:/folder"
 _CONFIG: Final = "open_clip_config.json"
+_FOLDER: Final = "local-dir:"
+# What may be read of a folder: weights, of which open_clip chooses, and what its config and a tokenizer are made of.
+_READ_SUFFIXES: Final = WEIGHT_SUFFIXES | {".json", ".txt", ".model"}
 
 # What the exported text side, and our reading of texts, are compared on with open_clip's.
 _EXAMPLES: Final = (
@@ -58,8 +62,8 @@ def load(argument: str) -> Encoder:
     spec, precision = split_precision(argument)
     source = _parse(spec or DEFAULT_MODEL)
     name = f"clip:{source.spec}{precision_suffix(precision)}"
-    if source.files:
-        name += f"@{weights_digest(*source.files)}"
+    if source.path is not None:
+        name += f"@{source.version[:NAME_DIGITS]}"
     return load_exported(name, source.key, partial(_build, source), precision)
 
 
@@ -78,54 +82,63 @@ def default_is_at_hand() -> bool:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a spec asks for: an open_clip model name, and its weights by tag or as files, the weights first."""
+    """What a spec asks for.
+
+    Attributes:
+        spec: The same, as it reads from every working folder.
+        model: What open_clip calls the model.
+        pretrained: Tag or path of the weights; None if the model's name says which.
+        path: The file or folder of local weights; None for a tag.
+        version: Key of what is in it.
+    """
 
     spec: str
     model: str
     pretrained: str | None
-    files: tuple[Path, ...] = ()
+    path: Path | None = None
+    version: str = ""
 
     @property
     def key(self) -> str:
-        """Tells the weights from all others; not by where local files are."""
-        if not self.files:
-            return f"clip:{self.spec}"
-        return f"clip:{self.model.partition(':')[0]}@{weights_digest(*self.files)}"
+        """Tells the weights from all others: a file by its content, a folder by its place too, as a tokenizer stays there."""
+        return f"clip:{self.spec}" if self.path is None else f"clip:{self.model}@{self.version}"
 
 
 def _parse(spec: str) -> _Source:
-    folder = Path(spec.removeprefix("local-dir:")).expanduser()
-    if spec.startswith("local-dir:") or folder.is_dir():
-        return _Source(spec, f"local-dir:{folder}", None, (_weights_in(folder), folder / _CONFIG))
+    folder = located(spec.removeprefix(_FOLDER))
+    if spec.startswith(_FOLDER) or folder.is_dir():
+        return _Source(str(folder), f"{_FOLDER}{folder}", None, folder, weights_key(*_files_in(folder), named=True))
     if spec.startswith("hf-hub:"):
         return _Source(spec, spec, None)
     model, _, rest = spec.partition("/")
     if not model or not rest:
         raise UsageError(f"'{spec}' does not say which CLIP weights", remedy=_SYNTAX)
-    path = Path(rest).expanduser()
-    if path.suffix not in WEIGHT_SUFFIXES:
+    if Path(rest).suffix not in WEIGHT_SUFFIXES:
         return _Source(spec, model, rest)
+    path = located(rest)
     if not path.is_file():
         raise InputError("the weights file is not there", where=path, remedy=_SYNTAX)
-    return _Source(spec, model, str(path), (path,))
+    return _Source(f"{model}/{path}", model, str(path), path, weights_key(path))
 
 
-def _weights_in(folder: Path) -> Path:
-    files = sorted(path for path in folder.glob("*") if path.suffix in WEIGHT_SUFFIXES)
-    if not files or not (folder / _CONFIG).is_file():
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.glob("*") if path.suffix in _READ_SUFFIXES and path.is_file())
+    if folder / _CONFIG not in files or not any(path.suffix in WEIGHT_SUFFIXES for path in files):
         raise InputError(
             f"the folder has no {_CONFIG} with weights beside it",
             where=folder,
             remedy=f"name a folder that open_clip saved, or write {_LOCAL_SYNTAX}",
         )
-    return files[0]
+    return files
 
 
 def _build(source: _Source) -> Network:
     """The torch model, for the export."""
     if not is_installed():
         raise MissingExtra("open_clip_torch", "clip")
-    from_tag = not source.files
+    with hub(online=False):
+        _require_known(source)
+    from_tag = source.path is None
     model = from_hub(partial(_create, source), source.spec, local=_LOCAL_SYNTAX) if from_tag else _from_disk(source)
     import open_clip
 
@@ -152,15 +165,20 @@ def _side(model: Any, method: str) -> Any:
     return Side()
 
 
-def _text_side(source: _Source, model: Any) -> TextSide | str:
+def _text_side(source: _Source, model: Any) -> TextSide | NoTexts:
     import open_clip
 
-    read = partial(open_clip.get_tokenizer, source.model)
+    read, called = partial(open_clip.get_tokenizer, source.model), f"{source.spec} (tokenizer)"
     try:
-        theirs = _offline(read) if source.files else from_hub(read, f"{source.spec} (tokenizer)", local=_LOCAL_SYNTAX)
+        theirs = from_hub(read, called, local=_LOCAL_SYNTAX) if source.path is None else _offline(read)
         tokens = theirs(list(_EXAMPLES)).numpy()
     except Exception as error:  # of the hub's client, transformers and sentencepiece
-        return f"its tokenizer cannot be had: {first_line(error)}"
+        said = error.what if isinstance(error, CurateError) else first_line(error)
+        return NoTexts(
+            f"its tokenizer cannot be had: {said}",
+            remedy="put what it lacks on this disk: packages, the tokenizer's files beside the weights in a folder, or in "
+            f"the hub's cache {hub_cache()}",
+        )
     own = _own_tokenizer(theirs) if type(theirs) is open_clip.SimpleTokenizer else None
     same = own is not None and np.array_equal(own(_EXAMPLES), tokens)
     scale = float(model.logit_scale.detach().exp())
@@ -178,12 +196,10 @@ def _own_tokenizer(theirs: Any) -> ClipTokenizer:
 def _from_disk(source: _Source) -> Any:
     try:
         return _offline(partial(_create, source))
-    except UsageError:
-        raise
     except Exception as error:  # torch, safetensors and open_clip each raise their own
         raise InputError(
             f"the CLIP weights cannot be loaded: {first_line(error)}",
-            where=source.files[0],
+            where=source.path,
             remedy=f"check that they are of the model '{source.model}'",
         ) from error
 
@@ -193,16 +209,29 @@ def _offline(create: Callable[[], Any]) -> Any:
         return create()
 
 
+def _require_known(source: _Source) -> None:
+    """Raise a `UsageError` unless open_clip has the model, and the tag if one is named: no network is needed to say so."""
+    import open_clip
+
+    if ":" in source.model:
+        return
+    models = {model.lower(): model for model in open_clip.list_models()}
+    if source.model not in models.values():
+        near = [models[model] for model in difflib.get_close_matches(source.model.lower(), models)]
+        raise UsageError(
+            f"open_clip has no model named '{source.model}'",
+            remedy=f"perhaps {' or '.join(near)}" if near else "open_clip.list_models() names them",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(source.model)
+    if source.path is None and source.pretrained not in tags:
+        raise UsageError(
+            f"there are no weights '{source.pretrained}' of {source.model}",
+            remedy=f"one of: {', '.join(tags)}" if tags else f"there are none to be fetched: write {_LOCAL_SYNTAX}",
+        )
+
+
 def _create(source: _Source) -> Any:
     """Make the model. Import happens here, after `hub` has said whether the network may be used."""
     import open_clip
 
-    if ":" not in source.model:
-        if source.model not in open_clip.list_models():
-            raise UsageError(f"open_clip has no model named '{source.model}'", remedy="open_clip.list_models()")
-        tags = open_clip.list_pretrained_tags_by_model(source.model)
-        if not source.files and source.pretrained not in tags:
-            raise UsageError(
-                f"there are no weights '{source.pretrained}' of {source.model}", remedy=f"one of: {', '.join(tags)}"
-            )
     return open_clip.create_model(source.model, pretrained=source.pretrained, require_pretrained=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import html
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,12 +34,20 @@ OPEN_CLIP: Final = "open_clip:"
 _BYTES: Final = 256
 # The ends of 's, 't and so on, which are words of their own.
 _CONTRACTED: Final = ("s", "t", "re", "ve", "m", "ll", "d")
+# Several letters in one character, as typesetters and some alphabets have them.
+_JOINED: Final = "ĲĳǄǅǆǇǈǉǊǋǌǱǲǳﬀﬁﬂﬃﬄﬆ"
+# Signs that nobody sees. Some count as space, but not for training.
+_UNSEEN: Final = (*range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F, *range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFD))
+_WIDE_OR_NARROW: Final = range(0xFF01, 0xFFF0)  # as Asian keyboards give them
 _STRAIGHT: Final = str.maketrans(
     {
-        **dict.fromkeys("\u2018\u2019\u201a\u201b", "'"),
+        **dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'"),
         **dict.fromkeys("\u201c\u201d\u201e\u201f", '"'),
         "\u3000": " ",
-        **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full width, as Asian keyboards give
+        **{sign: unicodedata.normalize("NFKC", sign) for sign in (*_JOINED, *map(chr, _WIDE_OR_NARROW))},
+        "\u0149": "'n",
+        "\ufb05": "\u017ft",
+        **dict.fromkeys(map(chr, _UNSEEN), ""),
     }
 )
 
@@ -108,11 +118,15 @@ class ClipTokenizer:
             InputError: The file is not there or is none of ours.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 start, end, context_length = file["numbers"].tolist()
-                return cls(file["byte_tokens"], file["merges"], start, end, context_length)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+                read = cls(file["byte_tokens"], file["merges"], start, end, context_length)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"the tokenizer cannot be read: {error}", where=path) from error
+        whole = all(tokens.dtype.kind == "i" for tokens in (read.byte_tokens, read.merges))
+        if not whole or read.byte_tokens.shape != (_BYTES,) or read.merges.shape != (len(read.merges), 2):
+            raise InputError("the tokenizer cannot be read: these are not its tables", where=path)
+        return read
 
     @cached_property
     def _ranks(self) -> dict[tuple[int, int], int]:
@@ -142,7 +156,7 @@ class ClipTokenizer:
 
 
 def _clean(text: str) -> str:
-    """As for training, but for the repair of garbled encodings, which nobody types."""
+    """As for training, but for the repair of texts in a wrong encoding ('Ã¼' for 'ü'), which nobody types."""
     text = unicodedata.normalize("NFC", text.translate(_STRAIGHT))
     return html.unescape(html.unescape(text)).lower()
 

@@ -3,20 +3,22 @@
     $CURATE_HOME/cache/exported/clip-ViT-B-32-laion2b_s34b_b79k-1f0c22ab90d13c52/
         image.onnx        takes uint8 images of shape (n, height, width, 3); normalisation is inside
         text.onnx         takes tokens; tokenizer.npz makes them
-        image.onnx.curate.json
+        image.curate.json
 
 The folder is what ``onnx:`` reads (`curate.models.encoders.onnx`), and may be copied elsewhere. It is made under another name
 and renamed when it is complete and gives what torch gives; one process at a time makes it. What a killed one left is swept up
-by the next, and the folder may be deleted at any time.
+by the next, and the folder may be deleted at any time. Of a model whose texts could not be had for want of something that may be
+there tomorrow, no export is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import re
 import shutil
-import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,11 +34,13 @@ from filelock import FileLock
 from curate.dataset.home import HOME_VARIABLE, cache_folder
 from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
 from curate.files import sync_folder, sync_tree
-from curate.models.encoders.base import Encoder
+from curate.models.encoders.base import Encoder, NoTexts
 from curate.models.encoders.clip_tokenizer import OPEN_CLIP, ClipTokenizer
 from curate.models.encoders.hub import first_line
-from curate.models.encoders.onnx import SIDECAR_SUFFIX, Sidecar, TextSidecar, open_encoder
+from curate.models.encoders.onnx import SIDECAR_SUFFIX, WHY_NO_TEXTS, Sidecar, TextSidecar, open_encoder
 from curate.models.runtime import Precision, open_graph
+
+_LOG: Final = logging.getLogger(__name__)
 
 MIN_COSINE: Final = 0.9999
 """A vector of the exported network that is further from torch's than this is an error."""
@@ -77,14 +81,14 @@ class Network:
         size: (height, width) of the images.
         mean: Of each channel, in [0, 1], subtracted before.
         std: The same, divided by after that.
-        text: The side for texts, or why there is none.
+        text: The side for texts; None if the model has none, or why it cannot be had now, in which case the export is not kept.
     """
 
     image: Any
     size: tuple[int, int]
     mean: Sequence[float]
     std: Sequence[float]
-    text: TextSide | str
+    text: TextSide | NoTexts | None
 
 
 def load_exported(name: str, key: str, build: Callable[[], Network], precision: Precision) -> Encoder:
@@ -103,19 +107,16 @@ def load_exported(name: str, key: str, build: Callable[[], Network], precision: 
     folder = _folder(key)
     if not folder.is_dir():
         try:
-            _export_once(folder, name, build)
+            passing = _export_once(folder, name, build, precision)
         except OSError as error:
             raise UsageError(
                 f"the exported network cannot be kept: {error.strerror or error}",
                 where=folder.parent,
                 remedy=f"set {HOME_VARIABLE} to a folder that may be written and has space",
             ) from error
-    try:
-        return open_encoder(name, folder / _IMAGE, precision)
-    except InputError as error:
-        raise InputError(
-            f"the exported network is damaged: {error.what}", where=folder, remedy="delete the folder; it is made anew"
-        ) from error
+        if passing is not None:
+            return passing
+    return _open(folder, name, precision)
 
 
 def is_exported(key: str) -> bool:
@@ -129,25 +130,45 @@ def _folder(key: str) -> Path:
     return cache_folder() / "exported" / f"{readable}-{digest}"
 
 
-def _export_once(folder: Path, name: str, build: Callable[[], Network]) -> None:
-    """Make the folder unless another process does so meanwhile."""
+def _open(folder: Path, name: str, precision: Precision) -> Encoder:
+    """The encoder in a folder that was kept."""
+    remedy = f"delete the folder {folder}; it is made anew"
+    try:
+        if not (folder / _IMAGE).with_suffix(SIDECAR_SUFFIX).is_file():  # without it, guesses would do for the images
+            raise InputError("it has lost its sidecar")
+        return open_encoder(name, folder / _IMAGE, precision, remedy=remedy)
+    except InputError as error:
+        raise InputError(f"the exported network is damaged: {error.what}", where=folder, remedy=remedy) from error
+
+
+def _export_once(folder: Path, name: str, build: Callable[[], Network], precision: Precision) -> Encoder | None:
+    """Make the folder unless another process does so meanwhile.
+
+    Returns:
+        The encoder if there is no folder: what the model's texts need is not there now, and may be tomorrow.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     hidden = f".{folder.name}."
     with FileLock(folder.with_name(f"{hidden}lock")):
         if folder.is_dir():
-            return
+            return None
         for left in folder.parent.glob(f"{hidden}*.making"):
             shutil.rmtree(left, ignore_errors=True)
         network = build()
-        temporary = Path(tempfile.mkdtemp(prefix=hidden, suffix=".making", dir=folder.parent))
+        _LOG.warning("exporting %s to ONNX, once for all datasets", name)  # it takes seconds, and a writer waits
+        temporary = folder.with_name(f"{hidden}{uuid.uuid4().hex}.making")
+        temporary.mkdir()  # unlike tempfile's, for whom the user lets in: several may share one home
         try:
             _export(network, temporary, name)
+            if isinstance(network.text, NoTexts):
+                _LOG.warning("the export is not kept, and knows images only: %s", network.text.reason)
+                return open_encoder(name, temporary / _IMAGE, precision, remedy=network.text.remedy)
             sync_tree(temporary, since=0)
             temporary.rename(folder)
-        except BaseException:
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         sync_folder(folder.parent)
+        return None
 
 
 def _export(network: Network, folder: Path, name: str) -> None:
@@ -156,15 +177,15 @@ def _export(network: Network, folder: Path, name: str) -> None:
     images = _example_images(network.size)
     _to_onnx(_with_normalisation(network), images, folder / _IMAGE, name)
     text = None
-    try:
-        if isinstance(network.text, str):
-            about["text"] = network.text
-        else:
+    if isinstance(network.text, NoTexts):
+        about[WHY_NO_TEXTS] = network.text.reason
+    elif network.text is not None:
+        try:
             text = _export_text(network.text, folder, f"the text side of {name}")
-    except UnavailableError as error:  # images can do without
-        about["text"] = error.what
+        except UnavailableError as error:  # images can do without
+            about[WHY_NO_TEXTS] = str(error)
     sidecar = Sidecar(size=network.size, layout="nhwc", text=text, about=about)
-    (folder / f"{_IMAGE}{SIDECAR_SUFFIX}").write_bytes(msgspec.json.encode(sidecar))
+    (folder / _IMAGE).with_suffix(SIDECAR_SUFFIX).write_bytes(msgspec.json.encode(sidecar))
 
 
 def _export_text(text: TextSide, folder: Path, name: str) -> TextSidecar:
@@ -180,6 +201,7 @@ def _to_onnx(module: Any, examples: npt.NDArray[Any], path: Path, name: str) -> 
 
     Raises:
         UnavailableError: It cannot be exported, or gives something else than before.
+        OSError: The disk is full.
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise MissingExtra("onnxscript", "clip")
@@ -204,6 +226,8 @@ def _to_onnx(module: Any, examples: npt.NDArray[Any], path: Path, name: str) -> 
         graph = open_graph(path, runtime="onnxruntime")
         given = np.concatenate(graph.run([examples[:1], examples], "vectors"))
     except Exception as error:  # torch's and onnxscript's have no common base
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; those of unknown source code have none
+            raise
         raise UnavailableError(f"{name} cannot be exported to ONNX: {first_line(error)}", remedy=_REMEDY) from error
     if expected.ndim != 2 or len(expected) != len(examples):
         raise UnavailableError(f"{name} gives shape {expected.shape} for {len(examples)} rows, not a vector for each")

@@ -45,13 +45,11 @@ def from_hub(create: Callable[[], T], weights: str, *, local: str) -> T:
                 return create()
             except (RuntimeError, OSError):
                 pass  # other weights are in the cache, not these
-    if _USER_OFFLINE or not _reachable():
-        raise UnavailableError(
-            f"the weights '{weights}' are not on this disk and "
-            + ("HF_HUB_OFFLINE forbids fetching them" if _USER_OFFLINE else f"{_hub_host()[0]} cannot be reached"),
-            remedy="use --encoder builtin; or load them once where there is a network and copy the cache folder "
-            f"{hub_cache()}; or write {local}",
-        )
+    require_hub(
+        weights,
+        remedy="use --encoder builtin; or load them once where there is a network and copy the cache folder "
+        f"{hub_cache()}; or write {local}",
+    )
     with hub(online=True):
         try:
             return create()
@@ -60,6 +58,20 @@ def from_hub(create: Callable[[], T], weights: str, *, local: str) -> T:
                 f"the weights '{weights}' could not be fetched: {first_line(error)}",
                 remedy="try again, or use --encoder builtin",
             ) from error
+
+
+def require_hub(weights: str, *, remedy: str) -> None:
+    """Look whether weights that are not on this disk can be fetched. Takes a second at most.
+
+    Raises:
+        UnavailableError: The user forbids it (HF_HUB_OFFLINE), or the hub does not answer.
+    """
+    if _USER_OFFLINE or not _reachable():
+        raise UnavailableError(
+            f"the weights '{weights}' are not on this disk and "
+            + ("HF_HUB_OFFLINE forbids fetching them" if _USER_OFFLINE else f"{_hub_host()[0]} cannot be reached"),
+            remedy=remedy,
+        )
 
 
 @contextmanager

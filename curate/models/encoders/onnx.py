@@ -1,6 +1,6 @@
 """Any image encoder in ONNX, with or without a text side; see `curate.models.runtime` for what runs it.
 
-What the graph does not say is guessed, and can be told in a JSON file beside it (``encoder.onnx.curate.json``):
+What the graph does not say is guessed, and can be told in a JSON file beside it, ``encoder.curate.json`` for ``encoder.onnx``:
 
     {"size": 224,                         pixels, or [height, width]
      "mean": [0.485, 0.456, 0.406],       of channel values in [0, 1]
@@ -21,30 +21,40 @@ first feature map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import InputError, UsageError
+from curate.errors import CurateError, InputError, UsageError
 from curate.imaging import Pixels, resize
-from curate.models.encoders.base import Encoder, Vectors
-from curate.models.encoders.clip_tokenizer import Tokenizer, load_tokenizer
-from curate.models.encoders.weights import weights_digest
+from curate.models.encoders.base import Encoder, NoTexts, Vectors
+from curate.models.encoders.clip_tokenizer import IntArray, Tokenizer, load_tokenizer
+from curate.models.encoders.external_data import external_files
+from curate.models.encoders.hub import first_line
+from curate.models.encoders.weights import located, weights_digest
 from curate.models.runtime import Graph, Precision, open_graph, precision_suffix, split_precision
 
 SIDECAR_SUFFIX: Final = ".curate.json"
 
-_DATA_SUFFIXES: Final = (".data", "_data")
+WHY_NO_TEXTS: Final = "text"
+"""Key of `Sidecar.about`: why a model's side for texts was not exported."""
+
+T = TypeVar("T")
+
 _DEFAULT_SIZE: Final = 224
+_LARGEST_SIZE: Final = 8192  # pixels a side: one image is then 800 MB of float32
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 _DTYPES: Final = {"float32": np.float32, "float16": np.float16, "uint8": np.uint8}
-_REMEDY: Final = f"say what it needs in a file of the same name with {SIDECAR_SUFFIX} after it"
+_TEXT_REMEDY: Final = (
+    "export both sides of one model, the texts' with tokens alone as input: int64 of shape (n, context length)"
+)
+_REMEDY: Final = f"say what it needs in a file beside it of the same name that ends in {SIDECAR_SUFFIX}"
 
 
 class TextSidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,34 +91,43 @@ def load(argument: str) -> Encoder:
     if not argument:
         raise UsageError("'onnx' needs the path of an encoder", remedy="write onnx:PATH")
     location, precision = split_precision(argument)
-    path = Path(location).expanduser()
+    path = located(location)
     if not path.is_file():
         raise InputError("the ONNX file is not there", where=path)
-    # All that the numbers depend on: exporters put large weights into a file beside the graph.
-    beside = (path.with_name(path.name + suffix) for suffix in (*_DATA_SUFFIXES, SIDECAR_SUFFIX))
-    digest = weights_digest(path, *(each for each in beside if each.is_file()))
-    return open_encoder(f"onnx:{location}{precision_suffix(precision)}@{digest}", path, precision)
+    # All that the vectors of images depend on; those of texts are not kept.
+    sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    digest = weights_digest(path, *external_files(path), *([sidecar] if sidecar.is_file() else []))
+    return open_encoder(f"onnx:{path}{precision_suffix(precision)}@{digest}", path, precision)
 
 
-def open_encoder(name: str, path: Path, precision: Precision) -> Encoder:
+def open_encoder(name: str, path: Path, precision: Precision, *, remedy: str = _TEXT_REMEDY) -> Encoder:
     """An encoder from a graph, and from the sidecar beside it; a `TextEncoder` if that names a text side.
+
+    Args:
+        name: The encoder's.
+        path: The graph of images.
+        precision: As for `curate.models.runtime.open_graph`.
+        remedy: What to do where the side for texts is missing or damaged.
 
     Raises:
         InputError: As for `load`.
     """
-    sidecar = _read_sidecar(path.with_name(path.name + SIDECAR_SUFFIX))
+    sidecar = _read_sidecar(path.with_suffix(SIDECAR_SUFFIX))
     if sidecar.text is None:
-        return OnnxEncoder(name, path, sidecar, precision)
-    return OnnxTextEncoder(name, path, sidecar, sidecar.text, precision)
+        return OnnxEncoder(name, path, sidecar, precision, remedy)
+    return OnnxTextEncoder(name, path, sidecar, sidecar.text, precision, remedy)
 
 
 class OnnxEncoder:
     """An ONNX graph; see `curate.models.encoders.base.Encoder`. Images are squashed to its input size."""
 
-    def __init__(self, name: str, path: Path, sidecar: Sidecar, precision: Precision) -> None:
+    def __init__(self, name: str, path: Path, sidecar: Sidecar, precision: Precision, remedy: str) -> None:
         self.name = name
+        why = (sidecar.about or {}).get(WHY_NO_TEXTS)
+        self.no_texts = NoTexts(why, remedy) if why else None
         self._path = path
         self._precision = precision
+        self._remedy = remedy
         self._graph = open_graph(path, precision=precision)
         entry = self._graph.inputs[0]
         if len(self._graph.inputs) != 1 or entry.shape is None or len(entry.shape) != 4 or entry.dtype not in _DTYPES:
@@ -125,10 +144,11 @@ class OnnxEncoder:
         self._color = sidecar.color or ("gray" if channels == 1 else "rgb")
         self._size = _size(sidecar.size, height, width)
         self.input_size = min(self._size)
-        self._fixed_batch = entry.shape[0] or None
+        self._require_fit(entry.shape[1:])
         self._mean, self._std = self._normalisation(sidecar)
         self._output = self._choose_output(sidecar.output)
-        self.dimensions = int(self._run(self._blank()).shape[1])
+        vectors = _try_out(lambda: self._run(self._blank()), path, f"see what it takes, and {_REMEDY}")
+        self.dimensions = int(vectors.shape[1])
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[np.generic]:
         """Squash to the input size, in the graph's colour order, layout and range; shape of one input image."""
@@ -147,13 +167,8 @@ class OnnxEncoder:
         return _unit(self._run(np.stack(prepared)))
 
     def _run(self, images: npt.NDArray[np.generic]) -> Vectors:
-        """Raw vectors of n images. What a graph made for a fixed batch lacks is filled up with blank images."""
-        count = len(images)
-        if self._fixed_batch is not None:
-            filling = np.zeros((-count % self._fixed_batch, *images.shape[1:]), images.dtype)
-            images = np.concatenate([images, filling])
-        outputs = self._graph.run(_cut(images, self._graph, self._fixed_batch), self._output)
-        output = np.concatenate(outputs)[:count].astype(np.float32)
+        """Raw vectors of n images."""
+        output = _run_rows(self._graph, images, self._output)
         if output.ndim == 4:
             channels_last = self._layout == "nhwc"
             output = output.mean(axis=(1, 2) if channels_last else (2, 3))
@@ -168,6 +183,17 @@ class OnnxEncoder:
     def _blank(self) -> npt.NDArray[np.generic]:
         height, width = self._size
         return self.prepare(np.zeros((height, width, 3), np.uint8))[None]
+
+    def _require_fit(self, taken: Sequence[int | None]) -> None:
+        """Raise an `InputError` if the images are not what the graph takes, None where that is open."""
+        channels = 1 if self._color == "gray" else 3
+        shape = (*self._size, channels) if self._layout == "nhwc" else (channels, *self._size)
+        if any(fixed and fixed != side for fixed, side in zip(taken, shape, strict=True)):
+            raise InputError(
+                f"the graph takes images of shape {tuple(taken)}, and gets {shape}",
+                where=self._path,
+                remedy=f"size, layout and color must fit it: {_REMEDY}",
+            )
 
     def _normalisation(self, sidecar: Sidecar) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         default_mean, default_std = _IMAGENET_MEAN, _IMAGENET_STD
@@ -187,7 +213,7 @@ class OnnxEncoder:
             ):
                 raise InputError(
                     f"'{key}' must be {channels} finite numbers" + (" above 0" if key == "std" else ""),
-                    where=self._path.name + SIDECAR_SUFFIX,
+                    where=self._path.with_suffix(SIDECAR_SUFFIX),
                 )
         return mean, std
 
@@ -210,8 +236,10 @@ class OnnxEncoder:
 class OnnxTextEncoder(OnnxEncoder):
     """The same with a second graph, for texts; see `curate.models.encoders.base.TextEncoder`. It is opened when needed."""
 
-    def __init__(self, name: str, path: Path, sidecar: Sidecar, text: TextSidecar, precision: Precision) -> None:
-        super().__init__(name, path, sidecar, precision)
+    def __init__(
+        self, name: str, path: Path, sidecar: Sidecar, text: TextSidecar, precision: Precision, remedy: str
+    ) -> None:
+        super().__init__(name, path, sidecar, precision, remedy)
         self.logit_scale = text.logit_scale
         self._text = text
 
@@ -224,31 +252,54 @@ class OnnxTextEncoder(OnnxEncoder):
         """
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
-        graph = self._text_graph
-        vectors = np.concatenate(graph.run(_cut(self._tokenizer(texts), graph, None), graph.outputs[0].name))
-        if vectors.shape != (len(texts), self.dimensions):
+        graph, tokenizer = self._reader
+        return _unit(self._run_texts(graph, tokenizer(texts)))
+
+    @cached_property
+    def _reader(self) -> tuple[Graph, Tokenizer]:
+        """The graph of texts, which was tried out, and what makes its tokens."""
+        path = self._path.parent / self._text.graph
+        try:
+            graph = open_graph(path, precision=self._precision)
+            tokenizer = load_tokenizer(self._text.tokenizer, self._path.parent)
+            tokens = tokenizer([""])
+            _try_out(lambda: self._run_texts(graph, tokens), path, self._remedy)
+        except InputError as error:
+            raise InputError(error.what, where=error.where, remedy=self._remedy) from error
+        return graph, tokenizer
+
+    def _run_texts(self, graph: Graph, tokens: IntArray) -> Vectors:
+        vectors = _run_rows(graph, tokens, graph.outputs[0].name)
+        if vectors.shape != (len(tokens), self.dimensions):
             raise InputError(
-                f"the text graph gives shape {vectors.shape} for {len(texts)} texts, and images have {self.dimensions} numbers",
-                where=self._path.with_name(self._text.graph),
-                remedy="export both sides of one model",
+                f"the text graph gives shape {vectors.shape} for {len(tokens)} texts, and images have {self.dimensions} numbers",
+                where=self._path.parent / self._text.graph,
+                remedy=self._remedy,
             )
-        return _unit(vectors.astype(np.float32))
-
-    @cached_property
-    def _text_graph(self) -> Graph:
-        return open_graph(self._path.with_name(self._text.graph), precision=self._precision)
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        return load_tokenizer(self._text.tokenizer, self._path.parent)
+        return vectors
 
 
-def _cut(rows: npt.NDArray[np.generic], graph: Graph, step: int | None) -> list[npt.NDArray[np.generic]]:
-    """A batch in pieces of `step` rows, or (None) in as many as run at a time, or more where they would be too large."""
-    if step is None:
-        pieces = max(graph.workers, -(-len(rows) // (graph.most_rows or len(rows))))
-        return np.array_split(rows, min(pieces, len(rows)))
-    return [rows[at : at + step] for at in range(0, len(rows), step)]
+def _run_rows(graph: Graph, rows: npt.NDArray[np.generic], output: str) -> Vectors:
+    """An output for n rows. What a graph that was made for a fixed number of rows lacks is filled up with zeros."""
+    count, shape = len(rows), graph.inputs[0].shape
+    fixed = (shape[0] or None) if shape else None
+    if fixed is not None:
+        rows = np.concatenate([rows, np.zeros((-count % fixed, *rows.shape[1:]), rows.dtype)])
+    return np.concatenate(graph.run(graph.pieces(rows, fixed), output))[:count].astype(np.float32)
+
+
+def _try_out(run: Callable[[], T], path: Path, remedy: str) -> T:
+    """What the first run of a graph gives. A graph that refuses its input was exported for another, or damaged.
+
+    Raises:
+        InputError: It does.
+    """
+    try:
+        return run()
+    except CurateError:
+        raise
+    except Exception as error:  # the runtimes' own have no common base
+        raise InputError(f"the graph cannot be run: {first_line(error)}", where=path, remedy=remedy) from error
 
 
 def _unit(vectors: Vectors) -> Vectors:
@@ -260,10 +311,16 @@ def _read_sidecar(path: Path) -> Sidecar:
     if not path.exists():
         return Sidecar()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Sidecar)
+        sidecar = msgspec.json.decode(path.read_bytes(), type=Sidecar)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         known = ", ".join(Sidecar.__struct_fields__)
         raise InputError(f"the sidecar cannot be read: {error}", where=path, remedy=f"keys: {known}") from error
+    sides = sidecar.size if isinstance(sidecar.size, tuple) else (sidecar.size,)
+    if not all(side is None or 1 <= side <= _LARGEST_SIZE for side in sides):
+        raise InputError(f"'size' must be from 1 to {_LARGEST_SIZE} pixels", where=path)
+    if sidecar.text is not None and not sidecar.text.logit_scale > 0:
+        raise InputError("'logit_scale' must be above 0", where=path)
+    return sidecar
 
 
 def _channels_first(shape: Sequence[object], layout: str) -> tuple[object, object, object]:

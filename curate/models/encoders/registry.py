@@ -11,7 +11,8 @@
     auto                                    CLIP where its weights are on this disk, else builtin
 
 An encoder made from local weights has a digest of them in its name (``onnx:encoder.onnx@1f0c22ab``), so that vectors of two
-versions of a file are never compared. A name is a spec: loading it again checks the digest. Behind clip, timm and onnx specs
+versions of a file are never compared. A name is a spec, with the path from the root: loading it again, from any folder, checks
+the digest. Behind clip, timm and onnx specs
 ``?precision=bf16`` asks for speed at the price of exactness (`curate.models.runtime`), and stays in the name.
 """
 
@@ -56,11 +57,11 @@ def load_encoder(spec: str) -> Encoder:
     match = _DIGEST.fullmatch(spec)
     name, _, argument = (match["spec"] if match else spec).partition(":")
     encoder = ENCODERS.get(name)(argument)
-    if match and encoder.name != spec:
+    if match and not encoder.name.endswith(f"@{match['digest']}"):
         raise InputError(
             "the weights are not the ones that the vectors were made with",
             where=spec,
-            remedy="put the old file back, or embed again with the new one",
+            remedy=f"embed again: curate embed --encoder '{match['spec']}'; or put the old files back",
         )
     return encoder
 

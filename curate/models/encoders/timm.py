@@ -19,7 +19,7 @@ from curate.errors import InputError, MissingExtra, UsageError
 from curate.models.encoders.base import Encoder
 from curate.models.encoders.exported import Network, load_exported
 from curate.models.encoders.hub import first_line, from_hub, hub
-from curate.models.encoders.weights import WEIGHT_SUFFIXES, weights_digest
+from curate.models.encoders.weights import NAME_DIGITS, WEIGHT_SUFFIXES, located, weights_key
 from curate.models.runtime import precision_suffix, split_precision
 
 _LOCAL_SYNTAX: Final = "timm:NAME//path/to/weights.safetensors"
@@ -42,14 +42,15 @@ def load(argument: str) -> Encoder:
     network, _, file = spec.partition("/")
     if not network or (file and Path(file).suffix not in WEIGHT_SUFFIXES):
         raise UsageError(f"'timm:{spec}' does not name a network of timm with weights", remedy=_SYNTAX)
-    name = f"timm:{spec}{precision_suffix(precision)}"
+    suffix = precision_suffix(precision)
     if not file:
-        return load_exported(name, f"timm:{network}", partial(_build, network, None), precision)
-    path = Path(file).expanduser()
+        return load_exported(f"timm:{spec}{suffix}", f"timm:{network}", partial(_build, network, None), precision)
+    path = located(file)
     if not path.is_file():
         raise InputError("the weights file is not there", where=path, remedy=_SYNTAX)
-    digest = weights_digest(path)
-    return load_exported(f"{name}@{digest}", f"timm:{network}@{digest}", partial(_build, network, path), precision)
+    key = weights_key(path)
+    name = f"timm:{network}/{path}{suffix}@{key[:NAME_DIGITS]}"
+    return load_exported(name, f"timm:{network}@{key}", partial(_build, network, path), precision)
 
 
 def is_installed() -> bool:
@@ -69,7 +70,7 @@ def _build(name: str, weights: Path | None) -> Network:
 
     config = resolve_model_data_config(model)
     _, height, width = config["input_size"]
-    return Network(model, (height, width), config["mean"], config["std"], text="timm's networks know images only")
+    return Network(model, (height, width), config["mean"], config["std"], text=None)
 
 
 def _require_network(name: str, *, with_tag: bool) -> None:
