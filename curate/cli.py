@@ -15,8 +15,10 @@ from curate.commands.check import check
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
 from curate.commands.demo import demo
+from curate.commands.depth import depth
 from curate.commands.duplicates import duplicates
 from curate.commands.embed import embed
+from curate.commands.evaluate import evaluate
 from curate.commands.findings import accept, findings, reject
 from curate.commands.formats import formats
 from curate.commands.leaks import leaks
@@ -24,13 +26,16 @@ from curate.commands.login import login
 from curate.commands.loop import loop
 from curate.commands.mistakes import mistakes
 from curate.commands.outliers import outliers
+from curate.commands.predict import predict
 from curate.commands.pull import pull
 from curate.commands.push import push
 from curate.commands.quality import quality
+from curate.commands.runs import runs
 from curate.commands.search import search
 from curate.commands.select import select
 from curate.commands.shift import shift
 from curate.commands.tag import tag
+from curate.commands.train import train
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -73,6 +78,10 @@ app.command("rm", cls=CurateCommand)(rm)
 app.command("embed", cls=CurateCommand)(embed)
 app.command("search", cls=CurateCommand)(search)
 app.command("tag", cls=CurateCommand)(tag)
+app.command("predict", cls=CurateCommand)(predict)
+app.command("train", cls=CurateCommand)(train)
+app.command("runs", cls=CurateCommand)(runs)
+app.command("evaluate", cls=CurateCommand)(evaluate)
 app.command("check", cls=CurateCommand)(check)
 app.command("mistakes", cls=CurateCommand)(mistakes)
 app.command("leaks", cls=CurateCommand)(leaks)
@@ -80,6 +89,7 @@ app.command("outliers", cls=CurateCommand)(outliers)
 app.command("duplicates", cls=CurateCommand)(duplicates)
 app.command("quality", cls=CurateCommand)(quality)
 app.command("shift", cls=CurateCommand)(shift)
+app.command("depth", cls=CurateCommand)(depth)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)

@@ -16,6 +16,7 @@ from curate.dataset import Dataset
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.errors import UsageError
+from curate.models.predictors.seen import seen_images
 from curate.names import GROUND_TRUTH, PREDICTIONS
 
 _MOST = 0.5
@@ -44,6 +45,8 @@ class Labels:
         image: int64 array of shape (n,), row in `images` of each annotation.
         classes: Names of the classes.
         label: int64 array of shape (n,), index in `classes`; -1 for an annotation without a label.
+        seen: Of a model that was run by curate, the images that it has looked at: int64 array of row numbers in `images`.
+            None where that is not known.
     """
 
     layer: str
@@ -52,6 +55,7 @@ class Labels:
     image: IntArray
     classes: list[str]
     label: IntArray
+    seen: IntArray | None = None
 
     @cached_property
     def boxed(self) -> BoolArray:
@@ -95,12 +99,16 @@ class Labels:
         return np.stack([np.log(width), np.log(height), np.log(width / height), share], axis=1)
 
     def covered_by(self, model: Labels) -> IntArray:
-        """Images that a model has seen: those it found something on, and where that is most of a split, all of the split.
+        """Images that a model has seen, as `curate predict` has noted; int64 array of row numbers in `images`.
 
-        A results file does not say on which images a model found nothing. int64 array of row numbers in `images`.
+        A results file does not say on which images a model found nothing. Of an imported layer they are those it found
+        something on, and where that is most of a split, all of the split.
         """
         found = np.zeros(self.images.num_rows, dtype=bool)
         found[model.image] = True
+        if model.seen is not None:
+            found[model.seen] = True
+            return np.flatnonzero(found)
         splits = self.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
         split = splits.indices.to_numpy(zero_copy_only=False)
         share = np.bincount(split, weights=found) / np.maximum(np.bincount(split), 1)
@@ -145,13 +153,17 @@ class Labels:
         )
 
     def probabilities(self, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32] | None:
-        """Class probabilities of the chosen annotations, shape (k, classes); None if not all of them have any."""
+        """Class probabilities of the chosen annotations, shape (k, classes); None if not all of them have any.
+
+        Classes that the dataset was given later, which come behind the others, have a probability of 0.
+        """
         column = self.annotations["probabilities"].combine_chunks().filter(pa.array(rows))
-        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-        if lengths != [len(self.classes)]:
+        lengths = pc.list_value_length(column)
+        if not len(column) or column.null_count or not 0 < pc.min_max(lengths)["max"].as_py() <= len(self.classes):
             return None
-        values: npt.NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
-        return values.reshape(-1, len(self.classes))
+        values = np.zeros((len(column), len(self.classes)), dtype=np.float32)
+        values[np.arange(len(self.classes)) < lengths.to_numpy()[:, None]] = column.flatten().to_numpy()
+        return values
 
 
 def load_labels(dataset: Dataset, layer: str, where: str | None) -> Labels:
@@ -243,7 +255,15 @@ def _labels(dataset: Dataset, images: pa.Table, classes: list[str], layer: str) 
     names = [*classes, *extra]
     codes = pc.fill_null(pc.index_in(annotations["label"], pa.array(names, pa.string())), NOWHERE)
     label = codes.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
-    return Labels(layer, images, annotations, image, names, label)
+    return Labels(layer, images, annotations, image, names, label, _seen(dataset, images, layer))
+
+
+def _seen(dataset: Dataset, images: pa.Table, layer: str) -> IntArray | None:
+    """Rows of the images that the model of a layer has looked at; None where that is not known."""
+    known = seen_images(dataset, layer)
+    if known is None:
+        return None
+    return np.flatnonzero(np.asarray(pc.is_in(images["image_id"], value_set=known["id"].combine_chunks())))
 
 
 def _sorted(table: pa.Table, column: str) -> pa.Table:

@@ -18,5 +18,6 @@ CHECKS: Registry[Check] = Registry(
         "mistakes": "curate.checks.mistakes.run:CHECK",
         "outliers": "curate.checks.outliers.check:CHECK",
         "shift": "curate.checks.shift.check:CHECK",
+        "depth": "curate.checks.depth.check:CHECK",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,23 +94,26 @@ def import_(
             unpacking=lambda done, total: report(done // 1000, total // 1000),
         )
     if json:
-        print_json(
-            {
-                "dataset": dataset,
-                "format": result.format,
-                "reason": result.detection.reason if result.detection else None,
-                "changes": result.counts,
-                "commit": result.commit,
-                "kept_from_other_files": result.kept,
-                "unread": [asdict(each) for each in result.unread],
-                **result.losses.to_json(),
-            }
-        )
+        print_json(import_json(dataset, result))
         return
-    _print_import(dataset, Path(source), result)
+    print_import(dataset, Path(source), result)
 
 
-def _print_import(dataset: str, source: Path, result: ImportResult) -> None:
+def import_json(dataset: str, result: ImportResult) -> dict[str, Any]:
+    """What an import read, what it lost, and what it changed, JSON-ready."""
+    return {
+        "dataset": dataset,
+        "format": result.format,
+        "reason": result.detection.reason if result.detection else None,
+        "changes": result.counts,
+        "commit": result.commit,
+        "kept_from_other_files": result.kept,
+        "unread": [asdict(each) for each in result.unread],
+        **result.losses.to_json(),
+    }
+
+
+def print_import(dataset: str, source: Path, result: ImportResult) -> None:
     """What an import read, what it lost, and what it changed, for a person."""
     from curate.report.terminal import print_losses
     from curate.wording import counted

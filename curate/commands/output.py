@@ -30,16 +30,21 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
-    """Progress on stderr with rate and remaining time: a bar on a terminal, a line every ten seconds in a log."""
+def progress(what: str | Callable[[], str]) -> Iterator[Progress]:
+    """Progress on stderr with rate and remaining time: a bar on a terminal, a line every ten seconds in a log.
+
+    Args:
+        what: What is going on; a function where that changes.
+    """
+    text = what if callable(what) else lambda: str(what)
     if not sys.stderr.isatty():
-        yield _Log(what)
+        yield _Log(text)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -47,11 +52,11 @@ def progress(what: str) -> Iterator[Progress]:
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, rate="")
+        task = bar.add_task(text(), total=None, rate="")
 
         def update(done: int, total: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-9)
-            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+            bar.update(task, description=text(), completed=done, total=total, rate=f"{rate:,.0f}/s")
 
         yield update
 
@@ -77,7 +82,7 @@ class _Log:
 
     interval = 10.0
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: Callable[[], str]) -> None:
         self._what = what
         self._started = self._last = time.monotonic()
 
@@ -88,4 +93,4 @@ class _Log:
         self._last = now
         rate = done / (now - self._started)
         remaining = (total - done) / max(rate, 1e-9)
-        note(f"{self._what}: {done:,} of {total:,}, {rate:,.0f}/s, {remaining:,.0f} s left")
+        note(f"{self._what()}: {done:,} of {total:,}, {rate:,.0f}/s, {remaining:,.0f} s left")

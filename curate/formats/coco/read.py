@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 import pyarrow as pa
 
@@ -18,6 +20,9 @@ from curate.formats.coco.objects import ANNOTATION_FIELDS, Id, same_id
 from curate.formats.coco.panoptic import segment_folders
 from curate.formats.coco.pieces import JsonFile
 from curate.formats.losses import LossReport
+
+_TEXT_ID: Final = re.compile(rb'"image_id"\s*:\s*"')
+_PEEK_BYTES: Final = 65536
 
 
 def read(source: Path, options: ReadOptions, losses: LossReport) -> Records:
@@ -85,11 +90,7 @@ def _read_results(files: list[JsonFile], root: Path, options: ReadOptions, losse
             where=files[0].path,
             remedy="import the dataset it belongs to first, then this file with --layer predictions/NAME",
         )
-    rows: dict[Id, int] = {}
-    for row, text in enumerate(known["source_id"].to_pylist()):
-        key = same_id(text)
-        if key is not None and rows.setdefault(key, row) != row:
-            losses.converted("images", "image id used twice in the dataset; predictions go to the first", key)
+    rows = _rows_of_images(known, files, losses)
     names: dict[Id, str] = {info.source_id: info.name for info in options.known_classes if info.source_id is not None}
     hashes = from_ids(known["image_id"])
 
@@ -99,3 +100,28 @@ def _read_results(files: list[JsonFile], root: Path, options: ReadOptions, losse
             yield from Reader(source, options.layer, rows, hashes, {}, names, losses).tables(file, "")
 
     return Records(ImageRows().table(), annotations())
+
+
+def _rows_of_images(known: pa.Table, files: list[JsonFile], losses: LossReport) -> dict[Id, int]:
+    """Row of each image that results may speak of, by the id that its source gave it.
+
+    Where the source gave none, or the results have texts for ids, an image is also known by its location, its file name, and
+    that without its ending, as whatever writes results for such sets calls it; a name that several images have is nobody's.
+    """
+    rows: dict[Id, int] = {}
+    for row, text in enumerate(known["source_id"].to_pylist()):
+        key = same_id(text)
+        if key is not None and rows.setdefault(key, row) != row:
+            losses.converted("images", "image id used twice in the dataset; predictions go to the first", key)
+    if rows and not any(_TEXT_ID.search(next(file.pieces(""), b"")[:_PEEK_BYTES]) for file in files):
+        return rows
+    by_name: dict[Id, int | None] = {}
+    for row, location in enumerate(known["location"].to_pylist()):
+        name = PurePosixPath(location)
+        stem = int(name.stem) if name.stem.isascii() and name.stem.isdecimal() else name.stem
+        for key in {location, name.name, name.stem, stem}:
+            by_name[key] = row if by_name.get(key, row) == row else None
+    for key, found in by_name.items():
+        if found is not None:
+            rows.setdefault(key, found)
+    return rows

@@ -6,15 +6,16 @@ its loss and what its results mean. There is one learner for each task: `classif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.imaging import Pixels
+from curate.models.passes import Progress
 
 Task = Literal["classify", "detect", "segment"]
 Freeze = Literal["backbone", "most", "nothing"]
@@ -43,8 +44,11 @@ class TrainingSettings:
         seed: Of everything random.
         device: 'cpu', 'cuda', 'cuda:1'.
         amp: Whether half precision is used where it is safe.
-        workers: Processes that decode and augment; 0 for none beside the trainer's.
-        minutes: Stop after so many.
+        workers: Threads that decode and augment; 0 for none beside the trainer's.
+        minutes: Stop after so many; the learning rate falls to nothing by then.
+        clip_norm: A gradient that is longer than this is shortened to it.
+        average: Decay of a running average of the weights, which is then what is validated and kept (0.999, say); None for
+            none.
         options: What only one task knows ('mixup', 'cutmix', 'loss').
     """
 
@@ -64,6 +68,8 @@ class TrainingSettings:
     amp: bool | None = None
     workers: int | None = None
     minutes: float | None = None
+    clip_norm: float = 1.0
+    average: float | None = None
     options: Mapping[str, Any] | None = None
 
 
@@ -93,10 +99,15 @@ class Example:
 
 
 class Learner(Protocol):
-    """A network that learns one task. `module` and tensors are torch's; torch is imported where a learner is made."""
+    """A network that learns one task. `module` and tensors are torch's; torch is imported where a learner is made.
+
+    The trainer moves the module and the batches to the device, seeds torch before every step, calls `loss` and `predict`
+    under autocast where half precision is wanted, and leaves parts of the module whose weights are all frozen in eval mode.
+    """
 
     settings: TrainingSettings
-    """With nothing left open."""
+    """With nothing left open that the task uses: model, weights, freeze, image_size, epochs, batch_size, learning_rate,
+    patience, augment. `device`, `amp` and `workers` are settled before a learner is made."""
 
     classes: tuple[str, ...]
     module: Any
@@ -109,16 +120,22 @@ class Learner(Protocol):
         """What the optimiser changes: params, lr, weight_decay."""
 
     def sample(self, example: Example, pixels: Pixels, rng: np.random.Generator | None) -> Any:
-        """One image and its targets as tensors, changed at random where `rng` is given. Runs in worker processes."""
+        """One image and its targets as tensors, changed at random where `rng` is given.
+
+        Runs in threads, so it changes nothing and takes all that is random from `rng`. `example.size` is known here; the
+        pixels may have been decoded at a lower scale than that, of at least twice `settings.image_size`.
+        """
 
     def collate(self, samples: Sequence[Any]) -> Any:
-        """A batch of samples."""
+        """A batch of samples: tensors, and tuples, lists and dictionaries of them and of anything else."""
 
     def loss(self, batch: Any, rng: np.random.Generator) -> tuple[Any, dict[str, float]]:
         """The loss of a batch (a scalar tensor with a gradient), and its parts as numbers. `rng` mixes images, say."""
 
     def predict(self, batch: Any) -> list[Any]:
-        """What the network says of a batch, in the task's own form, for `score`. Called without gradients, module in eval."""
+        """What the network says of each sample of a batch, in the task's own form (kept small: all of them are held for
+        `score`). Called without gradients, module in eval.
+        """
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, float]:
         """Validation numbers, the `metric` among them."""
@@ -126,5 +143,26 @@ class Learner(Protocol):
     def export(self, folder: Path) -> Path:
         """Write `model.onnx` and its sidecar `model.curate.json` into a folder, as `onnx:` predictors read them.
 
-        Compares what the file gives with what torch gives, and raises an error where they differ.
+        Called with the best weights, module in eval on the CPU. Compares what the file gives with what torch gives, and raises
+        an error where they differ.
         """
+
+
+@runtime_checkable
+class Precomputing(Protocol):
+    """A learner that can do without the pixels after a first look at them: frozen features, nothing random before them."""
+
+    def precompute(self, examples: Sequence[Example], folder: Path, progress: Progress | None) -> dict[str, Any] | None:
+        """Samples by image_id, for `collate`, made once; None where the pixels are needed every time.
+
+        Args:
+            examples: Of training and validation. What is not in the result cannot be read, and is left out.
+            folder: For what should outlast a killed run.
+            progress: Told (images done, images to do).
+        """
+
+
+CreateLearner = Callable[[TrainingSettings, tuple[str, ...], Sequence[Example], Callable[[str], None]], Learner]
+"""Makes a learner of settings that may be open, the names of the classes, the examples that it will be trained on (for
+what depends on their number, sizes and classes), and a function that tells the user what was chosen and why. torch is seeded
+before it is called. One for each task: `curate.models.training.registry`."""

@@ -1,0 +1,1 @@
+"""Predictors of Hugging Face's transformers: detectors, segmenters, depth, classifiers, and SAM for masks of boxes."""

@@ -1,0 +1,202 @@
+"""From an image of any size to a network's input, and the way back for what is found on it.
+
+Coordinates are continuous pixels, as everywhere: an image of width w spans [0, w]. The way back uses the sides that an image was
+really scaled to, which are whole pixels, so it is exact and not merely close.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from curate.errors import InputError
+from curate.imaging import Pixels
+from curate.models.predictors.base import Size
+from curate.models.predictors.sidecar import Resize, Sidecar
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_INTERPOLATION: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in a network's input.
+
+    Attributes:
+        image: Size of the image.
+        input: Size of the input.
+        scaled: Size that the image was scaled to.
+        offset: (y, x) in the input of the scaled image's top left corner; negative where it was cut off.
+    """
+
+    image: Size
+    input: Size
+    scaled: Size
+    offset: tuple[int, int]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Input pixels per image pixel, (y, x)."""
+        return self.scaled[0] / self.image[0], self.scaled[1] / self.image[1]
+
+    def to_input(self, boxes: npt.ArrayLike) -> Floats:
+        """Corners [x1, y1, x2, y2] on the image, shape (k, 4), as corners on the input."""
+        (scale_y, scale_x), (top, left) = self.scale, self.offset
+        return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y] + [left, top, left, top]
+
+    def to_image(self, boxes: npt.ArrayLike) -> Floats:
+        """Corners [x1, y1, x2, y2] on the input, shape (k, 4), as corners on the image; they may lie outside of it."""
+        (scale_y, scale_x), (top, left) = self.scale, self.offset
+        return (np.asarray(boxes, np.float64) - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
+
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """Rows and columns of the image, (top, left, bottom, right), whose pixels' middles are in the input."""
+        corners = self.to_image([[0, 0, self.input[1], self.input[0]]])[0]
+        height, width = self.image
+        left, top, right, bottom = (int(edge) for edge in np.ceil(corners - 0.5))
+        return max(top, 0), max(left, 0), min(bottom, height), min(right, width)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as a network takes it (without the batch's axis), and where it lies in there."""
+
+    array: Array
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What happens to each image, as a sidecar says; called with pixels it gives `Prepared`. Training does the same.
+
+    Attributes:
+        size: Of the input; None with resize 'none'.
+        factor: Pixels (0 to 255) are multiplied by this; float32 of shape (channels,), or None for 1.
+        shift: Added then; float32 of shape (channels,), or None for 0.
+        dtype: Of the input.
+    """
+
+    size: Size | None
+    resize: Resize
+    crop: float
+    multiple: int
+    pad: float
+    interpolation: str
+    color: str
+    layout: str
+    factor: npt.NDArray[np.float32] | None
+    shift: npt.NDArray[np.float32] | None
+    dtype: np.dtype[Any]
+
+    def __call__(self, pixels: Pixels) -> Prepared:
+        """Prepare one image: uint8 of shape (height, width, 3), RGB."""
+        placement = place((pixels.shape[0], pixels.shape[1]), self.size, self.resize, self.crop, self.multiple)
+        image = self._fit(pixels, placement)
+        if self.color == "bgr":
+            image = image[..., ::-1]
+        elif self.color == "gray":
+            image = np.round(image @ _LUMA).astype(np.uint8)[..., None]
+        factor, shift = self.factor, self.shift
+        if self.layout == "nchw":
+            image = image.transpose(2, 0, 1)
+            factor, shift = (None if each is None else each[:, None, None] for each in (factor, shift))
+        values: Array = np.ascontiguousarray(image)
+        if self.dtype != np.uint8:
+            values = values.astype(np.float32)
+            if factor is not None:
+                values *= factor
+            if shift is not None:
+                values += shift
+        return Prepared(values.astype(self.dtype, copy=False), placement)
+
+    @property
+    def input_size(self) -> int | None:
+        """Pixels that an image's shorter side should have, at about; None where images are taken as they are."""
+        return None if self.size is None else round(min(self.size) / self.crop)
+
+    def _fit(self, pixels: Pixels, placement: Placement) -> Pixels:
+        scaled, (top, left) = placement.scaled, placement.offset
+        if scaled != placement.image:
+            how = _INTERPOLATION[self.interpolation]
+            image = Image.fromarray(pixels).resize((scaled[1], scaled[0]), how, reducing_gap=2.0)
+            pixels = np.asarray(image)
+        if scaled == placement.input:
+            return pixels
+        pixels = pixels[max(-top, 0) :, max(-left, 0) :][: placement.input[0], : placement.input[1]]
+        top, left = max(top, 0), max(left, 0)
+        canvas = np.full((*placement.input, 3), round(self.pad), np.uint8)
+        canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        return canvas
+
+
+def make_preparation(sidecar: Sidecar, dtype: npt.DTypeLike = np.float32) -> Preparation:
+    """The preparation that a sidecar describes.
+
+    Args:
+        sidecar: With resize and scale, and a size unless images are taken as they are. An open color is RGB, an open layout
+            channels first, an open mean 0, an open std 1. (A predictor guesses otherwise for some models; what says its scale
+            is not guessed about.)
+        dtype: Of the network's input: a float, or uint8 for pixels as they are.
+
+    Raises:
+        InputError: The sidecar leaves out what it may not, or asks for values that the dtype cannot hold.
+    """
+    dtype = np.dtype(dtype)
+    resize = sidecar.resize
+    scale = 1.0 if sidecar.scale is None and dtype == np.uint8 else sidecar.scale
+    if resize is None or scale is None:
+        raise InputError("the sidecar leaves open how images go in", where="resize" if resize is None else "scale")
+    size = (sidecar.size, sidecar.size) if isinstance(sidecar.size, int) else sidecar.size
+    if size is None and resize != "none":
+        raise InputError(f"resize '{resize}' needs a size", where="size")
+    channels = 1 if sidecar.color == "gray" else 3
+    mean, std = np.array(sidecar.mean or (0.0,)), np.array(sidecar.std or (1.0,))
+    factor = np.broadcast_to(scale / std, channels).astype(np.float32)
+    shift = np.broadcast_to(-mean / std, channels).astype(np.float32)
+    if dtype == np.uint8 and ((factor != 1).any() or shift.any()):
+        raise InputError("the network takes uint8: pixels as they are, without scale, mean or std", where="scale")
+    return Preparation(
+        size=None if resize == "none" else size,
+        resize=resize,
+        crop=sidecar.crop if resize == "shortest_side_crop" else 1.0,
+        multiple=sidecar.multiple,
+        pad=0 if sidecar.pad is None else sidecar.pad,
+        interpolation=sidecar.interpolation,
+        color=sidecar.color or "rgb",
+        layout=sidecar.layout or "nchw",
+        factor=None if (factor == 1).all() else factor,
+        shift=shift if shift.any() else None,
+        dtype=dtype,
+    )
+
+
+def place(image: Size, size: Size | None, resize: Resize, crop: float = 1.0, multiple: int = 1) -> Placement:
+    """Where an image goes in the input; see `curate.models.predictors.sidecar.Resize`."""
+    if size is None or resize == "none":
+        height, width = (-(-side // multiple) * multiple for side in image)
+        return Placement(image, (height, width), image, (0, 0))
+    if resize == "squash":
+        return Placement(image, size, size, (0, 0))
+    ratios = (size[0] / image[0], size[1] / image[1])
+    if resize == "shortest_side_crop":
+        ratio = max(ratios) / crop
+        scaled = (max(size[0], round(image[0] * ratio)), max(size[1], round(image[1] * ratio)))
+        return Placement(image, size, scaled, (-((scaled[0] - size[0]) // 2), -((scaled[1] - size[1]) // 2)))
+    ratio = min(ratios)
+    scaled = (_within(image[0] * ratio, size[0]), _within(image[1] * ratio, size[1]))
+    centred = resize == "letterbox_centre"
+    return Placement(
+        image, size, scaled, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2) if centred else (0, 0)
+    )
+
+
+def _within(side: float, most: int) -> int:
+    return min(max(round(side), 1), most)
