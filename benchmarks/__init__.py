@@ -4,7 +4,7 @@ label_errors          wrong labels found, against cleanlab on the same out-of-fo
 label_errors_scale    time and memory for a million labels, against cleanlab
 import_coco           time and memory to import a large COCO file, against other tools that load it
 mistakes_end_to_end   the installed command on sets with known wrong labels
-mistakes_boxes        wrong boxes found with a simulated detector, against a plain matcher and ObjectLab
+mistakes_detection    wrong boxes found with out-of-fold predictions, against a plain matcher, ObjectLab and FiftyOne
 encoders              what the built-in encoder tells apart
 fit_descriptor        not a benchmark: makes the descriptor's weights
 

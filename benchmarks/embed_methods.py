@@ -61,10 +61,10 @@ def main() -> None:
     some = [_prepare(encoder, path) for path in paths[:DEFAULT_BATCH]]
     encoder.encode(some)
     work = METHODS[request["method"]](encoder, paths, some)
-    before, began, peak_before = _cpu_seconds(), time.perf_counter(), _peak_mb()
+    before, began, peak_before = cpu_seconds(), time.perf_counter(), peak_mb()
     images = work()
-    measured = {"images": images, "cpu_s": _cpu_seconds() - before, "wall_s": time.perf_counter() - began}
-    print(json.dumps({**measured, "before_mb": peak_before, "peak_mb": _peak_mb()}))
+    measured = {"images": images, "cpu_s": cpu_seconds() - before, "wall_s": time.perf_counter() - began}
+    print(json.dumps({**measured, "before_mb": peak_before, "peak_mb": peak_mb()}))
 
 
 def model_alone(encoder: Encoder, paths: Sequence[Path], some: Sequence[Array]) -> Work:
@@ -186,13 +186,13 @@ def _batches(numbers: range) -> Iterator[range]:
     return (numbers[start : start + DEFAULT_BATCH] for start in range(0, len(numbers), DEFAULT_BATCH))
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """User and system time of this process and of the children that have ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Largest resident memory of this process, in 2^20 bytes.
 
     Linux counts a parent's memory into `ru_maxrss`, for what is between a fork and the program: it is asked elsewhere.

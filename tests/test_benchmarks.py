@@ -101,7 +101,18 @@ def test_embed(tmp_path: Path) -> None:
     assert memory["peak_mb"] >= memory["before_mb"] > 10
 
 
-@pytest.mark.parametrize("name", ["label_errors_scale", "mistakes_boxes"])
+@pytest.mark.slow
+def test_predict(tmp_path: Path, shared_data: Path) -> None:
+    sizes = ("--images", "8", "--repeats", "1", "--memory", "70")
+    report = measured(tmp_path, "predict", "--data", str(shared_data), *sizes)
+    small, large, real, memory = report["results"]
+    assert [row["pictures"] for row in report["results"]] == ["640 x 480", "4000 x 3000", "BCCD, 640 x 480", 70]
+    assert [row["curate"]["images"] for row in (small, large, real)] == [7, 1, 7]
+    assert [small["model"]["images"], small["commit of one"]["images"], memory["images"]] == [8, 1, 69]
+    assert memory["peak_mb"] >= memory["before_mb"] > 10
+
+
+@pytest.mark.parametrize("name", ["label_errors_scale", "mistakes_detection"])
 def test_without_cleanlab_it_says_what_to_install(name: str) -> None:
     code = WITHOUT_CLEANLAB.format(f"benchmarks.{name}")
     done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True)

@@ -4,4 +4,5 @@ run.py          on a dataset: loads the arrays, asks the checks below, stores th
 labels.py       mislabeled images and crops, from embeddings or class probabilities
 detection.py    mislabeled, missing, spurious and mislocated boxes, from predictions
 boxes.py        impossible boxes, from nothing else
+masks/          wrong masks and polygons, from nothing else and from predictions
 """

@@ -16,7 +16,6 @@ from scipy.special import expit, logit
 from scipy.stats import beta, t
 
 from curate.checks.boxes import FloatArray, IntArray
-from curate.checks.mistakes.slip import STRENGTH, USUAL_RATE
 
 _DEGREES: Final = 4.0
 _MISPLACED: Final = beta(2.5, 3.0)
@@ -24,6 +23,12 @@ _MISPLACED: Final = beta(2.5, 3.0)
 
 _CLASS_WEIGHT: Final = 10.0
 """Boxes' worth of trust in the common value against a class's own."""
+
+_USUAL_RATE: Final = 0.04
+"""Share of misplaced boxes that is expected before any is seen."""
+
+_STRENGTH: Final = 100.0
+"""Boxes' worth of trust in the usual share of misplaced ones."""
 
 _FIT_ROWS: Final = 60_000
 _ROUNDS: Final = 25
@@ -59,7 +64,7 @@ class BoxFit:
     def misplaced(self, iou: FloatArray, x: FloatArray, group: IntArray) -> FloatArray:
         """Probability that a box is misplaced, float64 array of shape (n,)."""
         centre, spread = self.usual(x, group)
-        value = _logit(iou)
+        value = logit_iou(iou)
         usual = (1.0 - self.share) * t.pdf((value - centre) / spread, _DEGREES) / spread
         odd = self.share * _MISPLACED.pdf(expit(value)) * expit(value) * expit(-value)
         # A box that fits better than usual is not misplaced, however heavy the tails.
@@ -83,14 +88,14 @@ def fit_boxes(iou: FloatArray, x: FloatArray, group: IntArray, n_groups: int, *,
         rows = np.random.default_rng(0).choice(len(iou), _FIT_ROWS, replace=False)
         iou, x, group, weight = iou[rows], x[rows], group[rows], weight[rows]
     features = x.shape[1]
-    value, first = _logit(iou), np.eye(features)[0]
+    value, first = logit_iou(iou), np.eye(features)[0]
     middle = float(np.median(value)) if len(value) else float(logit(0.8))
     model = BoxFit(0.05, middle * first, np.log(0.5) * first, np.zeros(n_groups), np.zeros(n_groups))
     ridge = np.diag([1e-3] + [5.0] * (features - 1))
     for _ in range(_ROUNDS if len(value) else 0):
         odd = model.misplaced(iou, x, group)
         good = weight * (1.0 - odd)
-        share = (float((weight * odd).sum()) + STRENGTH * USUAL_RATE) / (float(weight.sum()) + STRENGTH)
+        share = (float((weight * odd).sum()) + _STRENGTH * _USUAL_RATE) / (float(weight.sum()) + _STRENGTH)
         centre, spread = model.usual(x, group)
         z = (value - centre) / spread
         tail = good * (_DEGREES + 1.0) / (_DEGREES + z**2)
@@ -117,6 +122,6 @@ def _shrunk(group: IntArray, gradient: FloatArray, weight: FloatArray, prior: fl
     return np.asarray(np.bincount(group, gradient, minlength=n) / total, dtype=np.float64)
 
 
-def _logit(iou: FloatArray) -> FloatArray:
+def logit_iou(iou: FloatArray) -> FloatArray:
     """Logit of the IoU, held where a pixel more or less would otherwise be everything."""
     return np.asarray(logit(np.clip(iou, 0.02, 0.97)), dtype=np.float64)

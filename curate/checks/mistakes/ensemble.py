@@ -120,6 +120,8 @@ def _stack(layers: Sequence[Boxes]) -> tuple[Boxes, IntArray, IntArray, FloatArr
                 "a prediction's confidence is not in [0, 1]", where=f"layer {number}", remedy="rescale the scores"
             )
         rows = np.flatnonzero(layer.usable)
+        # No result depends on the order in which predictions came.
+        rows = rows[np.lexsort((layer.label[rows], *layer.bbox[rows].T, -layer.score[rows], layer.image[rows]))]
         seen = np.arange(n_images) if layer.covered is None else layer.covered[layer.covered < n_images]
         seen_by[seen] += 1.0
         keep.append((rows + offset, number, layer.take(rows)))

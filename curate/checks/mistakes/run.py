@@ -18,6 +18,7 @@ from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
+from curate.checks.mistakes.masks.run import compared_as_masks, judge_masks, masked
 from curate.checks.mistakes.tables import Suspects, image_scores, merge
 from curate.dataset import Transaction
 from curate.models.encoders.base import Encoder
@@ -30,7 +31,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     """Find wrong labels.
 
     Labels of whole images and of boxes are judged by the embeddings of images and crops. With predictions layers, boxes are
-    also compared with what a model saw. Impossible boxes are found with neither.
+    also compared with what a model saw, and masks with its masks. Impossible boxes and masks are found with neither.
 
     Args:
         transaction: The dataset.
@@ -46,10 +47,13 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     encoder = choose_encoder(transaction.base, settings.encoder)
     run = _Run(transaction, encoder, settings.seed, settings.min_score, settings.progress, labels, [], notes)
     run.note_several_labels()
+    mask_models = compared_as_masks(labels, models)
+    box_models = {name: model for name, model in models.items() if name not in mask_models}
     findings = [
         *run.judge(labels.whole_image, "images", models),
         *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
-        *run.judge_boxes(models),
+        *run.judge_boxes(box_models),
+        *judge_masks(transaction.base, labels, mask_models, min_score=settings.min_score, check=CHECK.name),
     ]
     seen = set(labels.images["image_id"].to_pylist())
     return Judgement(
@@ -61,7 +65,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     )
 
 
-CHECK: Final = Check("mistakes", judge, ("mislabeled", "missing", "spurious", "mislocated"))
+CHECK: Final = Check("mistakes", judge, ("mislabeled", "missing", "spurious", "mislocated", "bad_mask"))
 
 
 def confused_classes(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -163,6 +167,8 @@ class _Run:
         counts = [counted(labels.images.num_rows, "images")]
         if labels.boxed.any():
             counts.append(counted(int(labels.boxed.sum()), "boxes"))
+        if masks := int(masked(labels).sum()):
+            counts.append(counted(masks, "masks"))
         if labels.whole_image.any():
             counts.append(counted(int(labels.whole_image.sum()), "image labels"))
         wrong = sum(float(errors.p_wrong.sum()) for errors in self.judged)

@@ -11,21 +11,16 @@ from scipy.special import logit
 
 from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray
 from curate.checks.mistakes.ensemble import Detections
-from curate.checks.mistakes.matching import (
-    Pairs,
-    assign,
-    covered_share,
-    largest,
-    overlapping_pairs,
-    pairs_within,
-    partner,
-)
+from curate.checks.mistakes.matching import Pairs, assign, covered_share, overlapping_pairs
 
 TOUCH: Final = 0.1
 """IoU from which boxes of one class may be one object."""
 
 SAME_PLACE: Final = 0.4
 """IoU from which boxes of different classes may be."""
+
+SAME_OBJECT: Final = 0.5
+"""IoU from which a detection confirms a box."""
 
 _CROWDED: Final = 0.5
 
@@ -46,9 +41,8 @@ class Scene:
     same: BoolArray  # Of each pair: one class.
     checkable: BoolArray  # Of each detection: on a labelled image, not in a crowd region.
     predictable: BoolArray  # Of each class: some detector knows it.
-    truth_x: FloatArray  # 1, log size, largest overlap with another object.
-    found_x: FloatArray  # 1, logit confidence, its upper half, log size, overlap with others' objects, and detections.
     sizes: FloatArray | None
+    n_images: int
 
     @classmethod
     def of(
@@ -59,35 +53,18 @@ class Scene:
         )
         labelled = _covered([truth], n_images)
         seen = _covered(layers, n_images)
-        rows = np.flatnonzero(truth.usable & seen[truth.image])
-        objects = truth.take(rows)
-        objects = _relabel(objects, classes)
+        rows = in_order(truth, np.flatnonzero(truth.usable & seen[truth.image]))
+        objects = _relabel(truth.take(rows), classes)
         boxes = _relabel(found.boxes, classes)
         checkable = labelled[boxes.image] & ~_in_crowd(truth, found.boxes)
 
         near = overlapping_pairs(objects, boxes, min_iou=TOUCH)
-        same = objects.label[near.first] == boxes.label[near.second]
-        candidates = near.take(same | (near.iou >= SAME_PLACE))
-        same = objects.label[candidates.first] == boxes.label[candidates.second]
-        chosen = assign(candidates, pair_weight(candidates, same, found.confidence))
-        pairs, same = candidates.take(chosen), same[chosen]
+        alike = objects.label[near.first] == boxes.label[near.second]
+        pairs, same = match(near, alike, found.confidence)
 
         predictable = np.zeros(len(classes), dtype=bool)
         predictable[boxes.label[boxes.label >= 0]] = True
         predictable &= classes >= 0
-        scale, middle = _log_size(objects, sizes), 0.0
-        if len(scale):
-            middle = float(np.median(scale))
-        own = partner(len(boxes), pairs.second, pairs.first)
-        other = own[near.second] != near.first
-        beside = largest(len(boxes), near.second[other], near.iou[other])
-        crowding = pairs_within(objects, min_iou=TOUCH)
-        between = np.maximum(
-            largest(len(objects), crowding.first, crowding.iou), largest(len(objects), crowding.second, crowding.iou)
-        )
-        size = _log_size(boxes, sizes) - middle
-        confidence = bounded_logit(found.confidence)
-        bend = np.maximum(confidence - (np.median(confidence) if len(confidence) else 0.0), 0.0)
         return cls(
             truth=objects,
             truth_rows=rows,
@@ -97,9 +74,8 @@ class Scene:
             same=same,
             checkable=checkable,
             predictable=predictable,
-            truth_x=np.stack([np.ones(len(objects)), scale - middle, between], axis=1),
-            found_x=np.stack([np.ones(len(boxes)), confidence, bend, size, beside, found.double], axis=1),
             sizes=sizes,
+            n_images=n_images,
         )
 
     def known(self, labels: IntArray) -> BoolArray:
@@ -113,9 +89,26 @@ class Scene:
         return self.found.class_share(rows, np.where(labels >= 0, self.classes[labels], -1))
 
 
-def pair_weight(pairs: Pairs, same: BoolArray, confidence: FloatArray) -> FloatArray:
-    """What makes a pair one object: overlap above all, then the class, then a detection that is worth its name."""
-    return np.asarray(pairs.iou + 0.3 * same + 0.2 * confidence[pairs.second])
+def match(near: Pairs, alike: BoolArray, confidence: FloatArray) -> tuple[Pairs, BoolArray]:
+    """One-to-one pairs of boxes and detections, whatever their classes; and which of them are of one class.
+
+    Overlap counts above all, then the class, then a detection that is worth its name.
+
+    Args:
+        near: Boxes and detections that overlap.
+        alike: Of each of these, whether they are of one class.
+        confidence: Of every detection.
+    """
+    rows = np.flatnonzero(alike | (near.iou >= SAME_PLACE))
+    candidates, same = near.take(rows), alike[rows]
+    weight = candidates.iou + 0.3 * same + 0.2 * confidence[candidates.second]
+    chosen = assign(candidates, weight)
+    return candidates.take(chosen), same[chosen]
+
+
+def in_order(boxes: Boxes, rows: IntArray) -> IntArray:
+    """The rows ordered by what they say, so that no result depends on the order in which they came."""
+    return rows[np.lexsort((boxes.label[rows], *boxes.bbox[rows].T[::-1], boxes.image[rows]))]
 
 
 def bounded_logit(p: FloatArray) -> FloatArray:
@@ -148,7 +141,7 @@ def _relabel(boxes: Boxes, classes: IntArray) -> Boxes:
     return Boxes(boxes.image, boxes.bbox, np.where(known, at, -1), boxes.score, boxes.probabilities)
 
 
-def _log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
+def log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
     """Logarithm of the square root of the area: as a share of the image where sizes of images are known, else in pixels."""
     area = boxes.bbox[:, 2] * boxes.bbox[:, 3]
     if sizes is not None:

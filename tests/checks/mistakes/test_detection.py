@@ -54,9 +54,11 @@ def planted() -> tuple[Boxes, Boxes, dict[str, np.ndarray]]:
     swapped, moved, deleted = rng.permutation(len(clean))[:60].reshape(3, 20)
     label, bbox = clean.label.copy(), clean.bbox.copy()
     label[swapped] = (label[swapped] + 1) % CLASSES
-    bbox[moved, :2] += 0.35 * bbox[moved, 2:]
+    steps = rng.uniform(0.15, 0.45, (20, 2)) * rng.choice([-1.0, 1.0], (20, 2))
+    bbox[moved, :2] += steps * bbox[moved, 2:]
     keep = np.setdiff1d(np.arange(len(clean)), deleted)
-    added = np.tile([5.0, 5.0, 14.0, 14.0], (20, 1)) + rng.uniform(0, 4, (20, 4))
+    # Between the cells, where nothing is.
+    added = np.tile([182.0, 120.0, 0.0, 0.0], (20, 1)) + rng.uniform([0, 0, 20, 60], [2, 40, 34, 200], (20, 4))
     truth = Boxes(
         np.concatenate([clean.image[keep], rng.choice(IMAGES, 20, replace=False)]),
         np.concatenate([bbox[keep], added]),
@@ -67,6 +69,7 @@ def planted() -> tuple[Boxes, Boxes, dict[str, np.ndarray]]:
         "mislocated": np.searchsorted(keep, moved),
         "spurious": np.arange(len(keep), len(truth)),
         "deleted": deleted,
+        "moved from": clean.bbox[moved],
     }
     return truth, predictions, wrong
 
@@ -74,9 +77,11 @@ def planted() -> tuple[Boxes, Boxes, dict[str, np.ndarray]]:
 def test_finds_each_planted_kind_first(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
     truth, predictions, wrong = planted
     found = detection_errors(truth, [predictions], sizes=SIZES)
-    for kind, share in (("mislabeled", 0.9), ("mislocated", 0.9), ("spurious", 0.4)):
+    for kind, share in (("mislabeled", 0.9), ("mislocated", 0.9)):
         first = found.of_kind(kind).annotation[:20]
         assert np.isin(first, wrong[kind]).mean() >= share, kind
+    # Nothing tells an added box from the 27 or so that the detector overlooked; all of these come before the others.
+    assert np.isin(wrong["spurious"], found.of_kind("spurious").annotation[:55]).mean() >= 0.85
     missing = found.of_kind("missing").take(np.arange(20))
     clean = clean_truth()
     deleted = wrong["deleted"]
@@ -88,13 +93,14 @@ def test_finds_each_planted_kind_first(planted: tuple[Boxes, Boxes, dict[str, np
 
 
 def test_the_suggestions_are_the_truth(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
-    truth, predictions, _ = planted
+    truth, predictions, wrong = planted
     found = detection_errors(truth, [predictions], sizes=SIZES)
     swapped = found.of_kind("mislabeled").take(np.arange(10))
     assert (swapped.label == (truth.label[swapped.annotation] - 1) % CLASSES).all()
     moved = found.of_kind("mislocated").take(np.arange(10))
-    offset = truth.bbox[moved.annotation, :2] - moved.bbox[:, :2]
-    assert (np.abs(offset / truth.bbox[moved.annotation, 2:] - 0.35) < 0.15).all()
+    right = dict(zip(wrong["mislocated"].tolist(), wrong["moved from"], strict=True))
+    for annotation, suggested in zip(moved.annotation.tolist(), moved.bbox, strict=True):
+        assert (np.abs(suggested - right[annotation]) < 0.15 * right[annotation][[2, 3, 2, 3]]).all()
 
 
 def test_one_object_gives_one_suspect(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
@@ -276,3 +282,20 @@ def test_image_scores_are_the_chance_of_any_error(planted: tuple[Boxes, Boxes, d
     image = int(found.image[0])
     assert scores[image] == pytest.approx(1 - np.prod(1 - np.clip(found.score[found.image == image], 0, 1 - 1e-12)))
     assert scores[np.setdiff1d(np.arange(IMAGES), found.image)].max(initial=0.0) == 0.0
+
+
+def test_another_order_or_numbering_of_boxes_and_classes_changes_little(
+    planted: tuple[Boxes, Boxes, dict[str, np.ndarray]],
+) -> None:
+    truth, predictions, _ = planted
+    order = np.random.default_rng(5).permutation(len(truth))
+    first = detection_errors(truth, [predictions], sizes=SIZES)
+    mixed = detection_errors(truth.take(order), [predictions], sizes=SIZES)
+    assert mixed.score == pytest.approx(first.score, abs=1e-6)
+    assert sorted(order[mixed.annotation[mixed.annotation >= 0]]) == sorted(first.annotation[first.annotation >= 0])
+    names = np.array([30, 10, 20, 0])
+    renamed = [replace(each, label=names[each.label]) for each in (truth, predictions)]
+    other = detection_errors(renamed[0], renamed[1:], sizes=SIZES)
+    for kind in ("mislabeled", "mislocated", "missing"):
+        before, after = (set(each.of_kind(kind).annotation[:15].tolist()) for each in (first, other))
+        assert len(before & after) >= 0.8 * len(before), kind
