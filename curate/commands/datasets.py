@@ -107,7 +107,7 @@ def diff(
         int | None, typer.Argument(help="Commit number. Default: the newest.", metavar="[B]", show_default=False)
     ] = None,
     json: JsonOption = False,
-    limit: Annotated[int, typer.Option("-n", help="How many rows to show of each kind of change.")] = 5,
+    limit: Annotated[int, typer.Option("-n", help="How many rows to show of each kind of change.", min=0)] = 5,
 ) -> None:
     """Say what changed in a dataset from commit A to commit B; without them, what the last commit changed."""
     from curate.dataset import open_dataset

@@ -127,6 +127,8 @@ def evaluate(
         "resamples": resamples,
         "top_k": top_k,
         "unlabelled": unlabelled,
+        "metrics": tuple(each.metric for each in limits),
+        "not_worse": fail_if_worse,
     }
     with progress("evaluate") as report:
         settings = Settings(where, labels, None, 0.0, seed, report, options)

@@ -25,7 +25,7 @@ def findings(
     ] = None,
     where: FindingsWhereOption = None,
     min_score: Annotated[float, typer.Option("--min-score", help="Leave out scores below this.", metavar="P")] = 0.0,
-    limit: Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")] = 20,
+    limit: Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.", min=0)] = 20,
     json: JsonOption = False,
 ) -> None:
     """List what the checks have found, highest score first."""

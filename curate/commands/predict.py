@@ -64,7 +64,13 @@ def predict(
         float, typer.Option("--nms-iou", help="Of boxes of a class that overlap more, keep the surest.", min=0, max=1)
     ] = 0.65,
     where: WhereOption = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Take away what the layer has, and predict anew.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Take away all that the layer has, also where --where leaves images out, and predict anew.",
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(

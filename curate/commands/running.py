@@ -28,7 +28,7 @@ FailOnOption = Annotated[
 MinScoreOption = Annotated[
     float, typer.Option("--min-score", help="Leave out what is less probably a problem than this.", metavar="P")
 ]
-LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.")]
+LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.", min=0)]
 EncoderOption = Annotated[
     str | None,
     typer.Option(

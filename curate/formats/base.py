@@ -51,6 +51,8 @@ class ReadOptions:
         known_images: For a predictions file that names no images of its own (a COCO results file): the dataset's
             images table (columns image_id, location, source_id, width, height), else None.
         known_classes: With it, the dataset's classes (a results file names categories by id only).
+        ids: With them, the COCO file whose images and categories the ids in a results file stand for; None for those that
+            the dataset's own source gave.
         classes: File that lists the class names, one on each line, where the source does not say (a folder of masks).
         fps: Frames taken of each second of a video; None for every frame.
         files: Folder, not necessarily there yet, for image files that the source has inside (frames of a video, bytes in
@@ -65,6 +67,7 @@ class ReadOptions:
     split: str | None = None
     known_images: pa.Table | None = None
     known_classes: Sequence[ClassInfo] = ()
+    ids: Path | None = None
     classes: Path | None = None
     fps: float | None = None
     files: Path | None = None

@@ -255,7 +255,16 @@ def test_a_threshold_for_a_precision(detection: Path) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_told(detection: Path, arguments: list[str], says: str) -> None:
+    before = open_dataset("set").commit.number
     assert says in error("evaluate", "-d", "set", *arguments)
+    assert open_dataset("set").commit.number == before
+
+
+@pytest.mark.parametrize("arguments", [["--fail-below", "top1:0.5"], ["--fail-if-worse"], ["-n", "-1"]])
+def test_a_gate_that_cannot_be_is_told_before_anything_is_printed(detection: Path, arguments: list[str]) -> None:
+    for layout in ([], ["--json"]):
+        result = CliRunner().invoke(app, ["evaluate", "-d", "set", "--layer", "good", *arguments, *layout])
+        assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_models_that_saw_other_images_cannot_be_compared(tmp_path: Path) -> None:

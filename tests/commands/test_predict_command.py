@@ -205,3 +205,66 @@ def test_a_results_file_speaks_of_the_ids_that_a_coco_file_gave(tmp_path: Path) 
     (row,) = rows("predictions/model")
     images = open_dataset("toys").table("images").to_pylist()
     assert [image["location"] for image in images if image["image_id"] == row["image_id"]] == ["2.png"]
+
+
+def test_results_of_no_image_of_the_dataset_are_an_error(toys: Path, tmp_path: Path) -> None:
+    file = tmp_path / "detr.json"
+    file.write_text(json.dumps([{"image_id": 99, "category_id": 0, "bbox": [4, 8, 16, 12], "score": 0.5}] * 3))
+    for arguments in (["predict", "--model", f"results:{file}"], ["import", str(file), "--layer", "predictions/detr"]):
+        result = curate(*arguments, "-d", "toys", status=2)
+        assert "not one result of 3 can be used: image_id is not among the images" in result.stderr
+        assert "file names" in result.stderr
+        assert "?ids=INSTANCES.json" in result.stderr
+    assert open_dataset("toys").commit.number == 1
+    file.write_text("[]")
+    assert predict("--model", f"results:{file}")["changes"] == {}
+
+
+def test_an_error_names_the_ids_that_are_wanted(tmp_path: Path) -> None:
+    paint(tmp_path / "a" / "1.png", {"red": (0, 0, 4, 4)})
+    content = {
+        "images": [{"id": 4711, "file_name": "1.png"}],
+        "annotations": [],
+        "categories": [{"id": 3, "name": "a"}],
+    }
+    (tmp_path / "a" / "labels.json").write_text(json.dumps(content))
+    curate("import", tmp_path / "a" / "labels.json", "-d", "toys")
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps([{"image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 4], "score": 0.5}]))
+    result = curate("predict", "-d", "toys", "--model", f"results:{file}", status=2)
+    assert "(as 4711)" in result.stderr
+
+
+def test_an_export_of_results_comes_back(toys: Path, tmp_path: Path) -> None:
+    """A set without ids of its own: those that the export gave are told by the instances file beside it."""
+    predict("--model", "colours:detect", "--layer", "own")
+    (row,) = rows("predictions/own")
+    curate("export", tmp_path / "coco", "-d", "toys", "-f", "coco")
+    curate("export", tmp_path / "out", "-d", "toys", "-f", "coco", "--variant", "results", "--layer", "predictions/own")
+    (results,) = sorted((tmp_path / "out").glob("results*.json"))
+    (instances,) = sorted((tmp_path / "coco" / "annotations").glob("instances*.json"))
+    predict("--model", f"results:{results}?ids={instances}", "--layer", "back")
+    (back,) = rows("predictions/back")
+    same = ("image_id", "label", "bbox", "score")
+    assert [back[key] for key in same] == [row[key] for key in same]
+
+
+def test_classes_without_ids_go_by_their_names(tmp_path: Path) -> None:
+    paint(tmp_path / "toys" / "bolt" / "one.png", {"red": (4, 8, 16, 12)})
+    curate("import", tmp_path / "toys", "-d", "toys", "--format", "imagefolder")
+    file = tmp_path / "detr.json"
+    file.write_text(json.dumps([{"image_id": "one.png", "category_id": "bolt", "bbox": [4, 8, 16, 12], "score": 0.5}]))
+    predict("--model", f"results:{file}")
+    assert [row["label"] for row in rows("predictions/detr")] == ["bolt"]
+
+
+def test_a_file_of_ids_that_is_none(toys: Path, tmp_path: Path) -> None:
+    file = tmp_path / "detr.json"
+    file.write_text(json.dumps([{"image_id": "one.png", "category_id": 0, "bbox": [4, 8, 16, 12], "score": 0.5}]))
+    for ids, says in ((tmp_path / "no.json", "no such file of ids"), (file, "a results file too")):
+        result = curate("predict", "-d", "toys", "--model", f"results:{file}?ids={ids}", status=2)
+        assert says in result.stderr
+    content = {"images": [{"id": 1, "file_name": "elsewhere.png"}], "annotations": [], "categories": []}
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    result = curate("predict", "-d", "toys", "--model", f"results:{file}?ids={tmp_path / 'other.json'}", status=2)
+    assert "have to be the dataset's, by their file names" in result.stderr

@@ -21,7 +21,7 @@ from curate.formats.importing import import_source
 from curate.geometry import decode_rle
 from curate.models.passes import Progress
 from curate.models.predictors.base import Objects, Options, Prediction
-from curate.models.predictors.layer_store import LayerUpdate
+from curate.models.predictors.layer_store import LayerUpdate, layer_name
 from curate.models.predictors.layers import predict_dataset, write_predictions
 from curate.models.predictors.predict import PredictResult, Request, layer_counts, predict
 from curate.models.predictors.registry import load_predictor
@@ -252,6 +252,22 @@ def test_another_model_or_other_settings_are_refused_unless_they_replace(folder:
     assert found() == {}
 
 
+def test_what_replacing_takes_away_elsewhere_is_told(folder: Path) -> None:
+    run()
+    result = run(replace=True, where="location IN ('a.png', 'broken.png')")
+    assert set(found()) == {"a.png"}
+    # Of b, c, and black, where there was nothing to be found; the broken one was never seen.
+    assert result.update.emptied == result.to_json()["emptied"] == 3
+    (note,) = [note for note in result.notes if "--replace" in note]
+    assert "3 other images" in note
+    run("extent:x", "predictions/masks", boxes_from=LAYER)
+    masks = run("extent:x", "predictions/masks", boxes_from=LAYER, replace=True, where="location = 'a.png'")
+    assert masks.update.emptied == 4  # the broken one too: it had no boxes, so there was nothing to read it for
+    again = run(replace=True)
+    assert again.update.emptied == 0
+    assert not any("--replace" in note for note in again.notes)
+
+
 def test_an_imported_layer_is_refused_unless_it_is_replaced(folder: Path) -> None:
     with begin("toys", command="test") as transaction:
         ids = transaction.read("images")["image_id"].to_pylist()
@@ -410,6 +426,31 @@ def test_wrong_use_of_boxes(folder: Path, fault: Literal["no_boxes", "same", "no
     boxes = {"no_boxes": "ground_truth", "no_boxes_from": None}.get(fault, LAYER)
     with pytest.raises(UsageError):
         run(model, LAYER if fault == "same" else "predictions/masks", boxes_from=boxes)
+
+
+def test_a_layer_of_boxes_goes_by_its_short_name(folder: Path) -> None:
+    run()
+    run("extent:x", "predictions/masks", boxes_from="colours")
+    assert set(found("predictions/masks")) == {"a.png", "b.png"}
+    assert run("extent:x", "predictions/masks", boxes_from=LAYER).update.predicted == 0
+    with pytest.raises(UsageError, match="where their boxes are"):
+        run("extent:x", LAYER, boxes_from="colours")
+
+
+def test_a_layer_of_boxes_that_is_not_there_and_one_without_boxes(folder: Path) -> None:
+    run()
+    run(layer="predictions/nothing", options=Options(min_score=0.95))
+    with pytest.raises(UsageError, match=r"there is no layer 'detr'.*layers: .*predictions/colours"):
+        run("extent:x", "predictions/masks", boxes_from="detr")
+    for boxes in ("ground_truth", "predictions/nothing", "nothing"):
+        with pytest.raises(UsageError, match="has no boxes on these images"):
+            run("extent:x", "predictions/masks", boxes_from=boxes)
+
+
+@pytest.mark.parametrize("text", ["../../evil", "a/../b", "predictions/..", "a\\..\\b", "./a", "a//b", "", " ", "all"])
+def test_a_layer_cannot_have_such_a_name(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a layer of predictions"):
+        layer_name(text)
 
 
 def test_a_layers_name_is_a_folders() -> None:

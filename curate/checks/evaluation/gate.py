@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.checks.base import Tables
-from curate.checks.evaluation.run import COMPARISON, EVALUATION, LOWER_IS_BETTER
+from curate.checks.evaluation.run import COMPARISON, EVALUATION, LOWER_IS_BETTER, find_metric
 from curate.errors import UsageError
 
 
@@ -51,20 +51,12 @@ def failures(tables: Tables, limits: Sequence[Limit], *, fail_if_worse: bool) ->
         fail_if_worse: Whether a comparison's verdict 'worse', by the main metric, fails.
 
     Raises:
-        UsageError: The evaluation has no such metric, or there was no comparison.
+        UsageError: The evaluation has no such metric.
     """
     metrics: Mapping[str, Any] = tables[EVALUATION][0]["metrics"]
-    names = {name.lower(): name for name in metrics}
-    if fail_if_worse and COMPARISON not in tables:
-        raise UsageError(
-            "there is nothing that it could be worse than", where="--fail-if-worse", remedy="add --against LAYER"
-        )
     lines = []
     for limit in limits:
-        name = names.get(limit.metric.lower())
-        if name is None:
-            known = ", ".join(name for name in metrics if name not in LOWER_IS_BETTER)
-            raise UsageError(f"there is no metric '{limit.metric}'", where="--fail-below", remedy=f"one of: {known}")
+        name = find_metric(metrics, limit.metric)
         value = metrics[name]
         if value is None:
             lines.append(f"failed: {name} cannot be measured, at least {limit.value:g} is asked")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
@@ -65,6 +65,8 @@ class Wanted:
         resamples: Of the comparison.
         top_k: For labels of images.
         unlabelled: For classes of pixels.
+        metrics: Names of metrics that have to be among those measured, whatever their case: a gate is about them.
+        not_worse: Whether a gate is about the comparison, so that there has to be one.
     """
 
     layer: str | None = None
@@ -79,6 +81,8 @@ class Wanted:
     resamples: int = RESAMPLES
     top_k: int = 5
     unlabelled: Unlabelled | None = None
+    metrics: Sequence[str] = ()
+    not_worse: bool = False
 
     @property
     def compares(self) -> bool:
@@ -94,7 +98,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         settings: `layer` is that of the labels; the options are those of `Wanted`.
 
     Raises:
-        UsageError: There is no such layer, task or slice; the layers cannot be compared; or no image has been seen.
+        UsageError: There is no such layer, task, slice or metric; the layers cannot be compared, or there is but one where a
+            comparison is asked for; or no image has been seen.
         DatasetNotFound: There is no such commit.
     """
     wanted = Wanted(**settings.options)
@@ -103,6 +108,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     slices = read_slices(sources[0].dataset, image_ids, split_list(wanted.slices), notes)
     asked = Asked((), len(image_ids), slices, wanted.precision, wanted.limit, wanted.top_k, wanted.unlabelled)
     evaluations = [_evaluate(source, image_ids, task, asked, settings.progress) for source in sources]
+    for metric in wanted.metrics:
+        find_metric(evaluations[0].metrics, metric)
     for source, each in zip(sources, evaluations, strict=True):
         which = f"{source.model.layer}, commit {source.dataset.commit.number}: " if wanted.compares else ""
         notes += [f"{which}{line}" for line in each.notes]
@@ -123,6 +130,19 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
 CHECK: Final = Check("evaluate", judge, ("hard",))
 
 
+def find_metric(metrics: Iterable[str], name: str) -> str:
+    """The metric of that name, whatever its case.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = {each.lower(): each for each in metrics}
+    if name.lower() not in found:
+        known = ", ".join(each for each in found.values() if each not in LOWER_IS_BETTER)
+        raise UsageError(f"there is no metric '{name}'", where="--fail-below", remedy=f"one of: {known}")
+    return found[name.lower()]
+
+
 def _at(dataset: Dataset, commit: int | None) -> Dataset:
     return dataset if commit is None else open_dataset(dataset.name, commit=commit)
 
@@ -131,6 +151,9 @@ def _chosen(
     transaction: Transaction, settings: Settings, wanted: Wanted, notes: list[str]
 ) -> tuple[list[Source], Task, pa.Array]:
     """What is evaluated, first of all, and what it is compared with; the task; and the ids of the images."""
+    if wanted.not_worse and not wanted.compares:
+        what = "there is nothing that it could be worse than"
+        raise UsageError(what, where="--fail-if-worse", remedy="add --against LAYER")
     if wanted.precision is not None:
         require_probability(wanted.precision, "--precision")
     if wanted.unlabelled not in {None, *get_args(Unlabelled)}:

@@ -20,7 +20,7 @@ From the file to the tables, and back:
 - `decoder`, `objects`: the objects in a piece as typed structs, mended where they are not well-formed.
 - `panoptic`: segments painted into PNG files as annotations with masks.
 - `images`, `categories`, `annotations` (their geometry in `shapes`): these objects as rows of the tables.
-- `read`: all of it put together.
+- `read`: all of it put together; `results`: the same for results files.
 - `write`: the tables as COCO files.
 """
 

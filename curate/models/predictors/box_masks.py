@@ -37,6 +37,8 @@ from curate.models.predictors.layer_store import (
     write_layer,
 )
 from curate.models.predictors.predict_pass import SegmenterPass, spool_pass
+from curate.models.predictors.seen import seen_table
+from curate.names import GROUND_TRUTH, PREDICTIONS
 
 
 def segment_boxes(
@@ -101,6 +103,21 @@ def segment_boxes(
     return replace(update, reused=int(stored.sum()), left_out=left_out, skipped=skipped, refused=computation.refused)
 
 
+def layer_of_boxes(transaction: Transaction, text: str) -> str:
+    """The layer that a person means by a name: one of predictions goes by its short one too.
+
+    Raises:
+        UsageError: There is no such layer.
+    """
+    known = set(pc.unique(transaction.read("annotations", columns=["layer"])["layer"]).to_pylist()) | {GROUND_TRUTH}
+    if text in known:
+        return text
+    layer = text if text.startswith(PREDICTIONS) else PREDICTIONS + text
+    if layer in known or transaction.has(seen_table(layer)):
+        return layer
+    raise UsageError(f"there is no layer '{text}'", where="--boxes-from", remedy=f"layers: {', '.join(sorted(known))}")
+
+
 def _boxed(transaction: Transaction, layer: str, images: Images) -> pa.Table:
     """The annotations with boxes that a layer has on some images: annotation_id, image_id, bbox and label.
 
@@ -111,11 +128,10 @@ def _boxed(transaction: Transaction, layer: str, images: Images) -> pa.Table:
     rows = transaction.read("annotations", columns=columns, where=f"{in_layer(layer)} AND bbox IS NOT NULL")
     rows = rows.filter(pc.is_in(rows["image_id"], value_set=images.ids)).combine_chunks()
     if rows.num_rows == 0:
-        layers = pc.unique(transaction.read("annotations", columns=["layer"])["layer"]).to_pylist()
         raise UsageError(
             f"the layer '{layer}' has no boxes on these images",
             where="--boxes-from",
-            remedy=f"layers: {', '.join(sorted(layers)) or 'none yet'}",
+            remedy="name a layer that has some, or loosen --where",
         )
     return rows
 

@@ -7,6 +7,7 @@ whole, so that no two authors are mixed on one image.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from curate.models.predictors.class_names import NOWHERE, ClassMapping
 from curate.models.predictors.results import RESULTS, annotation_rows
 from curate.models.predictors.seen import SEEN, SETTINGS_KEY, seen_table
 from curate.models.spool import Spool, discard
-from curate.names import PREDICTIONS
+from curate.names import ALL_LAYERS, ANNOTATORS, GROUND_TRUTH, PREDICTIONS
 from curate.wording import counted
 
 BoolArray = npt.NDArray[np.bool_]
@@ -57,6 +58,7 @@ class LayerUpdate:
         skipped: Boxes that no mask could be made for, and why.
         refused: On how many boxes there are no masks since the model cannot take their image, by the reason.
         dropped: How many things the model found, by its own classes, that the dataset has no class for.
+        emptied: Of how many images that were not asked for the layer says nothing any more, since all of it was replaced.
     """
 
     layer: str
@@ -69,6 +71,7 @@ class LayerUpdate:
     skipped: Sequence[LeftOut] = ()
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    emptied: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,14 +245,17 @@ def discard_spool(transaction: Transaction, spool: Spool, ids: pa.ChunkedArray) 
         transaction.after_commit(partial(discard, spool.parts()))
 
 
-def clear_layer(transaction: Transaction, layer: str) -> None:
-    """Take away all that a layer has."""
-    rows = transaction.read("annotations", columns=["annotation_id"], where=in_layer(layer))
+def clear_layer(transaction: Transaction, layer: str) -> pa.StringArray:
+    """Take away all that a layer has; the ids of the images that it spoke of, if only to say that there is nothing."""
+    rows = transaction.read("annotations", columns=["annotation_id", "image_id"], where=in_layer(layer))
+    images = rows["image_id"].combine_chunks()
     transaction.delete("annotations", "annotation_id", rows["annotation_id"].combine_chunks())
     transaction.count("annotations removed", rows.num_rows)
     if transaction.has(seen_table(layer)):
+        images = pa.concat_arrays([images, transaction.read(seen_table(layer))["id"].combine_chunks()])
         transaction.overwrite(seen_table(layer), [SEEN.empty_table()], SEEN)
         _keep_settings(transaction, layer, {})
+    return pc.unique(images)
 
 
 def write_layer(
@@ -311,7 +317,9 @@ def layer_name(text: str) -> str:
         UsageError: It cannot be one.
     """
     name = text.strip().removeprefix(PREDICTIONS)
-    if not name.strip(" /") or text.strip() in {"ground_truth", "all"} or text.startswith("annotators/"):
+    parts = [part.strip() for part in re.split(r"[/\\]", name)]
+    reserved = text.strip() in {GROUND_TRUTH, ALL_LAYERS} or text.startswith(ANNOTATORS)
+    if reserved or not {"", ".", ".."}.isdisjoint(parts):
         raise UsageError(
             f"'{text}' cannot be a layer of predictions", where="--layer", remedy=f"write {PREDICTIONS}NAME, or NAME"
         )

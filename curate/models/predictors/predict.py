@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow.compute as pc
 
 from curate.dataset.query import in_layer
 from curate.dataset.store import Dataset, Transaction, begin, open_dataset
@@ -17,7 +19,7 @@ from curate.formats.importing import ImportResult, import_source
 from curate.models.depth.predict import DepthResult, predict_depth
 from curate.models.passes import Progress
 from curate.models.predictors.base import BoxSegmenter, Options, Predictor
-from curate.models.predictors.box_masks import segment_boxes
+from curate.models.predictors.box_masks import layer_of_boxes, segment_boxes
 from curate.models.predictors.class_names import ClassMapping, match_classes
 from curate.models.predictors.layer_store import (
     Author,
@@ -34,6 +36,7 @@ from curate.models.predictors.seen import seen_images
 from curate.wording import counted
 
 _MODEL_FILES: Final = frozenset({".json", ".onnx", ".pt", ".pth", ".safetensors"})
+_IDS: Final = "?ids="
 _NAMED: Final = 5
 
 
@@ -90,6 +93,7 @@ class PredictResult:
             "left_out": [asdict(each) for each in update.left_out],
             "skipped": [asdict(each) for each in update.skipped],
             "refused": dict(update.refused),
+            "emptied": update.emptied,
             "commit": self.commit,
         }
 
@@ -168,25 +172,29 @@ def import_results(name: str, spec: str, *, layer: str | None = None, command: s
 
     Args:
         name: The dataset.
-        spec: 'results:FILE'.
+        spec: 'results:FILE', or 'results:FILE?ids=INSTANCES' with the COCO file whose ids the results have.
         layer: Where its predictions go; None for 'predictions/' and the file's name.
         command: The command line, for the history.
 
     Raises:
         DatasetNotFound: There is no such dataset.
         UsageError: There is no such file, or the layer is that of a model that was run here.
-        FormatError: It holds no results.
+        FormatError: It holds no results, or not one of an image of the dataset.
     """
+    file, _, ids = spec.removeprefix(RESULTS).partition(_IDS)
     chosen = layer_name(layer or short_name(spec))
     seen = seen_images(open_dataset(name), chosen)
     if seen is not None and seen.num_rows:
         raise UsageError(
             f"the layer holds what {seen['model'][0]} says", where=chosen, remedy="name another one with --layer"
         )
-    path = Path(spec.removeprefix(RESULTS)).expanduser()
-    if not path.is_file():
-        raise UsageError("there is no such file of results", where=path, remedy="check --model results:FILE")
-    return import_source(name, path, format="coco", options=ReadOptions(layer=chosen), command=command)
+    path, names = Path(file).expanduser(), Path(ids).expanduser() if ids else None
+    for each, what in ((path, "results"), (names, "ids")):
+        if each is not None and not each.is_file():
+            raise UsageError(
+                f"there is no such file of {what}", where=each, remedy=f"check --model results:FILE{_IDS}INSTANCES.json"
+            )
+    return import_source(name, path, format="coco", options=ReadOptions(layer=chosen, ids=names), command=command)
 
 
 def is_results(spec: str) -> bool:
@@ -242,7 +250,7 @@ def _predict(
         model=predictor.name,
     )
     author = Author(predictor.name, settings_text(mapping, request.options))
-    _take_over(transaction, layer, author, replace=request.replace)
+    emptied = _take_over(transaction, layer, author, request)
     update = predict_dataset(
         transaction,
         predictor,
@@ -253,7 +261,7 @@ def _predict(
         batch_size=request.batch_size,
         progress=progress,
     )
-    return update, mapping
+    return replace(update, emptied=emptied), mapping
 
 
 def _predict_depth(
@@ -286,11 +294,12 @@ def _segment(
     request: Request,
     progress: Progress | None,
 ) -> LayerUpdate:
+    boxes = layer_of_boxes(transaction, boxes)
     if boxes == layer:
         raise UsageError("masks cannot go where their boxes are", where=layer, remedy="name another one with --layer")
     author = Author(segmenter.name, settings_text(None, None, boxes=boxes))
-    _take_over(transaction, layer, author, replace=request.replace)
-    return segment_boxes(
+    emptied = _take_over(transaction, layer, author, request)
+    update = segment_boxes(
         transaction,
         segmenter,
         boxes=boxes,
@@ -299,6 +308,7 @@ def _segment(
         batch_size=request.batch_size,
         progress=progress,
     )
+    return replace(update, emptied=emptied)
 
 
 def _require_predictor(model: Any) -> Predictor:
@@ -321,21 +331,26 @@ def _require_segmenter(model: Any) -> BoxSegmenter:
     )
 
 
-def _take_over(transaction: Transaction, layer: str, author: Author, *, replace: bool) -> None:
+def _take_over(transaction: Transaction, layer: str, author: Author, request: Request) -> int:
     """See that a layer may be written to: it is empty, or the same author's, or is to be replaced.
 
+    Returns:
+        Of how many images that are not predicted on now it has lost what it said.
+
     Raises:
-        UsageError: It holds what somebody else says.
+        UsageError: It holds what somebody else says, or the condition on the images cannot be understood.
     """
-    if replace:
-        clear_layer(transaction, layer)
-        return
+    if request.replace:
+        chosen = transaction.read("images", columns=["image_id"], where=request.where)["image_id"].combine_chunks()
+        spoken_of = clear_layer(transaction, layer)
+        return pc.sum(pc.invert(pc.is_in(spoken_of, value_set=chosen))).as_py() or 0
     others = [each for each in authors(transaction, layer) if each != author]
     remedy = f"--replace predicts all of {layer} anew; --layer NAME keeps both, to compare them"
     if others:
         raise UsageError(_difference(author, others[0]), where=layer, remedy=remedy)
     if not authors(transaction, layer) and transaction.base.count("annotations", where=in_layer(layer)):
         raise UsageError("the layer has annotations that were imported", where=layer, remedy=remedy)
+    return 0
 
 
 def _classes_before(transaction: Transaction, layer: str, model: str) -> dict[str, str]:
@@ -366,6 +381,11 @@ def _short(before: Any, now: Any) -> str:
 def _notes(model: object, update: LayerUpdate, mapping: ClassMapping | None) -> list[str]:
     """What a person should know; first of all what a model says of itself, where it had to guess."""
     notes = [*getattr(model, "notes", ()), *(mapping.describe() if mapping is not None else ())]
+    if update.emptied:
+        notes.append(
+            f"--replace took away what {update.layer} said of {counted(update.emptied, 'other images')}, which --where "
+            "leaves out; 'curate undo' brings it back"
+        )
     if update.dropped:
         named = ", ".join(f"{name} {count:,}" for name, count in update.dropped.most_common(_NAMED))
         more = ", ..." if len(update.dropped) > _NAMED else ""

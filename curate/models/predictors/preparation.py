@@ -190,12 +190,12 @@ def place(image: Size, size: Size | None, resize: Resize, crop: float = 1.0, mul
         ratio = max(ratios) / crop
         scaled = (max(size[0], round(image[0] * ratio)), max(size[1], round(image[1] * ratio)))
         return Placement(image, size, scaled, (-((scaled[0] - size[0]) // 2), -((scaled[1] - size[1]) // 2)))
-    ratio = min(ratios)
-    scaled = (_within(image[0] * ratio, size[0]), _within(image[1] * ratio, size[1]))
-    centred = resize == "letterbox_centre"
-    return Placement(
-        image, size, scaled, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2) if centred else (0, 0)
-    )
+    tight = ratios.index(min(ratios))
+    if resize == "letterbox":  # in whole numbers: 500 * (416 / 500) may be less than 416
+        scaled = (max(image[0] * size[tight] // image[tight], 1), max(image[1] * size[tight] // image[tight], 1))
+        return Placement(image, size, scaled, (0, 0))
+    scaled = (_within(image[0] * ratios[tight], size[0]), _within(image[1] * ratios[tight], size[1]))
+    return Placement(image, size, scaled, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2))
 
 
 def _within(side: float, most: int) -> int:

@@ -7,7 +7,7 @@
 
 A predictor made from local weights has a digest of them in its name (``onnx:yolox.onnx@1f0c22ab``), so that what two versions of
 a file say is never taken for one model's. ``results:FILE`` names no model, but what one has said already; `curate predict`
-imports it.
+imports it, and ``results:FILE?ids=INSTANCES.json`` says whose ids it has.
 """
 
 from __future__ import annotations

@@ -34,9 +34,10 @@ _LONGEST_SIDE: Final = 16384
 Resize = Literal["squash", "letterbox", "letterbox_centre", "shortest_side_crop", "none"]
 """How an image of any size becomes the network's input.
 
-squash: both sides to their length; letterbox: scaled to fit in, placed top left, the rest padded; letterbox_centre: the same,
-placed in the middle; shortest_side_crop: scaled so that `crop` of the shorter side fills the input, and cut from the middle;
-none: as it is, padded right and below to whole multiples of `multiple`.
+squash: both sides to their length; letterbox: scaled to fit in, the other side rounded down (as YOLOX does), placed top left,
+the rest padded; letterbox_centre: the same, rounded to the nearest (as YOLOv5 and YOLOv8 do), placed in the middle;
+shortest_side_crop: scaled so that `crop` of the shorter side fills the input, and cut from the middle; none: as it
+is, padded right and below to whole multiples of `multiple`.
 """
 
 Activation = Literal["softmax", "sigmoid", "none"]
