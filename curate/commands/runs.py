@@ -41,7 +41,7 @@ def runs(
                 "task": str(plan.settings["task"]),
                 "dataset": f"{plan.dataset}, commit {plan.commit}",
                 "model": "unfinished: --resume goes on" if run is None else run.model,
-                "result": "" if run is None or not run.numbers else f"{run.metric} {run.numbers[run.metric]:.4f}",
+                "result": "" if run is None else run.result,
             }
         )
     if rows:

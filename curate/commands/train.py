@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -213,8 +214,17 @@ def _print(run: Run) -> None:
             right={"predicts", *run.main_numbers},
         )
         console().print(f"out-of-fold predictions: {run.predictions}", soft_wrap=True)
+        console().print(f"how good they are: {_evaluation(run)}", soft_wrap=True)
     else:
         console().print(f"use it: --model run:{run.name}", soft_wrap=True)
+
+
+def _evaluation(run: Run) -> str:
+    """The command that evaluates a run's out-of-fold predictions."""
+    from curate.names import GROUND_TRUTH
+
+    labels = [] if run.plan.layer == GROUND_TRUTH else ["--labels", run.plan.layer]
+    return shlex.join(["curate", "evaluate", "-d", run.plan.dataset, "--layer", str(run.predictions), *labels])
 
 
 def _shown(run: Run, numbers: dict[str, float]) -> dict[str, str]:

@@ -70,6 +70,12 @@ def test_folds_are_shown(shapes: Path) -> None:
     done = train("--folds", "2", "--epochs", "3", "--name", "toy")
     assert "run:toy/fold-2" in done.stdout
     assert "out-of-fold predictions: predictions/oof-toy" in done.stdout
+    # The numbers are not those of the predictions, and say so; the command that gives these runs.
+    assert "toy: builtin, 2 models, inner validation balanced_accuracy 0." in done.stdout
+    assert "(inner validation)" in curate("runs").stdout
+    command = done.stdout.partition("how good they are: ")[2].splitlines()[0].split()
+    assert command == ["curate", "evaluate", "-d", "shapes", "--layer", "predictions/oof-toy"]
+    assert "24" in curate(*command[1:]).stdout
     dataset = open_dataset("shapes")
     assert dataset.count("annotations", where="layer = 'predictions/oof-toy'") == 24
 
@@ -88,7 +94,8 @@ def test_a_run_is_never_overwritten(shapes: Path) -> None:
     [
         (("--val", "test"), "the test split is not validated on"),
         (("--folds", "2", "--val", "0.2"), "leave --val out"),
-        (("--folds", "1"), "1 fold is none"),
+        (("--folds", "1"), "1 cannot be a number of folds"),
+        (("--folds", "-3"), "-3 cannot be a number of folds"),
         (("--folds", "99"), "24 groups of images cannot make 99 folds"),
         (("--epochs", "0"), "0 is too small"),
         (("--lr", "-1"), "-1.0 is not above 0"),

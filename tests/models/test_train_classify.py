@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -21,12 +22,15 @@ from curate.dataset import open_dataset  # noqa: E402
 from curate.errors import InputError, UnavailableError, UsageError  # noqa: E402
 from curate.models.predictors.base import Classes  # noqa: E402
 from curate.models.predictors.registry import load_predictor  # noqa: E402
+from curate.models.training import runs  # noqa: E402
+from curate.models.training import train as training  # noqa: E402
 from curate.models.training.base import Example, TrainingSettings  # noqa: E402
+from curate.models.training.checkpoints import NotKept  # noqa: E402
 from curate.models.training.classify import timm as networks  # noqa: E402
 from curate.models.training.classify.create import create  # noqa: E402
 from curate.models.training.classify.learner import Classifier  # noqa: E402
 from curate.models.training.classify.mixing import Mixing  # noqa: E402
-from curate.models.training.runs import Run, read_run, run_folder  # noqa: E402
+from curate.models.training.runs import Run, read_run, remove_run, run_folder, runs_folder  # noqa: E402
 from curate.models.training.train import Asked, resume, train  # noqa: E402
 from tests.models.toy_sets import SHAPES, draw_folders, import_folders  # noqa: E402
 
@@ -61,14 +65,27 @@ train(asked, name="killed", command="test", report=report, say=lambda text: None
 """
 
 
+SETTINGS = {"task": "classify", "device": "cpu", "epochs": 1}
+
+
+def interrupted(done: int, total: int, text: str) -> None:
+    """Progress that is interrupted with the first step of the second fold."""
+    if text.startswith("fold 2"):
+        raise KeyboardInterrupt
+
+
 def quiet(done: int, total: int, text: str) -> None:
     """No progress."""
+
+
+def unheard(text: str) -> None:
+    """Nobody to tell."""
 
 
 def learn(name: str, **settings: Any) -> Run:
     folds = settings.pop("folds", None)
     asked = Asked("shapes", folds=folds, settings={"task": "classify", "device": "cpu", **settings})
-    return train(asked, name=name, command="test", report=quiet, say=lambda text: None)
+    return train(asked, name=name, command="test", report=quiet, say=unheard)
 
 
 def environment() -> dict[str, str]:
@@ -128,7 +145,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_file(shapes: Path) -> None:
     with pytest.raises(UsageError, match="the run 'killed' is unfinished"):
         load_predictor("run:killed")
     told: list[str] = []
-    run = resume("killed", Asked(), report=lambda done, total, text: told.append(text), say=lambda text: None)
+    run = resume("killed", Asked(), report=lambda done, total, text: told.append(text), say=unheard)
     assert run.numbers == whole.numbers
     assert files("killed") == files("whole")
     assert not (run_folder("killed") / "checkpoint").exists()
@@ -179,7 +196,7 @@ def test_folds_predict_every_image_once_and_go_on_after_a_kill(tmp_path: Path) -
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (run_folder("killed") / "fold-1" / "run.json").exists()
     assert not (run_folder("killed") / "fold-2" / "run.json").exists()
-    again = resume("killed", Asked(), report=quiet, say=lambda text: None)
+    again = resume("killed", Asked(), report=quiet, say=unheard)
     assert again.numbers == run.numbers
     assert out_of_fold("predictions/oof-killed") == found
 
@@ -193,6 +210,102 @@ def test_no_model_has_seen_what_it_predicts_out_of_fold(shapes: Path) -> None:
     assert set(of_model) == {"run:toy/fold-1", "run:toy/fold-2"}
     assert run.folds is not None
     assert [len(of_model[f"run:{fold['name']}"]) for fold in run.folds] == [fold["predicts"] for fold in run.folds]
+
+
+def test_out_of_fold_predictions_are_of_one_run_alone(shapes: Path) -> None:
+    learn("toy", epochs=1, folds=2)
+    remove_run("toy")
+    told: list[str] = []
+    asked = Asked("shapes", where="location NOT LIKE '%disc%'", folds=2, settings=SETTINGS)
+    run = train(asked, name="toy", command="test", report=quiet, say=told.append)
+    assert "what predictions/oof-toy has already, 60 annotations, will make room for this run's" in told
+    dataset = open_dataset("shapes")
+    wanted = set(dataset.table("images", where="location NOT LIKE '%disc%'")["image_id"].to_pylist())
+    assert out_of_fold("predictions/oof-toy").keys() == wanted
+    assert set(dataset.table("predicted/oof-toy")["id"].to_pylist()) == wanted
+    names = {load_predictor(f"run:toy/fold-{number}").name for number in (1, 2)}
+    assert set(dataset.table("predicted/oof-toy")["model"].to_pylist()) == names
+    assert run.folds is not None
+    assert sum(fold["predicts"] for fold in run.folds) == 40
+
+
+def test_copies_are_predicted_by_a_model_that_saw_neither(shapes: Path) -> None:
+    for path in sorted((shapes / "disc").iterdir()):
+        path.with_name(f"copy-{path.name}").write_bytes(path.read_bytes())
+    import_folders(shapes, "copies")
+    asked = Asked("copies", folds=3, settings=SETTINGS)
+    train(asked, name="toy", command="test", report=quiet, say=unheard)
+    dataset = open_dataset("copies")
+    model = {row["id"]: row["model"] for row in dataset.table("predicted/oof-toy").to_pylist()}
+    by_name = {row["location"]: model[row["image_id"]] for row in dataset.table("images").to_pylist()}
+    pairs = [name for name in by_name if "copy-" in name]
+    assert len(pairs) == 20
+    assert all(by_name[name] == by_name[name.replace("copy-", "")] for name in pairs)
+
+
+def test_files_that_changed_would_hold_out_other_images_and_are_told(shapes: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Asked("shapes", folds=2, settings=SETTINGS), name="toy", command="test", report=interrupted, say=unheard)
+    for number in range(1, 20):
+        (shapes / "disc" / f"{number:03d}.png").write_bytes((shapes / "disc" / "000.png").read_bytes())
+    with pytest.raises(InputError, match="other images would be held out than when the run began"):
+        resume("toy", Asked(), report=quiet, say=unheard)
+
+
+def test_what_cannot_be_read_is_told_once_and_not_counted(shapes: Path) -> None:
+    for name in ("disc/003.png", "cross/004.png"):
+        (shapes / name).write_bytes(f"no image {name}".encode())
+    told: list[str] = []
+    run = train(Asked("shapes", folds=3, settings=SETTINGS), name="toy", command="test", report=quiet, say=told.append)
+    unread = [line for line in told if "images cannot be read" in line]
+    assert sum(int(line.partition(" ")[0]) for line in unread) == 2
+    assert [line.partition(";")[0] for line in told if "no prediction" in line] == ["2 images have no prediction"]
+    assert run.folds is not None
+    assert sum(fold["predicts"] for fold in run.folds) == 58
+
+
+def test_a_taken_name_is_refused_before_anything_is_read(shapes: Path) -> None:
+    learn("toy", epochs=1)
+    with pytest.raises(UsageError, match="there is a run named 'toy' already"):
+        train(Asked("nowhere", settings=SETTINGS), name="toy", command="test", report=quiet, say=unheard)
+    with pytest.raises(UsageError, match="cannot be a run's name"):
+        train(Asked("nowhere", settings=SETTINGS), name="../toy", command="test", report=quiet, say=unheard)
+
+
+def test_a_finished_run_is_not_asked_for_something_else(shapes: Path) -> None:
+    run = learn("toy", epochs=1)
+    with pytest.raises(UsageError, match="the run began with another epochs"):
+        resume("toy", Asked(settings={"epochs": 3}), report=quiet, say=unheard)
+    assert resume("toy", Asked("shapes", settings={"epochs": 1}), report=quiet, say=unheard) == run
+
+
+def test_a_disk_that_is_full_says_how_to_go_on(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:  # before there is anything to go on from
+        patch.setattr(training, "_learner", full)
+        with pytest.raises(NotKept, match="No space left on device") as caught:
+            learn("toy", epochs=1)
+    assert "train again: nothing is left of the run" in str(caught.value)
+    assert "--resume" not in str(caught.value)
+    assert not (runs_folder() / "toy").exists()
+    with monkeypatch.context() as patch:  # when a model is there
+        patch.setattr(training, "finish_run", full)
+        with pytest.raises(NotKept, match="No space left on device") as caught:
+            learn("toy", epochs=1, folds=2)
+    assert "go on with: curate train --name toy --resume" in str(caught.value)
+    assert resume("toy", Asked(), report=quiet, say=unheard).folds
+    with monkeypatch.context() as patch:  # a folder that says nothing would take the name for good
+        patch.setattr(runs, "write_atomic", full)
+        with pytest.raises(NotKept):
+            learn("other", epochs=1)
+    learn("other", epochs=1)
+
+
+def test_nothing_is_guessed_of_what_was_trained_here(shapes: Path) -> None:
+    learn("toy", epochs=1)
+    assert not getattr(load_predictor("run:toy"), "notes", ())
 
 
 @pytest.mark.parametrize("freeze", ["backbone", "most", pytest.param("nothing", marks=pytest.mark.slow)])

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from curate.checks.measures.content import update_content_hashes
 from curate.dataset import begin, open_dataset
 from curate.dataset.schema import FINDINGS
 from curate.errors import UsageError
 from curate.models.training.base import Task
-from curate.models.training.examples import Material, divide, load_material
+from curate.models.training.examples import Material, divide, held_out, load_material
+from curate.models.training.folds import make_folds
 from tests.models.toy_sets import SHAPES, draw_folders, import_folders
 
 
@@ -175,7 +177,6 @@ def test_videos_and_copies_stay_together(tmp_path: Path) -> None:
         rows = images.to_pylist()
         for row in rows:
             row["group"] = "video" if row["location"] in ("cross/000.png", "cross/001.png") else row["group"]
-            row["content_hash"] = "same" if row["location"] in ("disc/000.png", "disc/copy.png") else None
         transaction.overwrite("images", [pa.Table.from_pylist(rows, images.schema)])
         found = [
             finding("near_duplicate", [ids["cross/001.png"], ids["cross/002.png"]]),
@@ -198,15 +199,38 @@ def test_videos_and_copies_stay_together(tmp_path: Path) -> None:
         assert len(parts.train) + len(parts.validation) == 25
 
 
+def test_files_of_the_same_bytes_stay_together_though_nobody_looked_for_copies(tmp_path: Path) -> None:
+    folder = draw_folders(tmp_path / "images", 8)
+    for number in range(4):
+        (folder / "disc" / f"copy-{number}.png").write_bytes((folder / "disc" / f"00{number}.png").read_bytes())
+    import_folders(folder)
+    loaded = material()
+    row = {Path(each.path).relative_to(folder).as_posix(): number for number, each in enumerate(loaded.examples)}
+    pairs = [(row[f"disc/00{number}.png"], row[f"disc/copy-{number}.png"]) for number in range(4)]
+    assert len(set(loaded.groups.tolist())) == len(loaded.examples) - 4
+    for seed in range(5):
+        fold = make_folds(loaded.groups, loaded.strata, 3, seed)
+        held = held_out(loaded, loaded.labelled, 0.3, seed)
+        for part in (loaded.groups, fold, held):
+            assert [part[first] for first, _ in pairs] == [part[second] for _, second in pairs]
+
+
+def test_what_changes_in_a_file_changes_whose_copy_it_is(tmp_path: Path) -> None:
+    folder = draw_folders(tmp_path / "images", 2)
+    import_folders(folder)
+    with begin("shapes", command="test") as transaction:
+        update_content_hashes(transaction, transaction.read("images"))
+    (folder / "disc" / "001.png").write_bytes((folder / "disc" / "000.png").read_bytes())
+    (folder / "cross" / "000.png").write_bytes(b"no image")
+    (folder / "cross" / "001.png").unlink()
+    (folder / "square" / "000.png").unlink()  # what cannot be read is nobody's copy
+    assert len(set(material().groups.tolist())) == 5
+
+
 def test_copies_across_given_splits_are_told(tmp_path: Path) -> None:
     folder = draw_folders(tmp_path / "images", 3, splits=("train", "val"))
     (folder / "val" / "disc" / "copy.png").write_bytes((folder / "train" / "disc" / "000.png").read_bytes())
     import_folders(folder)
-    with begin("shapes", command="test") as transaction:
-        rows = transaction.read("images").to_pylist()
-        for row in rows:
-            row["group"] = "same" if row["location"].endswith(("train/disc/000.png", "copy.png")) else None
-        transaction.overwrite("images", [pa.Table.from_pylist(rows, transaction.read("images").schema)])
     assert "1 of its images have a copy" in divide(material(), None, seed=0).how
 
 
@@ -226,6 +250,26 @@ def test_images_without_a_file_and_without_a_label_are_told(tmp_path: Path) -> N
     assert any("1 images have no label" in note for note in found.notes)
     parts = divide(found, None, seed=0)
     assert len(parts.train) + len(parts.validation) == 7
+
+
+def test_images_without_a_file_are_told_where_nothing_can_be_learnt_from_the_others(tmp_path: Path) -> None:
+    import_folders(draw_folders(tmp_path / "images", 3))
+    with begin("shapes", command="test") as transaction:
+        rows = transaction.read("images").to_pylist()
+        for row in rows[:-1]:
+            row["path"] = None
+        transaction.overwrite("images", [pa.Table.from_pylist(rows, transaction.read("images").schema)])
+        annotations = transaction.read("annotations")
+        there = [row for row in annotations.to_pylist() if row["image_id"] != rows[-1]["image_id"]]
+        transaction.overwrite("annotations", [pa.Table.from_pylist(there, annotations.schema)])
+    with pytest.raises(UsageError, match=r"nothing to learn for 'classify'.*8 images have no file") as caught:
+        material()
+    assert "import again with --images FOLDER" in str(caught.value)
+    with begin("shapes", command="test") as transaction:
+        rows[-1]["path"] = None
+        transaction.overwrite("images", [pa.Table.from_pylist(rows, transaction.read("images").schema)])
+    with pytest.raises(UsageError, match="not one of the images has a file"):
+        material()
 
 
 def test_no_images_and_no_such_layer(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_nothing_to_deal() -> None:
 
 
 def test_one_fold_is_none() -> None:
-    with pytest.raises(UsageError, match="1 fold is none"):
+    with pytest.raises(UsageError, match="1 cannot be a number of folds"):
         make_folds(np.arange(9), np.zeros(9, np.int64), 1, seed=0)
 
 

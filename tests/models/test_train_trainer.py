@@ -251,7 +251,7 @@ except Exception as error:
     folder = tmp_path / "a" / "checkpoint"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", program, str(folder)], env=environment, capture_output=True, text=True)
-    assert done.stdout.startswith("UsageError | "), done.stderr
+    assert done.stdout.startswith("NotKept | "), done.stderr
     assert "the training cannot be kept" in done.stdout
     assert (folder / checkpoints.FILE).read_bytes() == before
     assert [path.name for path in folder.iterdir()] == [checkpoints.FILE]

@@ -53,6 +53,10 @@ Tensors = Mapping[str, Any]
 """Tensors by name."""
 
 
+class NotKept(UsageError):
+    """A disk does not take what a training has to keep."""
+
+
 def write_checkpoint(folder: Path, progression: Progression, parts: Mapping[str, Tensors]) -> None:
     """Replace the checkpoint in a folder.
 
@@ -62,7 +66,7 @@ def write_checkpoint(folder: Path, progression: Progression, parts: Mapping[str,
         parts: State dicts by name: 'module', 'optimizer', ...
 
     Raises:
-        UsageError: The disk is full, or cannot be written.
+        NotKept: The disk is full, or cannot be written.
     """
     tensors = {f"{part}/{name}": value for part, content in parts.items() for name, value in content.items()}
     meta = {_META: json.dumps({"format": _FORMAT, **asdict(progression)})}
@@ -100,7 +104,7 @@ def write_tensors(path: Path, tensors: Tensors, meta: Mapping[str, str]) -> None
     """Replace a safetensors file in one step.
 
     Raises:
-        UsageError: The disk is full, or cannot be written.
+        NotKept: The disk is full, or cannot be written.
     """
     from safetensors.torch import save_file
 
@@ -119,16 +123,22 @@ def write_tensors(path: Path, tensors: Tensors, meta: Mapping[str, str]) -> None
     sync_folder(path.parent)
 
 
-def cannot_write(path: Path, error: Exception) -> UsageError:
-    """The error of a disk that does not take what a training has to keep."""
-    full = getattr(error, "errno", None) == errno.ENOSPC or _FULL in str(error)
-    return UsageError(
+def cannot_write(path: Path, error: Exception) -> NotKept:
+    """The error of a disk that does not take what a training has to keep.
+
+    Whether there is something to go on from is not known here: `curate.models.training.runs.unless_worthless` adds it.
+    """
+    full = is_full(error)
+    return NotKept(
         f"the training cannot be kept: {_FULL if full else getattr(error, 'strerror', None) or error}",
         where=path,
-        remedy="free some space, then go on with --resume"
-        if full
-        else "see that the folder may be written, then --resume",
+        remedy="free some space" if full else "see that the folder may be written",
     )
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL in str(error)
 
 
 def optimizer_tensors(optimizer: Any) -> dict[str, Any]:

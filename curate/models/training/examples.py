@@ -21,6 +21,8 @@ from curate.dataset import Dataset
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.errors import UsageError
+from curate.models.content import content_hashes
+from curate.models.passes import Progress
 from curate.models.training.base import Example, Task
 from curate.models.training.folds import hold_out
 
@@ -37,7 +39,7 @@ _LARGE_SHARE: Final = 0.1
 _LARGE: Final = 5000
 _COPIES: Final = ("exact_duplicate", "near_duplicate", "leak")
 _UNLABELLED: Final = -1
-_IMAGE_COLUMNS: Final = ("image_id", "path", "width", "height", "group", "split", "content_hash")
+_IMAGE_COLUMNS: Final = ("image_id", "path", "width", "height", "group", "split")
 _ANNOTATION_COLUMNS: Final = (
     "annotation_id", "image_id", "type", "label", "bbox", "polygons", "rle", "rle_size", "iscrowd",
 )  # fmt: skip
@@ -86,7 +88,15 @@ class Division:
     how: str
 
 
-def load_material(dataset: Dataset, task: Task, layer: str, where: str | None, *, empty: bool = False) -> Material:
+def load_material(
+    dataset: Dataset,
+    task: Task,
+    layer: str,
+    where: str | None,
+    *,
+    empty: bool = False,
+    progress: Progress | None = None,
+) -> Material:
     """Read what a training learns from.
 
     Args:
@@ -95,6 +105,7 @@ def load_material(dataset: Dataset, task: Task, layer: str, where: str | None, *
         layer: The labels.
         where: Which images; None for all.
         empty: Whether images without annotations are known to have nothing on them.
+        progress: Told (files read, files to read) where files have to be read to see which are copies of which.
 
     Raises:
         UsageError: There is nothing to learn, or not for this task.
@@ -102,6 +113,10 @@ def load_material(dataset: Dataset, task: Task, layer: str, where: str | None, *
     images = _read_images(dataset, where)
     notes: list[str] = []
     missing = int(images["path"].null_count)
+    if missing == images.num_rows:
+        raise UsageError(
+            "not one of the images has a file", where=dataset.name, remedy="import again with --images FOLDER"
+        )
     if missing:
         notes.append(f"{missing:,} images have no file and are left out")
         images = images.filter(pc.is_valid(images["path"]))
@@ -111,9 +126,9 @@ def load_material(dataset: Dataset, task: Task, layer: str, where: str | None, *
     classes = _classes(usable, names)
     if not classes:
         raise UsageError(
-            f"the layer '{layer}' has nothing to learn for '{task}' on these images",
+            "; ".join([f"the layer '{layer}' has nothing to learn for '{task}' on these images", *notes]),
             where=dataset.name,
-            remedy=_found(annotations),
+            remedy=_found(annotations) + (", or import again with --images FOLDER" if missing else ""),
         )
     fill = _FILL[task]
     examples = fill(_bare(images), usable, _rows(usable, images), _codes(usable, classes))
@@ -123,7 +138,7 @@ def load_material(dataset: Dataset, task: Task, layer: str, where: str | None, *
         covered = _with_empty(covered, empty, notes)
     elif not covered.all():
         notes.append(f"{int((~covered).sum()):,} images have no label and are not learnt from")
-    groups = _groups(dataset, images)
+    groups = _groups(dataset, images, progress)
     return Material(
         examples, covered, [split or "" for split in images["split"].to_pylist()], groups,
         _strata(usable, images, classes), classes, notes,
@@ -332,13 +347,23 @@ def _with_empty(covered: BoolArray, empty: bool, notes: list[str]) -> BoolArray:
     return covered
 
 
-def _groups(dataset: Dataset, images: pa.Table) -> IntArray:
+def _groups(dataset: Dataset, images: pa.Table, progress: Progress | None) -> IntArray:
     """Images of one video or burst, of the same bytes, and what was found to be a copy, under one number."""
     n = images.num_rows
-    links = [_equal(images["group"]), _equal(images["content_hash"]), _found_copies(dataset, images)]
+    links = [_equal(images["group"]), _equal(_contents(images, progress)), _found_copies(dataset, images)]
     first, second = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _contents(images: pa.Table, progress: Progress | None) -> pa.ChunkedArray:
+    """A hash of each image's file as it is now; null for what cannot be read.
+
+    The dataset's own column of them is empty until copies are looked for, and says nothing of files that changed since.
+    """
+    paths = pc.unique(images["path"])
+    hashes = content_hashes(paths.to_pylist(), progress=progress)
+    return pa.chunked_array([hashes.take(pc.index_in(images["path"].combine_chunks(), value_set=paths))])
 
 
 def _equal(column: pa.ChunkedArray) -> IntArray:

@@ -49,7 +49,11 @@ def make_folds(groups: IntArray, strata: IntArray, folds: int, seed: int) -> Int
         UsageError: There are fewer groups than folds.
     """
     if folds < 2:
-        raise UsageError(f"{folds} fold is none", where="--folds", remedy="at least 2")
+        raise UsageError(
+            f"{folds} cannot be a number of folds",
+            where="--folds",
+            remedy="at least 2: each is predicted by the others' model",
+        )
     count = len(np.unique(groups))
     if count < folds:
         raise UsageError(

@@ -36,7 +36,7 @@ class Log:
             record: 'epoch' (the first is 1), and numbers by name.
 
         Raises:
-            UsageError: The disk is full.
+            NotKept: The disk is full.
         """
         epoch = int(record["epoch"])
         numbers = {name: float(value) for name, value in record.items() if name != "epoch"}

@@ -27,7 +27,7 @@ from curate.dataset.home import home
 from curate.errors import DatasetLocked, InputError, UsageError
 from curate.files import write_atomic
 from curate.models.training.base import Task
-from curate.models.training.checkpoints import FILE
+from curate.models.training.checkpoints import FILE, NotKept, cannot_write, is_full
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ MODEL_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "model.safetensors"
 CHECKPOINT_FOLDER: Final = "checkpoint"
 SHARED_FOLDER: Final = "shared"
+
+INNER: Final = "inner validation"
+"""What the numbers of a run with folds are of: they are no result of its out-of-fold predictions."""
 
 _NAME: Final = re.compile(r"\w[\w.\-]{0,99}")
 _PACKAGES: Final = ("torch", "timm", "transformers", "segmentation_models_pytorch", "onnx", "onnxruntime", "numpy")
@@ -55,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         folds: How many models, each without one part of the images; None for one model.
         settings: As asked for, open ones as null.
         command: The command line.
+        division: Digest of which images each model learns from and predicts: when a run goes on it must be the same.
     """
 
     dataset: str
@@ -66,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     folds: int | None = None
     settings: dict[str, Any]
     command: str = ""
+    division: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +86,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         images: How many were trained on ('train'), chose the best epoch ('validation'), and could not be read ('unreadable').
         validation: How those were chosen.
         metric: Which of the numbers chose the best epoch.
-        numbers: Validation numbers of the best epoch; of a run with folds the means over them.
+        numbers: Validation numbers of the best epoch; of a run with folds the means over them, each of images that were held
+            out of what the fold's model learnt from, and not of its out-of-fold predictions.
         epochs: That were made.
         best_epoch: Whose weights were kept.
         stopped: Why it ended: 'epochs', 'early', 'minutes'.
@@ -118,8 +124,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """A sentence for a person."""
-        numbers = ", ".join(f"{name} {self.numbers[name]:.4f}" for name in self.main_numbers)
-        return f"{self.name}: {self.model}, {numbers or 'not validated'}, {self.seconds:,.0f} s"
+        numbers = ", ".join(f"{name} {self.numbers[name]:.4f}" for name in self.main_numbers) or "not validated"
+        if self.folds:
+            numbers = f"{len(self.folds)} models, {INNER} {numbers}"
+        return f"{self.name}: {self.model}, {numbers}, {self.seconds:,.0f} s"
+
+    @property
+    def result(self) -> str:
+        """The number that chose the best epoch, with its name; empty without one."""
+        if self.metric not in self.numbers:
+            return ""
+        return f"{self.metric} {self.numbers[self.metric]:.4f}" + (f" ({INNER})" if self.folds else "")
 
     @property
     def main_numbers(self) -> list[str]:
@@ -144,6 +159,16 @@ def run_path(name: str) -> Path:
             remedy="letters, digits, '_', '-' and '.', not beginning with '-' or '.', at most 100 characters",
         )
     return runs_folder() / name
+
+
+def require_free(name: str) -> None:
+    """See that a run could be made under a name.
+
+    Raises:
+        UsageError: The name is taken, or could not be a folder's.
+    """
+    if (folder := run_path(name)).exists():
+        raise _taken(name, folder)
 
 
 def free_name(stem: str) -> str:
@@ -205,18 +230,16 @@ def begin_run(name: str, plan: Plan) -> Path:
 
     Raises:
         UsageError: The name is taken.
+        NotKept: The disk is full.
     """
     folder = run_path(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir()
     except FileExistsError:
-        raise UsageError(
-            f"there is a run named '{name}' already",
-            where=folder,
-            remedy="another --name, or --resume to go on with it, or 'curate runs --remove' it",
-        ) from None
-    write_atomic(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan)))
+        raise _taken(name, folder) from None
+    with unless_worthless(name, folder):
+        write_atomic(folder / PLAN_FILE, msgspec.json.format(msgspec.json.encode(plan)))
     return folder
 
 
@@ -228,13 +251,27 @@ def finish_run(folder: Path, run: Run) -> None:
 
 
 @contextmanager
-def unless_worthless(folder: Path) -> Iterator[None]:
-    """Take a run's folder away where an error ends it before there is anything to go on from."""
+def unless_worthless(name: str, folder: Path) -> Iterator[None]:
+    """Take a run's folder away where an error ends it before there is anything to go on from.
+
+    Raises:
+        NotKept: The disk was full, or could not be written; says how to go on.
+    """
     try:
         yield
-    except BaseException:
-        if not any(any(folder.glob(pattern)) for pattern in (f"**/{FILE}", f"{SHARED_FOLDER}/*", f"*/{RUN_FILE}")):
+    except BaseException as error:
+        stays = any(any(folder.glob(pattern)) for pattern in (f"**/{FILE}", f"**/{RUN_FILE}", f"{SHARED_FOLDER}/*"))
+        if not stays:
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and is_full(error):
+            error = cannot_write(Path(error.filename or folder), error)
+        if isinstance(error, NotKept):
+            then = (
+                f"go on with: curate train --name {name} --resume"
+                if stays
+                else "train again: nothing is left of the run"
+            )
+            raise NotKept(error.what, where=error.where, remedy=f"{error.remedy}, then {then}") from error
         raise
 
 
@@ -281,6 +318,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _taken(name: str, folder: Path) -> UsageError:
+    return UsageError(
+        f"there is a run named '{name}' already",
+        where=folder,
+        remedy="another --name, or --resume to go on with it, or 'curate runs --remove' it",
+    )
 
 
 def _decode(path: Path, kind: type[T]) -> T:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.dataset import Dataset, begin, open_dataset
+from curate.dataset.query import in_layer
 from curate.dataset.store import now
-from curate.errors import UsageError
+from curate.errors import InputError, UsageError
+from curate.models.passes import LeftOut
+from curate.models.predictors.layer_store import clear_layer
 from curate.models.predictors.layers import predict_dataset
 from curate.models.predictors.registry import load_predictor
 from curate.models.training.base import Learner, TrainingSettings
@@ -36,12 +40,14 @@ from curate.models.training.runs import (
     locked,
     read_plan,
     read_run,
+    require_free,
     run_folder,
     unless_worthless,
     versions,
 )
 from curate.models.training.trainer import Fit, Report, Say, fit
 from curate.names import GROUND_TRUTH, PREDICTIONS
+from curate.wording import counted
 
 OUT_OF_FOLD: Final = f"{PREDICTIONS}oof-"
 """Prefix of the layers that hold out-of-fold predictions; the run's name follows."""
@@ -88,6 +94,7 @@ def train(asked: Asked, *, name: str, command: str, report: Report, say: Say) ->
 
     Raises:
         UsageError: The request makes no sense for this dataset, or the name is taken.
+        NotKept: The disk is full, or cannot be written.
         MissingExtra: What training needs is not installed.
         UnavailableError: Weights that cannot be had.
         InputError: Nothing can be learnt from what is there, or the training diverged.
@@ -98,6 +105,7 @@ def train(asked: Asked, *, name: str, command: str, report: Report, say: Say) ->
             "a training needs a dataset and a task", where=missing, remedy="e.g. -d parts_v3 --task detect"
         )
     require_packages()
+    require_free(name)
     settings = _settings(asked.settings)
     dataset = open_dataset(asked.dataset)
     plan = Plan(
@@ -111,10 +119,12 @@ def train(asked: Asked, *, name: str, command: str, report: Report, say: Say) ->
         settings=_recorded(settings),
         command=command,
     )
-    material, parts = _prepare(dataset, plan, settings)  # before there is a folder: a request may make no sense
+    # Before there is a folder: a request may make no sense.
+    material, parts = _prepare(dataset, plan, settings, report)
+    plan = msgspec.structs.replace(plan, division=_digest(material, parts))
     settings = settle(settings, say)
     folder = begin_run(name, plan)
-    with locked(folder), unless_worthless(folder):
+    with locked(folder), unless_worthless(name, folder):
         return _Work(name, folder, plan, settings, material, parts, report, say).run()
 
 
@@ -129,19 +139,28 @@ def resume(name: str, asked: Asked, *, report: Report, say: Say) -> Run:
 
     Raises:
         UsageError: There is no such run, or something else is asked for.
+        InputError: Other images would be held out than when it began, as files have changed since.
+        NotKept: As for `train`.
     """
     require_packages()
     folder = run_folder(name)
     with locked(folder):
+        plan = read_plan(name)
+        settings = _settings(plan.settings | _changes(asked, plan))
         done = read_run(name)
         if done is not None:
             say(f"{name} is finished already")
             return done
-        plan = read_plan(name)
-        settings = _settings(plan.settings | _changes(asked, plan))
         dataset = open_dataset(plan.dataset, commit=plan.commit)
-        material, parts = _prepare(dataset, plan, settings)
-        return _Work(name, folder, plan, settle(settings, say), material, parts, report, say).run()
+        material, parts = _prepare(dataset, plan, settings, report)
+        if _digest(material, parts) != plan.division:
+            raise InputError(
+                "other images would be held out than when the run began, as files have changed since",
+                where=name,
+                remedy="bring the files back, or train under another --name",
+            )
+        with unless_worthless(name, folder):
+            return _Work(name, folder, plan, settle(settings, say), material, parts, report, say).run()
 
 
 @dataclass(frozen=True)
@@ -169,6 +188,13 @@ class _Work:
     parts: list[_Part]
     report: Report
     say: Say
+    unreadable: set[str] = field(default_factory=set)
+    """Paths of images that the person was told of."""
+
+    @property
+    def layer(self) -> str:
+        """The layer for out-of-fold predictions."""
+        return f"{OUT_OF_FOLD}{self.name}"
 
     def run(self) -> Run:
         """Train what is not trained yet."""
@@ -178,9 +204,11 @@ class _Work:
             run = self._train(self.name, self.folder, self.parts[0], 0)
             finish_run(self.folder, run)
             return run
+        before = open_dataset(self.plan.dataset).count("annotations", where=in_layer(self.layer))
+        if before:
+            self.say(f"what {self.layer} has already, {counted(before, 'annotations')}, will make room for this run's")
         models = [self._fold(number, part) for number, part in enumerate(self.parts)]
-        layer = self._predict()
-        run = self._together(models, layer)
+        run = self._together(models, self._predict())
         finish_run(self.folder, run)
         return run
 
@@ -212,12 +240,18 @@ class _Work:
             report=self._report(number),
             say=self.say,
         )
-        if result.unreadable:
-            path, reason = next(iter(result.unreadable.items()))
-            self.say(f"{len(result.unreadable):,} images cannot be read; the first: {path}: {reason}")
+        self._tell_unreadable(result.unreadable)
         learner.export(folder)
         write_tensors(folder / WEIGHTS_FILE, learner.module.state_dict(), {"classes": "\n".join(learner.classes)})
         return self._record(name, learner, settings, result, part)
+
+    def _tell_unreadable(self, reasons: Mapping[str, str]) -> None:
+        """Say which images cannot be read, by their path, unless that was said of an earlier fold."""
+        new = [path for path in reasons if path not in self.unreadable]
+        if new:
+            more = "more " if self.unreadable else ""
+            self.say(f"{len(new):,} {more}images cannot be read; the first: {new[0]}: {reasons[new[0]]}")
+            self.unreadable.update(new)
 
     def _record(self, name: str, learner: Learner, settings: dict[str, Any], result: Fit, part: _Part) -> Run:
         images = {
@@ -232,27 +266,34 @@ class _Work:
             seconds=round(result.seconds, 3), finished=now(), versions=versions(),
         )  # fmt: skip
 
-    def _predict(self) -> str:
-        """Write the predictions of all folds, each model's of the images that it has not seen; one commit."""
-        layer = f"{OUT_OF_FOLD}{self.name}"
+    def _predict(self) -> list[int]:
+        """Write the predictions of all folds, each model's of the images that it has not seen; one commit.
+
+        What the layer had before goes: it may be of an earlier run of this name, whose models learnt from other images.
+
+        Returns:
+            On how many images each model's predictions are.
+        """
         ids = [example.image_id for example in self.material.examples]
+        counts: list[int] = []
+        left_out: list[LeftOut] = []
         with begin(self.plan.dataset, command=self.plan.command) as transaction:
+            clear_layer(transaction, self.layer)
             for number, part in enumerate(self.parts):
                 predictor = load_predictor(f"run:{self.name}/fold-{number + 1}")
                 text = f"predicting fold {number + 1} of {len(self.parts)}"
                 update = predict_dataset(
-                    transaction, predictor, layer=layer, ids=[ids[row] for row in part.own.tolist()],
+                    transaction, predictor, layer=self.layer, ids=[ids[row] for row in part.own.tolist()],
                     progress=partial(_told, self.report, text),
                 )  # fmt: skip
-                if update.left_out:
-                    first = update.left_out[0]
-                    self.say(
-                        f"{len(update.left_out):,} images have no prediction; the first: {first.path}: {first.reason}"
-                    )
-        self.say(f"out-of-fold predictions: {layer}")
-        return layer
+                counts.append(update.predicted)
+                left_out += update.left_out
+        if left_out:
+            first = left_out[0]
+            self.say(f"{len(left_out):,} images have no prediction; the first: {first.path}: {first.reason}")
+        return counts
 
-    def _together(self, models: list[Run], layer: str) -> Run:
+    def _together(self, models: list[Run], predicted: list[int]) -> Run:
         """The record of a run with folds: means over them."""
         first = models[0]
         names = dict.fromkeys(name for each in models for name in each.numbers)
@@ -261,12 +302,12 @@ class _Work:
         }
         images = {name: int(np.mean([each.images[name] for each in models])) for name in first.images}
         folds = [
-            {"name": each.name, "images": each.images, "predicts": len(part.own), "numbers": each.numbers}
-            for each, part in zip(models, self.parts, strict=True)
+            {"name": each.name, "images": each.images, "predicts": count, "numbers": each.numbers}
+            for each, count in zip(models, predicted, strict=True)
         ]
         return msgspec.structs.replace(
             first, name=self.name, numbers=numbers, images=images, seconds=sum(each.seconds for each in models),
-            finished=now(), predictions=layer, folds=folds,
+            finished=now(), predictions=self.layer, folds=folds,
         )  # fmt: skip
 
     def _report(self, number: int) -> Report:
@@ -280,9 +321,19 @@ def _told(report: Report, before: str, done: int, total: int, text: str = "") ->
     report(done, total, before + text)
 
 
-def _prepare(dataset: Dataset, plan: Plan, settings: TrainingSettings) -> tuple[Material, list[_Part]]:
-    material = load_material(dataset, settings.task, plan.layer, plan.where, empty=plan.empty)
+def _prepare(dataset: Dataset, plan: Plan, settings: TrainingSettings, report: Report) -> tuple[Material, list[_Part]]:
+    progress = partial(_told, report, "reading files for copies")
+    material = load_material(dataset, settings.task, plan.layer, plan.where, empty=plan.empty, progress=progress)
     return material, _parts(material, plan, settings)
+
+
+def _digest(material: Material, parts: Sequence[_Part]) -> str:
+    """What differs between two divisions of images among the models of a run; 16 hexadecimal digits."""
+    digest = hashlib.blake2b("\n".join(example.image_id for example in material.examples).encode(), digest_size=8)
+    for part in parts:
+        for rows in (part.division.train, part.division.validation, part.own):
+            digest.update(len(rows).to_bytes(8, "little") + rows.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _parts(material: Material, plan: Plan, settings: TrainingSettings) -> list[_Part]:

@@ -44,7 +44,7 @@ class BuiltinNetwork:
         self.dtype = np.uint8
         self.sidecar = Sidecar(
             task="classify", classes=tuple(classes), size=builtin.SIDE, resize="squash", interpolation="bicubic",
-            color="rgb", layout="nhwc", output=Logits(output=_OUTPUT), about={"encoder": self._encoder.name},
+            color="rgb", layout="nhwc", scale=1.0, output=Logits(output=_OUTPUT), about={"encoder": self._encoder.name},
         )  # fmt: skip
 
     def logits(self, inputs: Any) -> Any:
