@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.checks.base import Check, Judgement, Settings, left_out_note
-from curate.checks.boxes import BoolArray
+from curate.checks.boxes import BoolArray, FloatArray
 from curate.checks.findings import FLAGGED, SETTLED, Finding
 from curate.checks.labels import Labels, load_labels, load_predictions
 from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
+from curate.checks.mistakes.looks import class_shares, weigh_by_looks
 from curate.checks.mistakes.masks.run import compared_as_masks, judge_masks, masked
 from curate.checks.mistakes.tables import Suspects, image_scores, merge
 from curate.dataset import Transaction
@@ -45,7 +46,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     notes: list[str] = []
     models = load_predictions(transaction.base, labels, settings.options.get("predictions"), notes)
     encoder = choose_encoder(transaction.base, settings.encoder)
-    run = _Run(transaction, encoder, settings.seed, settings.min_score, settings.progress, labels, [], notes)
+    looks = np.full(len(labels.label), np.nan)
+    run = _Run(transaction, encoder, settings.seed, settings.min_score, settings.progress, labels, [], notes, looks)
     run.note_several_labels()
     mask_models = compared_as_masks(labels, models)
     box_models = {name: model for name, model in models.items() if name not in mask_models}
@@ -101,6 +103,7 @@ class _Run:
     labels: Labels
     judged: list[LabelErrors]
     notes: list[str]
+    looks: FloatArray
 
     def judge(self, rows: BoolArray, content: Content, models: Mapping[str, Labels]) -> list[Finding]:
         """Label errors among the chosen annotations, by the vectors of their images or crops."""
@@ -144,6 +147,8 @@ class _Run:
             seed=self.seed,
         )
         self.judged.append(errors)
+        if content == "crops":
+            self.looks[chosen] = errors.p_given
         return mislabeled_findings(self.labels, chosen, errors, self.min_score, CHECK.name, self.encoder.name)
 
     def judge_boxes(self, models: Mapping[str, Labels]) -> list[Finding]:
@@ -154,7 +159,8 @@ class _Run:
         layers = {name: model for name, model in models.items() if model.boxed.any()}
         if layers:
             predicted = [replace(model.boxes(), covered=self.labels.covered_by(model)) for model in layers.values()]
-            parts.append(detection_errors(truth, predicted, sizes=sizes, min_score=min(self.min_score, 0.01)))
+            suspects = detection_errors(truth, predicted, sizes=sizes, min_score=min(self.min_score, 0.01))
+            parts.append(weigh_by_looks(suspects, self.looks[rows], class_shares(self.labels.label[rows])))
         found: Suspects = merge(parts)
         per_image = image_scores(found, self.labels.images.num_rows)
         return suspect_findings(

@@ -1,0 +1,49 @@
+"""Suspects of a detector, weighed by what the crops look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curate.checks.mistakes.looks import class_shares, weigh_by_looks
+from curate.checks.mistakes.tables import Suspects
+
+SHARE = np.full(4, 0.25)
+
+
+def suspects(kind: str, scores: list[float], related: int = -1) -> Suspects:
+    n = len(scores)
+    none = np.full(n, -1)
+    return Suspects(
+        np.full(n, kind), np.array(scores), np.zeros(n, int), np.arange(n), none, np.full(n, related), none,
+        np.full((n, 4), np.nan), np.full(n, "why"),
+    )  # fmt: skip
+
+
+def by_annotation(found: Suspects) -> dict[int, float]:
+    return dict(zip(found.annotation.tolist(), found.score.tolist(), strict=True))
+
+
+def test_a_superfluous_box_looks_like_anything_but_its_label() -> None:
+    found = suspects("spurious", [0.5, 0.5, 0.5, 0.5])
+    weighed = weigh_by_looks(found, np.array([0.9, 0.25, 0.05, np.nan]), SHARE)
+    # Bayes: odds of 1, times a quarter, by the probability of the label in an object that looks so.
+    expected = {0: 0.25 / 0.9 / (1 + 0.25 / 0.9), 1: 0.5, 2: 5 / 6, 3: 0.5}
+    assert by_annotation(weighed) == pytest.approx(expected)
+    assert weighed.score.tolist() == sorted(weighed.score.tolist(), reverse=True)
+
+
+def test_a_mislabeled_box_looks_like_another_class() -> None:
+    weighed = weigh_by_looks(suspects("mislabeled", [0.5, 0.5]), np.array([0.75, 0.25]), SHARE)
+    assert by_annotation(weighed) == pytest.approx({0: 0.1, 1: 0.5})
+
+
+@pytest.mark.parametrize(("kind", "related"), [("mislocated", -1), ("missing", -1), ("spurious", 1)])
+def test_looks_say_nothing_of_other_errors(kind: str, related: int) -> None:
+    found = suspects(kind, [0.9, 0.3], related)
+    assert by_annotation(weigh_by_looks(found, np.array([0.99, 0.01]), SHARE)) == {0: 0.9, 1: 0.3}
+
+
+def test_shares_are_of_the_class_of_each() -> None:
+    np.testing.assert_allclose(class_shares(np.array([3, 1, 3, 3])), [0.75, 0.25, 0.75, 0.75])
+    assert class_shares(np.zeros(0, int)).shape == (0,)
