@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.report import Report, markdown, options, real_set, run
+from benchmarks.report import Report, markdown, memory_table, milliseconds, options, real_set, run
 
 OURS: Final = ("model alone", "decoding alone", "commit of one", "curate")
 STORES: Final = ("commit of one", "curate")
@@ -245,29 +245,16 @@ def time_table(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str
     """
     lines = []
     for row in rows:
-        cells = [f"{_milliseconds(row[name]):.2f} / {_rate(row[name]):.1f}" if name in row else "-" for name in methods]
+        cells = [f"{milliseconds(row[name]):.2f} / {_rate(row[name]):.1f}" if name in row else "-" for name in methods]
         over, slower = "-", "-"
         if all(name in row for name in OURS):
-            model, decoding, commit, ours = (_milliseconds(row[name]) for name in OURS)
+            model, decoding, commit, ours = (milliseconds(row[name]) for name in OURS)
             each = ours - max(commit - model - decoding, 0) / row["curate"]["images"]
             over = f"{each - model - decoding:.2f}"
             slower = f"{each / model:.2f}"
         lines.append([row["encoder"], row["pictures"], row["cores"], *cells, over, slower])
     last = ["curate beyond model, decoding and commit, CPU ms", "curate without commit, of the model alone"]
     return markdown(["encoder", "pictures", "cores", *(f"{name}: CPU ms / a second" for name in methods), *last], lines)
-
-
-def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Peaks, in 2^20 bytes."""
-    lines = [
-        [f"{row['pictures']:,}", round(row["before_mb"]), round(row["peak_mb"]), f"{_milliseconds(row):.2f}"]
-        for row in rows
-    ]
-    return markdown(["pictures", "MB before", "peak MB", "CPU ms a picture"], lines)
-
-
-def _milliseconds(measured: Mapping[str, float]) -> float:
-    return 1000 * measured["cpu_s"] / measured["images"]
 
 
 def _rate(measured: Mapping[str, float]) -> float:

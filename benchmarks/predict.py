@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.embed import copy_some, make_pictures, make_small
-from benchmarks.report import Report, markdown, options, real_set, run
+from benchmarks.report import Report, markdown, memory_table, milliseconds, options, real_set, run
 
 STORES: Final = ("commit of one", "curate")
 METHODS: Final = ("model", "decoded and prepared", *STORES)
@@ -122,26 +122,13 @@ def time_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     lines = []
     for row in rows:
-        model, before, commit, ours = (_milliseconds(row[name]) for name in METHODS)
+        model, before, commit, ours = (milliseconds(row[name]) for name in METHODS)
         each = ours - max(commit - model - before, 0) / row["curate"]["images"]
         beyond = each - model - before
         cells = [f"{value:.2f}" for value in (model, before, commit, ours, beyond)]
         lines.append([row["pictures"], row["cores"], *cells, f"{100 * beyond / model:.1f}%"])
     names = [f"{name}, CPU ms" for name in METHODS]
     return markdown(["pictures", "cores", *names, "curate beyond both, CPU ms", "of the model"], lines)
-
-
-def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Peaks, in 2^20 bytes."""
-    lines = [
-        [f"{row['pictures']:,}", round(row["before_mb"]), round(row["peak_mb"]), f"{_milliseconds(row):.2f}"]
-        for row in rows
-    ]
-    return markdown(["pictures", "MB before", "peak MB", "CPU ms a picture"], lines)
-
-
-def _milliseconds(measured: Mapping[str, float]) -> float:
-    return 1000 * measured["cpu_s"] / measured["images"]
 
 
 if __name__ == "__main__":

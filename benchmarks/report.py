@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
@@ -129,3 +129,21 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table: first column to the left, the others to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Peaks, in 2^20 bytes, with numbers of pictures.
+
+    Args:
+        rows: Objects with pictures, images, cpu_s, before_mb and peak_mb.
+    """
+    lines = [
+        [f"{row['pictures']:,}", round(row["before_mb"]), round(row["peak_mb"]), f"{milliseconds(row):.2f}"]
+        for row in rows
+    ]
+    return markdown(["pictures", "MB before", "peak MB", "CPU ms a picture"], lines)
+
+
+def milliseconds(measured: Mapping[str, float]) -> float:
+    """Of the processor, for each of the images measured."""
+    return 1000 * measured["cpu_s"] / measured["images"]

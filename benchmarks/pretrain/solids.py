@@ -50,15 +50,17 @@ class Solid(Protocol):
 
 
 @dataclass(frozen=True)
-class Limb:
-    """Two balls and everything between them: an arm, a neck, a trunk, a pipe."""
-
+class _TwoEnds:
     start: Point
     end: Point
     start_radius: float
     end_radius: float
     material: int = 0
     group: int = 0
+
+
+class Limb(_TwoEnds):
+    """Two balls and everything between them: an arm, a neck, a trunk, a pipe."""
 
     def pieces(self, turn: Array) -> list[Piece]:
         """One: the hull of two circles."""
@@ -146,16 +148,8 @@ def lathe(profile: Array, centre: Point = (0, 0, 0), material: int = 0, group: i
     return solids
 
 
-@dataclass(frozen=True)
-class Turned:
+class Turned(_TwoEnds):
     """A part of a cone: two discs and everything between them."""
-
-    start: Point
-    end: Point
-    start_radius: float
-    end_radius: float
-    material: int = 0
-    group: int = 0
 
     def pieces(self, turn: Array) -> list[Piece]:
         """One: the hull of two ellipses."""

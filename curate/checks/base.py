@@ -111,8 +111,7 @@ def left_out_note(left_out: Sequence[LeftOut], total: int, what: str) -> list[st
     """
     if not left_out:
         return []
-    first = left_out[0]
-    return [f"{len(left_out):,} of {total:,} {what}; the first: {first.path or first.id}: {first.reason}"]
+    return [f"{len(left_out):,} of {total:,} {what}; the first: {left_out[0]}"]
 
 
 def judged_again(transaction: Transaction, images: Collection[str], where: str | None) -> Callable[[Finding], bool]:

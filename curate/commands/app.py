@@ -1,4 +1,4 @@
-"""What all commands share: one way to fail, and the options that mean the same everywhere."""
+"""What all commands share: one way to fail, and the command line for the history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import typer
@@ -20,25 +20,6 @@ from curate.redaction import redact
 INTERRUPTED = 130
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a bug, never the user's fault."""
-
-DatasetOption = Annotated[
-    str,
-    typer.Option(
-        "--dataset", "-d", envvar="CURATE_DATASET", help="Name of the dataset.", metavar="NAME", show_envvar=True
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout.")]
-WhereOption = Annotated[
-    str | None, typer.Option("--where", help="SQL condition on images, e.g. \"split = 'train'\".", metavar="SQL")
-]
-FindingsWhereOption = Annotated[
-    str | None,
-    typer.Option(
-        "--where", help="SQL condition on findings, e.g. \"kind = 'missing' AND score > 0.8\".", metavar="SQL"
-    ),
-]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class CurateGroup(TyperGroup):

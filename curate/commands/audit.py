@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption
+from curate.commands.options import DatasetOption, JsonOption, SeedOption
 from curate.commands.output import note, print_json_lines
 
 if TYPE_CHECKING:

@@ -8,45 +8,57 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.checks.registry import CHECKS
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import (
+    ConfigOption,
+    DatasetOption,
+    EncoderOption,
+    JsonOption,
+    LimitOption,
+    SeedOption,
+    WhereOption,
+)
 from curate.commands.output import note, print_json_lines, progress
-from curate.commands.running import ConfigOption, EncoderOption, LimitOption, fail, project_config, table_lines
+from curate.commands.running import fail, project_config, table_lines
 from curate.names import GROUND_TRUTH
 
 if TYPE_CHECKING:
     from curate.checks.config import Config
     from curate.checks.gate import Gate
 
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", help=f"Run this check only; repeatable. One of: {', '.join(CHECKS.builtins)}.", metavar="CHECK"
+    ),
+]
+LayerOption = Annotated[str, typer.Option("--layer", help="Layer whose annotations are checked.", metavar="LAYER")]
+OptionalMinScoreOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score", help="Leave out what is less probably a problem than this. [default: 0.1]", metavar="P"
+    ),
+]
+GatesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        help="Exit with status 1 if a finding of this kind scores at least SCORE (default 0.5). 'shifted' takes a p-value "
+        "as in curate shift: it fails if the model does worse on a slice with at most that (default 0.05). Repeatable.",
+        metavar="KIND[:SCORE]",
+    ),
+]
+
 
 def check(
     dataset: DatasetOption,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", help=f"Run this check only; repeatable. One of: {', '.join(CHECKS.builtins)}.", metavar="CHECK"
-        ),
-    ] = None,
-    layer: Annotated[
-        str, typer.Option("--layer", help="Layer whose annotations are checked.", metavar="LAYER")
-    ] = GROUND_TRUTH,
+    only: OnlyOption = None,
+    layer: LayerOption = GROUND_TRUTH,
     encoder: EncoderOption = None,
     where: WhereOption = None,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score", help="Leave out what is less probably a problem than this. [default: 0.1]", metavar="P"
-        ),
-    ] = None,
+    min_score: OptionalMinScoreOption = None,
     limit: LimitOption = 20,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-on",
-            help="Exit with status 1 if a finding of this kind scores at least SCORE (default 0.5). 'shifted' takes a p-value "
-            "as in curate shift: it fails if the model does worse on a slice with at most that (default 0.05). Repeatable.",
-            metavar="KIND[:SCORE]",
-        ),
-    ] = None,
+    fail_on: GatesOption = None,
     config: ConfigOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, JsonOption, StrictOption, WhereOption
 from curate.commands.output import late_progress, note, print_json
 from curate.commands.pull import pull_one
 from curate.formats.registry import FORMATS
@@ -20,51 +21,50 @@ if TYPE_CHECKING:
 _FORMATS = ", ".join(FORMATS.builtins)
 _ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
 
-_LINK_HELP = (
-    "Link the images into the target. They are the same files then: changing one there in place changes the original."
-)
-
-FormatOption = Annotated[
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        help="File, folder, or archive (zip, tar) of one; or a project on a server: cvat://HOST/projects/3, "
+        "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION.",
+        metavar="SOURCE",
+        show_default=False,
+    ),
+]
+ImportFormatOption = Annotated[
     str, typer.Option("--format", "-f", help=f"auto, to look; or one of: {_FORMATS}.", metavar="FORMAT")
 ]
-LayerOption = Annotated[
+ImportLayerOption = Annotated[
     str, typer.Option("--layer", help="Layer of the annotations: ground_truth or predictions/NAME.", metavar="LAYER")
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write nothing, at the first loss.")]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of the images, where the format does not tell.", metavar="DIR"),
+]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Split of all images.", metavar="NAME")]
+ClassesOption = Annotated[
+    Path | None,
+    typer.Option("--classes", help="File of class names, one a line, where the format has none.", metavar="FILE"),
+]
+FpsOption = Annotated[
+    float | None,
+    typer.Option("--fps", help="Frames taken of each second of a video. Default: every frame.", metavar="N"),
+]
+ImportVariantOption = Annotated[
+    str | None,
+    typer.Option("--variant", help="YOLO: detect, segment, obb, pose or classify, where that is open.", metavar="NAME"),
+]
 
 
 def import_(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="File, folder, or archive (zip, tar) of one; or a project on a server: cvat://HOST/projects/3, "
-            "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION.",
-            metavar="SOURCE",
-            show_default=False,
-        ),
-    ],
+    source: SourceArgument,
     dataset: DatasetOption,
-    format: FormatOption = "auto",
-    layer: LayerOption = GROUND_TRUTH,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="Folder of the images, where the format does not tell.", metavar="DIR"),
-    ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Split of all images.", metavar="NAME")] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option("--classes", help="File of class names, one a line, where the format has none.", metavar="FILE"),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option("--fps", help="Frames taken of each second of a video. Default: every frame.", metavar="N"),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            "--variant", help="YOLO: detect, segment, obb, pose or classify, where that is open.", metavar="NAME"
-        ),
-    ] = None,
+    format: ImportFormatOption = "auto",
+    layer: ImportLayerOption = GROUND_TRUTH,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    classes: ClassesOption = None,
+    fps: FpsOption = None,
+    variant: ImportVariantOption = None,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -129,34 +129,49 @@ def print_import(dataset: str, source: Path, result: ImportResult) -> None:
     note(f"{dataset}: commit {result.commit}: {changes}" if changes else f"{dataset}: nothing new; no commit was made")
 
 
+TargetArgument = Annotated[
+    Path,
+    typer.Argument(help=f"Folder to make; or archive, named {_ARCHIVES}.", metavar="TARGET", show_default=False),
+]
+ExportFormatOption = Annotated[
+    str, typer.Option("--format", "-f", help="See 'curate formats'.", metavar="FORMAT", show_default=False)
+]
+ExportLayerOption = Annotated[
+    str,
+    typer.Option(
+        "--layer",
+        help="Layer of the annotations: ground_truth, predictions/NAME, or all where the format can hold them.",
+        metavar="LAYER",
+    ),
+]
+CopyOption = Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")]
+LinkOption = Annotated[
+    bool,
+    typer.Option(
+        "--link",
+        help="Link the images into the target. They are the same files then: changing one there in place changes the "
+        "original.",
+    ),
+]
+ExportVariantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--variant",
+        help="YOLO: detect, segment, obb, pose or classify. COCO: results. CVAT: video.",
+        metavar="NAME",
+    ),
+]
+
+
 def export(
-    target: Annotated[
-        Path,
-        typer.Argument(help=f"Folder to make; or archive, named {_ARCHIVES}.", metavar="TARGET", show_default=False),
-    ],
+    target: TargetArgument,
     dataset: DatasetOption,
-    format: Annotated[
-        str, typer.Option("--format", "-f", help="See 'curate formats'.", metavar="FORMAT", show_default=False)
-    ],
-    layer: Annotated[
-        str,
-        typer.Option(
-            "--layer",
-            help="Layer of the annotations: ground_truth, predictions/NAME, or all where the format can hold them.",
-            metavar="LAYER",
-        ),
-    ] = GROUND_TRUTH,
+    format: ExportFormatOption,
+    layer: ExportLayerOption = GROUND_TRUTH,
     where: WhereOption = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the images into the target.")] = False,
-    link: Annotated[bool, typer.Option("--link", help=_LINK_HELP)] = False,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            "--variant",
-            help="YOLO: detect, segment, obb, pose or classify. COCO: results. CVAT: video.",
-            metavar="NAME",
-        ),
-    ] = None,
+    copy: CopyOption = False,
+    link: LinkOption = False,
+    variant: ExportVariantOption = None,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:

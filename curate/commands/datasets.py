@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, YesOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, JsonOption, OptionalDatasetOption, YesOption
 from curate.commands.output import note, print_json, print_json_lines
 from curate.names import GROUND_TRUTH, PREDICTIONS
 
 NameArgument = Annotated[
     str | None, typer.Argument(help="The dataset; --dataset means the same.", metavar="[NAME]", show_default=False)
-]
-OptionalDataset = Annotated[
-    str | None,
-    typer.Option("--dataset", "-d", envvar="CURATE_DATASET", help="Name of the dataset.", metavar="NAME"),
 ]
 
 
@@ -52,7 +49,7 @@ def ls(json: JsonOption = False) -> None:
         )
 
 
-def info(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonOption = False) -> None:
+def info(name: NameArgument = None, dataset: OptionalDatasetOption = None, json: JsonOption = False) -> None:
     """Say what a dataset holds: images, splits, layers, classes, embeddings, findings."""
     from curate.dataset import open_dataset
     from curate.dataset.summary import summarize
@@ -65,7 +62,7 @@ def info(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonO
         print_summary(summary)
 
 
-def history(name: NameArgument = None, dataset: OptionalDataset = None, json: JsonOption = False) -> None:
+def history(name: NameArgument = None, dataset: OptionalDatasetOption = None, json: JsonOption = False) -> None:
     """List a dataset's commits, newest first."""
     from curate.dataset import open_dataset, read_history
     from curate.report.terminal import print_table
@@ -139,7 +136,7 @@ def undo(
 
 
 def rm(
-    name: NameArgument = None, dataset: OptionalDataset = None, yes: YesOption = False, json: JsonOption = False
+    name: NameArgument = None, dataset: OptionalDatasetOption = None, yes: YesOption = False, json: JsonOption = False
 ) -> None:
     """Delete a dataset with all its commits. Image files that were imported from elsewhere stay where they are."""
     from curate.dataset import open_dataset, remove

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import JsonOption, SeedOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import JsonOption, SeedOption
 from curate.commands.output import note, print_json, progress
 
 

@@ -6,21 +6,31 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
-from curate.commands.running import ConfigOption, FailOnOption, LimitOption, MinScoreOption, run_and_print
+from curate.commands.options import (
+    BoxesLayerOption,
+    ConfigOption,
+    DatasetOption,
+    FailOnOption,
+    JsonOption,
+    LimitOption,
+    MinScoreOption,
+    WhereOption,
+)
+from curate.commands.running import run_and_print
 from curate.names import GROUND_TRUTH
+
+TagOption = Annotated[
+    bool,
+    typer.Option("--tag", help="Tag images depth:near, depth:middle or depth:far, by where most of their objects are."),
+]
+ObjectsOption = Annotated[bool, typer.Option("--objects", help="List the depths of every object too.")]
 
 
 def depth(
     dataset: DatasetOption,
-    tag: Annotated[
-        bool,
-        typer.Option(
-            "--tag", help="Tag images depth:near, depth:middle or depth:far, by where most of their objects are."
-        ),
-    ] = False,
-    objects: Annotated[bool, typer.Option("--objects", help="List the depths of every object too.")] = False,
-    layer: Annotated[str, typer.Option("--layer", help="Layer whose boxes these are.", metavar="LAYER")] = GROUND_TRUTH,
+    tag: TagOption = False,
+    objects: ObjectsOption = False,
+    layer: BoxesLayerOption = GROUND_TRUTH,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
     limit: LimitOption = 20,
@@ -36,13 +46,4 @@ def depth(
     from curate.checks.depth.check import CHECK
 
     settings = Settings(where, layer, min_score=min_score, options={"tag": tag, "objects": objects})
-    run_and_print(
-        CHECK,
-        dataset,
-        settings,
-        command=command_line(),
-        fail_on=fail_on,
-        limit=limit,
-        json=json,
-        config=config,
-    )
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json, config=config)

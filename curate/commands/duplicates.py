@@ -6,27 +6,33 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import (
+from curate.commands.options import (
     ConfigOption,
+    DatasetOption,
     EncoderOption,
     FailOnOption,
+    JsonOption,
     LimitOption,
     MinScoreOption,
-    run_and_print,
+    SeedOption,
+    WhereOption,
 )
+from curate.commands.running import run_and_print
 from curate.names import GROUND_TRUTH
+
+RepetitiveOption = Annotated[
+    bool,
+    typer.Option("--repetitive", help="Find images of bursts and videos that show nothing new, too."),
+]
+LayerOption = Annotated[
+    str, typer.Option("--layer", help="Layer whose annotations are compared between copies.", metavar="LAYER")
+]
 
 
 def duplicates(
     dataset: DatasetOption,
-    repetitive: Annotated[
-        bool,
-        typer.Option("--repetitive", help="Find images of bursts and videos that show nothing new, too."),
-    ] = False,
-    layer: Annotated[
-        str, typer.Option("--layer", help="Layer whose annotations are compared between copies.", metavar="LAYER")
-    ] = GROUND_TRUTH,
+    repetitive: RepetitiveOption = False,
+    layer: LayerOption = GROUND_TRUTH,
     encoder: EncoderOption = None,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
@@ -46,13 +52,4 @@ def duplicates(
 
     options = {"repetitive": repetitive}
     settings = Settings(where, layer, encoder, min_score, seed, options=options)
-    run_and_print(
-        CHECK,
-        dataset,
-        settings,
-        command=command_line(),
-        fail_on=fail_on,
-        limit=limit,
-        json=json,
-        config=config,
-    )
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json, config=config)

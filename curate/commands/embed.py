@@ -6,17 +6,19 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, EncoderOption, JsonOption, ObjectsLayerOption
 from curate.commands.output import note, print_json, progress
-from curate.commands.running import EncoderOption
 from curate.names import GROUND_TRUTH
+
+CropsOption = Annotated[bool, typer.Option("--crops", help="Embed annotated objects as well as whole images.")]
 
 
 def embed(
     dataset: DatasetOption,
     encoder: EncoderOption = None,
-    crops: Annotated[bool, typer.Option("--crops", help="Embed annotated objects as well as whole images.")] = False,
-    layer: Annotated[str, typer.Option("--layer", help="Layer of the objects.", metavar="LAYER")] = GROUND_TRUTH,
+    crops: CropsOption = False,
+    layer: ObjectsLayerOption = GROUND_TRUTH,
     json: JsonOption = False,
 ) -> None:
     """Embed what is not embedded yet. Interrupted, it goes on where it stopped."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, JsonOption, LimitOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json_lines, progress
-from curate.commands.running import LimitOption, fail, table_lines
+from curate.commands.running import fail, table_lines
 from curate.names import GROUND_TRUTH
 
 if TYPE_CHECKING:
     from curate.checks.base import Result
-
 
 LayerOption = Annotated[
     str | None,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, FindingsWhereOption, JsonOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, FindingsWhereOption, JsonOption
 from curate.commands.output import note, print_json, print_json_lines
 
 KindOption = Annotated[

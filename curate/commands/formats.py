@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.commands.app import JsonOption
+from curate.commands.options import JsonOption
 from curate.commands.output import print_json
 
 

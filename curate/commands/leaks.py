@@ -6,32 +6,39 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import (
+from curate.commands.options import (
     ConfigOption,
+    DatasetOption,
     EncoderOption,
     FailOnOption,
+    JsonOption,
     LimitOption,
     MinScoreOption,
-    run_and_print,
+    SeedOption,
+    WhereOption,
 )
+from curate.commands.running import run_and_print
+
+ResplitOption = Annotated[
+    bool,
+    typer.Option("--resplit", help="Write a split that keeps copies and sources together, and classes balanced."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show that split, but change none.")]
+RatiosOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ratios",
+        help="Shares of that split, e.g. train=0.8,val=0.1,test=0.1. Default: sizes as they are.",
+        metavar="NAME=SHARE,...",
+    ),
+]
 
 
 def leaks(
     dataset: DatasetOption,
-    resplit: Annotated[
-        bool,
-        typer.Option("--resplit", help="Write a split that keeps copies and sources together, and classes balanced."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show that split, but change none.")] = False,
-    ratios: Annotated[
-        str | None,
-        typer.Option(
-            "--ratios",
-            help="Shares of that split, e.g. train=0.8,val=0.1,test=0.1. Default: sizes as they are.",
-            metavar="NAME=SHARE,...",
-        ),
-    ] = None,
+    resplit: ResplitOption = False,
+    dry_run: DryRunOption = False,
+    ratios: RatiosOption = None,
     encoder: EncoderOption = None,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
@@ -55,13 +62,4 @@ def leaks(
         "ratios": None if ratios is None else parse_ratios(ratios),
     }
     settings = Settings(where, encoder=encoder, min_score=min_score, seed=seed, options=options)
-    run_and_print(
-        CHECK,
-        dataset,
-        settings,
-        command=command_line(),
-        fail_on=fail_on,
-        limit=limit,
-        json=json,
-        config=config,
-    )
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json, config=config)

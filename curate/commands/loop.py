@@ -7,15 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.commands.app import JsonOption, command_line
+from curate.commands.app import command_line
 from curate.commands.arguments import CurateCommand
+from curate.commands.options import JsonOption
 from curate.commands.output import note, print_json, print_json_lines
+from curate.commands.train import phases
 
 loop = typer.Typer(no_args_is_help=True, help="Rounds of find, select, push, wait, train and evaluate.")
 
 FileArgument = Annotated[
     Path, typer.Argument(help="The loop's file; see docs/annotators.md.", metavar="LOOP.YAML", show_default=False)
 ]
+
+_OPTIONAL = ("95% interval", "verdict", "run")
+"""Columns that only rounds with a model of curate's have."""
+
+_WORDS = ("strategy", "verdict", "run")
 
 
 @loop.command("run", cls=CurateCommand)
@@ -56,7 +63,9 @@ def run(
             details = {key: value for key, value in shown.items() if key not in ("round", "step", "time")}
             note(f"round {entry['round']}, {entry['step']}: {_words(details)}")
 
-    state = run_machine(plan, state_path(plan, file), RealSteps(command_line()), tell=tell, most=steps)
+    with phases() as report:
+        real = RealSteps(command_line(), loop=file.stem, report=report, say=note)
+        state = run_machine(plan, state_path(plan, file), real, tell=tell, most=steps)
     if state.ended:
         note(f"the loop has ended: {state.ended}")
 
@@ -73,7 +82,7 @@ def status(file: FileArgument, json: JsonOption = False) -> None:
     if json:
         print_json_lines(rows)
         return
-    _print_rows(rows)
+    _print_rows([_shown(row) for row in rows])
     note(f"ended: {state.ended}" if state.ended else f"next: round {state.round}, {state.step}")
 
 
@@ -94,8 +103,21 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     if not rows:
         note("no round was played yet")
         return
-    texts = [{key: "-" if value is None else _number(value) for key, value in row.items()} for row in rows]
-    print_table(texts, right=[key for key in rows[0] if key != "strategy"])
+    kept = [key for key in rows[0] if key not in _OPTIONAL or any(row[key] is not None for row in rows)]
+    texts = [{key: "-" if row[key] is None else _number(row[key]) for key in kept} for row in rows]
+    print_table(texts, right=[key for key in kept if key not in _WORDS])
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A round with its interval in one cell."""
+    low, high = row["low"], row["high"]
+    shown: dict[str, Any] = {}
+    for key, value in row.items():
+        if key == "low":
+            shown["95% interval"] = None if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+        elif key != "high":
+            shown[key] = value
+    return shown
 
 
 def _number(value: Any) -> Any:
@@ -103,4 +125,5 @@ def _number(value: Any) -> Any:
 
 
 def _words(details: dict[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in details.items()) or "nothing to do"
+    told = [f"{key.replace('_', ' ')} {_number(value)}" for key, value in details.items() if value is not None]
+    return ", ".join(told) or "nothing to do"

@@ -6,31 +6,35 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import (
+from curate.commands.options import (
     ConfigOption,
+    DatasetOption,
     EncoderOption,
     FailOnOption,
+    JsonOption,
     LimitOption,
     MinScoreOption,
-    run_and_print,
+    SeedOption,
+    WhereOption,
 )
+from curate.commands.running import run_and_print
 from curate.names import GROUND_TRUTH
+
+LayerOption = Annotated[str, typer.Option("--layer", help="Layer whose labels are checked.", metavar="LAYER")]
+PredictionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--predictions",
+        help="Predictions layer to compare with; repeatable. Default: all there are.",
+        metavar="LAYER",
+    ),
+]
 
 
 def mistakes(
     dataset: DatasetOption,
-    layer: Annotated[
-        str, typer.Option("--layer", help="Layer whose labels are checked.", metavar="LAYER")
-    ] = GROUND_TRUTH,
-    predictions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--predictions",
-            help="Predictions layer to compare with; repeatable. Default: all there are.",
-            metavar="LAYER",
-        ),
-    ] = None,
+    layer: LayerOption = GROUND_TRUTH,
+    predictions: PredictionsOption = None,
     encoder: EncoderOption = None,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
@@ -49,13 +53,4 @@ def mistakes(
 
     options = {"predictions": predictions}
     settings = Settings(where, layer, encoder, min_score, seed, options=options)
-    run_and_print(
-        CHECK,
-        dataset,
-        settings,
-        command=command_line(),
-        fail_on=fail_on,
-        limit=limit,
-        json=json,
-        config=config,
-    )
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json, config=config)

@@ -6,24 +6,30 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import (
+from curate.commands.options import (
+    BoxesLayerOption,
     ConfigOption,
+    DatasetOption,
     EncoderOption,
     FailOnOption,
+    JsonOption,
     LimitOption,
     MinScoreOption,
-    run_and_print,
+    SeedOption,
+    WhereOption,
 )
+from curate.commands.running import run_and_print
 from curate.names import GROUND_TRUTH
+
+ObjectsOption = Annotated[
+    bool, typer.Option("--objects/--no-objects", help="Judge the annotated boxes too, each by itself.")
+]
 
 
 def outliers(
     dataset: DatasetOption,
-    objects: Annotated[
-        bool, typer.Option("--objects/--no-objects", help="Judge the annotated boxes too, each by itself.")
-    ] = True,
-    layer: Annotated[str, typer.Option("--layer", help="Layer whose boxes these are.", metavar="LAYER")] = GROUND_TRUTH,
+    objects: ObjectsOption = True,
+    layer: BoxesLayerOption = GROUND_TRUTH,
     encoder: EncoderOption = None,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
@@ -38,13 +44,4 @@ def outliers(
     from curate.checks.outliers.check import CHECK
 
     settings = Settings(where, layer, encoder, min_score, seed, options={"objects": objects})
-    run_and_print(
-        CHECK,
-        dataset,
-        settings,
-        command=command_line(),
-        fail_on=fail_on,
-        limit=limit,
-        json=json,
-        config=config,
-    )
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json, config=config)

@@ -2,81 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, JsonOption, WhereOption
 from curate.commands.output import note, print_json, progress
 
 if TYPE_CHECKING:
     from curate.models.depth.predict import DepthResult
     from curate.models.predictors.predict import PredictResult
 
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="onnx:PATH, hf:ID-OR-FOLDER, run:NAME (trained here), or results:FILE (COCO results).",
+        metavar="SPEC",
+        show_default=False,
+    ),
+]
+LayerOption = Annotated[
+    str | None,
+    typer.Option("--layer", help="Where predictions go. Default: predictions/ and the model's name.", metavar="LAYER"),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Which of the model's classes is which: 'car=vehicle,truck=vehicle,person=' (nothing: left out), "
+        "or a YAML or JSON file. Repeatable.",
+        metavar="MAP|FILE",
+    ),
+]
+KeepUnmappedOption = Annotated[
+    bool, typer.Option("--keep-unmapped", help="Add classes that the dataset does not have, where they are found.")
+]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
+    ),
+]
+BoxesFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--boxes-from", help="Turn the boxes of this layer into masks, with SAM 2 or its like.", metavar="LAYER"
+    ),
+]
+MinConfidenceOption = Annotated[
+    float, typer.Option("--min-score", help="Leave out objects with a lower confidence.", min=0, max=1)
+]
+NmsIouOption = Annotated[
+    float, typer.Option("--nms-iou", help="Of boxes of a class that overlap more, keep the surest.", min=0, max=1)
+]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Take away all that the layer has, also where --where leaves images out, and predict anew.",
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option("--batch-size", help="Images for each call of the model. Default: by their size.", min=1, metavar="N"),
+]
+
 
 def predict(
     dataset: DatasetOption,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="onnx:PATH, hf:ID-OR-FOLDER, run:NAME (trained here), or results:FILE (COCO results).",
-            metavar="SPEC",
-            show_default=False,
-        ),
-    ],
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            "--layer", help="Where predictions go. Default: predictions/ and the model's name.", metavar="LAYER"
-        ),
-    ] = None,
-    map: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            help="Which of the model's classes is which: 'car=vehicle,truck=vehicle,person=' (nothing: left out), "
-            "or a YAML or JSON file. Repeatable.",
-            metavar="MAP|FILE",
-        ),
-    ] = None,
-    keep_unmapped: Annotated[
-        bool, typer.Option("--keep-unmapped", help="Add classes that the dataset does not have, where they are found.")
-    ] = False,
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
-        ),
-    ] = None,
-    boxes_from: Annotated[
-        str | None,
-        typer.Option(
-            "--boxes-from", help="Turn the boxes of this layer into masks, with SAM 2 or its like.", metavar="LAYER"
-        ),
-    ] = None,
-    min_score: Annotated[
-        float, typer.Option("--min-score", help="Leave out objects with a lower confidence.", min=0, max=1)
-    ] = 0.05,
-    nms_iou: Annotated[
-        float, typer.Option("--nms-iou", help="Of boxes of a class that overlap more, keep the surest.", min=0, max=1)
-    ] = 0.65,
+    model: ModelOption,
+    layer: LayerOption = None,
+    map: MapOption = None,
+    keep_unmapped: KeepUnmappedOption = False,
+    prompts: PromptsOption = None,
+    boxes_from: BoxesFromOption = None,
+    min_score: MinConfidenceOption = 0.05,
+    nms_iou: NmsIouOption = 0.65,
     where: WhereOption = None,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace",
-            help="Take away all that the layer has, also where --where leaves images out, and predict anew.",
-        ),
-    ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", help="Images for each call of the model. Default: by their size.", min=1, metavar="N"
-        ),
-    ] = None,
+    replace: ReplaceOption = False,
+    batch_size: BatchSizeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Predict on the images that a model has not seen yet. Interrupted, it goes on where it stopped.
@@ -91,16 +98,9 @@ def predict(
 
     if is_results(model):
         _refuse_all(
-            {
-                "--map": map,
-                "--keep-unmapped": keep_unmapped,
-                "--prompts": prompts,
-                "--boxes-from": boxes_from,
-                "--where": where,
-                "--replace": replace,
-                "--batch-size": batch_size,
-            }
-        )
+            map=map, keep_unmapped=keep_unmapped, prompts=prompts, boxes_from=boxes_from, where=where, replace=replace,
+            batch_size=batch_size,
+        )  # fmt: skip
         _import(dataset, model, layer, json)
         return
     request = Request(
@@ -128,14 +128,17 @@ def _names(prompts: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (prompts or "").split(",") if name.strip())
 
 
-def _refuse_all(options: Mapping[str, object]) -> None:
+def _refuse_all(**given: object) -> None:
     """Say which of the options given mean nothing where no model is run."""
     from curate.errors import UsageError
 
-    for name, value in options.items():
+    for name, value in given.items():
         if value:
+            option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{name} has no meaning for a file of results", where="--model results:FILE", remedy=f"leave out {name}"
+                f"{option} has no meaning for a file of results",
+                where="--model results:FILE",
+                remedy=f"leave out {option}",
             )
 
 

@@ -6,39 +6,39 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, command_line
+from curate.commands.app import command_line, print_error
+from curate.commands.options import DatasetOption, JsonOption, OursOption, StrictOption
 from curate.commands.output import late_progress, note, print_json
 
 if TYPE_CHECKING:
     from curate.connectors.sync.pull import PullResult
 
+RemoteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="cvat://HOST/projects/3, labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION. "
+        "Default: every project that the dataset is synced with.",
+        metavar="[REMOTE]",
+    ),
+]
 TheirsOption = Annotated[
     bool, typer.Option("--theirs", help="Take what is on the server where both sides have changed.")
 ]
-OursOption = Annotated[bool, typer.Option("--ours", help="Keep what is here where both sides have changed.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Stop, and write nothing, at the first loss.")]
+ForgetOption = Annotated[
+    bool, typer.Option("--forget", help="Sync no more with this project; what was asked there is open again.")
+]
 
 
 def pull(
     dataset: DatasetOption,
-    remote: Annotated[
-        str | None,
-        typer.Argument(
-            help="cvat://HOST/projects/3, labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION. "
-            "Default: every project that the dataset is synced with.",
-            metavar="[REMOTE]",
-        ),
-    ] = None,
+    remote: RemoteArgument = None,
     theirs: TheirsOption = False,
     ours: OursOption = False,
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Sync no more with this project; what was asked there is open again.")
-    ] = False,
+    forget: ForgetOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Bring back what annotators did: labels, new images, and verdicts on what was pushed. Only what changed is moved."""
-    from curate.commands.app import print_error
     from curate.connectors.sync.pull import known_remote, remotes_of
     from curate.errors import CurateError, UsageError
 

@@ -6,45 +6,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, JsonOption, OursOption, StrictOption, WhereOption
 from curate.commands.output import late_progress, note, print_json
-from curate.commands.pull import OursOption, StrictOption
 
 if TYPE_CHECKING:
     from curate.connectors.sync.push import PushPlan, PushResult
 
+RemoteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="A project (labelstudio://HOST/projects/7), or a server (labelstudio://HOST), where one is made. "
+        "Default: the project that the dataset is synced with.",
+        metavar="[REMOTE]",
+    ),
+]
+FindingsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--findings", help="SQL condition on findings, e.g. \"kind = 'mislabeled'\". Open ones only.", metavar="SQL"
+    ),
+]
+SelectOption = Annotated[bool, typer.Option("--select", help="Push what 'curate select' chose.")]
+MostOption = Annotated[
+    int | None, typer.Option("-n", help="At most this many findings (or images), the most urgent first.", min=1)
+]
+PredictionsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--predictions", help="Layer of predictions to send with new images: predictions/NAME.", metavar="LAYER"
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be pushed; ask the server nothing.")]
+
 
 def push(
     dataset: DatasetOption,
-    remote: Annotated[
-        str | None,
-        typer.Argument(
-            help="A project (labelstudio://HOST/projects/7), or a server (labelstudio://HOST), where one is made. "
-            "Default: the project that the dataset is synced with.",
-            metavar="[REMOTE]",
-        ),
-    ] = None,
-    findings: Annotated[
-        str | None,
-        typer.Option(
-            "--findings", help="SQL condition on findings, e.g. \"kind = 'mislabeled'\". Open ones only.", metavar="SQL"
-        ),
-    ] = None,
+    remote: RemoteArgument = None,
+    findings: FindingsOption = None,
     where: WhereOption = None,
-    select: Annotated[bool, typer.Option("--select", help="Push what 'curate select' chose.")] = False,
-    limit: Annotated[
-        int | None, typer.Option("-n", help="At most this many findings (or images), the most urgent first.", min=1)
-    ] = None,
-    predictions: Annotated[
-        str | None,
-        typer.Option(
-            "--predictions", help="Layer of predictions to send with new images: predictions/NAME.", metavar="LAYER"
-        ),
-    ] = None,
+    select: SelectOption = False,
+    limit: MostOption = None,
+    predictions: PredictionsOption = None,
     ours: OursOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be pushed; ask the server nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -6,17 +6,26 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
-from curate.commands.running import FailOnOption, LimitOption, MinScoreOption, run_and_print
+from curate.commands.options import (
+    DatasetOption,
+    FailOnOption,
+    JsonOption,
+    LimitOption,
+    MinScoreOption,
+    SeedOption,
+    WhereOption,
+)
+from curate.commands.running import run_and_print
 from curate.names import GROUND_TRUTH
+
+LayerOption = Annotated[str, typer.Option("--layer", help="Layer whose objects are judged too.", metavar="LAYER")]
+ObjectsOption = Annotated[bool, typer.Option("--objects/--no-objects", help="Judge every annotated box as well.")]
 
 
 def quality(
     dataset: DatasetOption,
-    layer: Annotated[
-        str, typer.Option("--layer", help="Layer whose objects are judged too.", metavar="LAYER")
-    ] = GROUND_TRUTH,
-    objects: Annotated[bool, typer.Option("--objects/--no-objects", help="Judge every annotated box as well.")] = True,
+    layer: LayerOption = GROUND_TRUTH,
+    objects: ObjectsOption = True,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
     limit: LimitOption = 20,
@@ -33,4 +42,4 @@ def quality(
     from curate.checks.quality.check import CHECK
 
     settings = Settings(where, layer, None, min_score, seed, options={"objects": objects})
-    run_and_print(CHECK, dataset, settings, command=command_line(), fail_on=fail_on, limit=limit, json=json)
+    run_and_print(CHECK, dataset, settings, fail_on=fail_on, limit=limit, json=json)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from curate.commands.app import command_line
 from curate.commands.output import note, print_json_lines, progress
 
 if TYPE_CHECKING:
@@ -17,40 +18,12 @@ if TYPE_CHECKING:
 
 FOUND_PROBLEMS = 1
 
-FailOnOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fail-on",
-        help="Exit with status 1 if a finding of this kind scores at least SCORE (default 0.5). Repeatable.",
-        metavar="KIND[:SCORE]",
-    ),
-]
-MinScoreOption = Annotated[
-    float, typer.Option("--min-score", help="Leave out what is less probably a problem than this.", metavar="P")
-]
-LimitOption = Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.", min=0)]
-EncoderOption = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder",
-        help="builtin, builtin:style, clip:MODEL/TAG, timm:NAME.TAG, onnx:PATH or auto. Default: the dataset's.",
-        metavar="SPEC",
-    ),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="The project's curate.toml. Default: in the current folder or above.", metavar="FILE"
-    ),
-]
-
 
 def run_and_print(
     check: Check,
     dataset: str,
     settings: Settings,
     *,
-    command: str,
     fail_on: Sequence[str] | None,
     limit: int,
     json: bool,
@@ -62,7 +35,6 @@ def run_and_print(
         check: The check.
         dataset: The dataset's name.
         settings: Without `progress`, which is shown here.
-        command: The command line, for the history.
         fail_on: What `--fail-on` says: scores below `min_score` are then looked at too, but not printed.
         limit: How many findings to show, unless as JSON.
         json: Print JSON lines: every finding, then the rows of every table.
@@ -82,7 +54,7 @@ def run_and_print(
     require_possible(gates, check.kinds, f"'curate {check.name}' finds: {', '.join(check.kinds)}")
     with progress(check.name) as report:
         lowest = lowest_score(gates, settings.min_score)
-        result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command)
+        result = run_check(check, dataset, replace(settings, min_score=lowest, progress=report), command=command_line())
     fail(failures(print_one(result, project, limit=limit, json=json, min_score=settings.min_score), gates))
 
 

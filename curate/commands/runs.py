@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import JsonOption
+from curate.commands.options import JsonOption
 from curate.commands.output import note, print_json, print_json_lines
 
 

@@ -7,46 +7,54 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, EncoderOption, JsonOption, ObjectsLayerOption, WhereOption
 from curate.commands.output import late_progress, note, print_json_lines
-from curate.commands.running import EncoderOption
 from curate.names import GROUND_TRUTH
 
 if TYPE_CHECKING:
     from curate.models.search import SearchResult
 
+TextArgument = Annotated[
+    str | None,
+    typer.Argument(help="What to look for, in words: needs a CLIP encoder.", metavar="[TEXT]", show_default=False),
+]
+ImageOption = Annotated[
+    Path | None, typer.Option("--image", help="Look for what is like this image file.", metavar="FILE")
+]
+LikeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        help="Look for what is like this image of the dataset: its id, or its location. With --crops, an annotation's id.",
+        metavar="ID",
+    ),
+]
+CropsOption = Annotated[bool, typer.Option("--crops", help="Search annotated objects instead of images.")]
+ResultsOption = Annotated[int, typer.Option("-n", "--limit", help="How many results.", min=1)]
+MinCosineOption = Annotated[
+    float, typer.Option("--min-score", help="Leave out results with a lower cosine than this.", metavar="COSINE")
+]
+TagOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tag", help="Put this tag on the images found (of objects, the images they are on).", metavar="NAME"
+    ),
+]
+
 
 def search(
     dataset: DatasetOption,
-    text: Annotated[
-        str | None,
-        typer.Argument(help="What to look for, in words: needs a CLIP encoder.", metavar="[TEXT]", show_default=False),
-    ] = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", help="Look for what is like this image file.", metavar="FILE")
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            "--like",
-            help="Look for what is like this image of the dataset: its id, or its location. With --crops, an annotation's id.",
-            metavar="ID",
-        ),
-    ] = None,
-    crops: Annotated[bool, typer.Option("--crops", help="Search annotated objects instead of images.")] = False,
-    layer: Annotated[str, typer.Option("--layer", help="Layer of the objects.", metavar="LAYER")] = GROUND_TRUTH,
+    text: TextArgument = None,
+    image: ImageOption = None,
+    like: LikeOption = None,
+    crops: CropsOption = False,
+    layer: ObjectsLayerOption = GROUND_TRUTH,
     where: WhereOption = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", help="How many results.", min=1)] = 20,
-    min_score: Annotated[
-        float, typer.Option("--min-score", help="Leave out results with a lower cosine than this.", metavar="COSINE")
-    ] = -1.0,
+    limit: ResultsOption = 20,
+    min_score: MinCosineOption = -1.0,
     encoder: EncoderOption = None,
-    tag: Annotated[
-        str | None,
-        typer.Option(
-            "--tag", help="Put this tag on the images found (of objects, the images they are on).", metavar="NAME"
-        ),
-    ] = None,
+    tag: TagOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the images, or annotated objects, that are nearest to a text, an image file, or an image of the dataset.

@@ -6,46 +6,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, EncoderOption, JsonOption, LimitOption, SeedOption
 from curate.commands.output import late_progress, note, print_json_lines
-from curate.commands.running import EncoderOption, LimitOption
 
 if TYPE_CHECKING:
     from curate.loop.select import Selection
 
+BudgetOption = Annotated[
+    str,
+    typer.Option("--budget", help="How many images, or which part of those to choose from: 100, 5%.", metavar="N"),
+]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        help="mix; uncertainty, margin, entropy, disagreement (doubt of predictions, or of a classifier of the labels); "
+        "k-center, typicality (the set as a whole); suspicion, slices (findings of 'mistakes' and 'shift'); random.",
+        metavar="NAME",
+    ),
+]
+UnlabelledWhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="SQL condition on images: those without labels that it chooses; if all of them have labels, those.",
+        metavar="SQL",
+    ),
+]
+LayerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        help="Predictions whose doubt counts: predictions/NAME. Default: those that cover most of the images, or else a "
+        "classifier of what is labelled.",
+        metavar="LAYER",
+    ),
+]
+
 
 def select(
     dataset: DatasetOption,
-    budget: Annotated[
-        str,
-        typer.Option("--budget", help="How many images, or which part of those to choose from: 100, 5%.", metavar="N"),
-    ],
-    strategy: Annotated[
-        str,
-        typer.Option(
-            "--strategy",
-            help="mix; uncertainty, margin, entropy, disagreement (doubt of predictions, or of a classifier of the labels); "
-            "k-center, typicality (the set as a whole); suspicion, slices (findings of 'mistakes' and 'shift'); random.",
-            metavar="NAME",
-        ),
-    ] = "mix",
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            help="SQL condition on images: those without labels that it chooses; if all of them have labels, those.",
-            metavar="SQL",
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            "--layer",
-            help="Predictions whose doubt counts: predictions/NAME. Default: those that cover most of the images, or else a "
-            "classifier of what is labelled.",
-            metavar="LAYER",
-        ),
-    ] = None,
+    budget: BudgetOption,
+    strategy: StrategyOption = "mix",
+    where: UnlabelledWhereOption = None,
+    layer: LayerOption = None,
     encoder: EncoderOption = None,
     limit: LimitOption = 20,
     seed: SeedOption = 0,

@@ -6,43 +6,57 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, SeedOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import (
+    DatasetOption,
+    EncoderOption,
+    JsonOption,
+    LimitOption,
+    MinScoreOption,
+    SeedOption,
+    WhereOption,
+)
 from curate.commands.output import progress
-from curate.commands.running import EncoderOption, LimitOption, MinScoreOption, fail, print_one, project_config
+from curate.commands.running import fail, print_one, project_config
 from curate.names import GROUND_TRUTH
+
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option("--reference", help="Images that new ones are compared with: \"split = 'train'\".", metavar="SQL"),
+]
+IncomingOption = Annotated[
+    str | None,
+    typer.Option("--incoming", help="The new images. Default: all that are not the reference.", metavar="SQL"),
+]
+ClustersOption = Annotated[
+    int | None,
+    typer.Option("--clusters", help="Look for this many set-ups of light. Default: find out.", metavar="K", min=1),
+]
+MapOption = Annotated[bool, typer.Option("--map", help="Keep a map of the images in two dimensions as well.")]
+LayerOption = Annotated[str, typer.Option("--layer", help="Layer whose classes are compared.", metavar="LAYER")]
+ShiftedGateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        help="Exit with status 1 if the incoming images are shifted with a p-value of at most P (default 0.05); without "
+        "--reference, if a slice fails with one. P is 0.001 at least, for p-values are counted among 999 permutations.",
+        metavar="shifted[:P]",
+    ),
+]
 
 
 def shift(
     dataset: DatasetOption,
-    reference: Annotated[
-        str | None,
-        typer.Option("--reference", help="Images that new ones are compared with: \"split = 'train'\".", metavar="SQL"),
-    ] = None,
-    incoming: Annotated[
-        str | None,
-        typer.Option("--incoming", help="The new images. Default: all that are not the reference.", metavar="SQL"),
-    ] = None,
-    clusters: Annotated[
-        int | None,
-        typer.Option("--clusters", help="Look for this many set-ups of light. Default: find out.", metavar="K", min=1),
-    ] = None,
-    map_: Annotated[bool, typer.Option("--map", help="Keep a map of the images in two dimensions as well.")] = False,
-    layer: Annotated[
-        str, typer.Option("--layer", help="Layer whose classes are compared.", metavar="LAYER")
-    ] = GROUND_TRUTH,
+    reference: ReferenceOption = None,
+    incoming: IncomingOption = None,
+    clusters: ClustersOption = None,
+    map_: MapOption = False,
+    layer: LayerOption = GROUND_TRUTH,
     encoder: EncoderOption = None,
     where: WhereOption = None,
     min_score: MinScoreOption = 0.1,
     limit: LimitOption = 20,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-on",
-            help="Exit with status 1 if the incoming images are shifted with a p-value of at most P (default 0.05); without "
-            "--reference, if a slice fails with one. P is 0.001 at least, for p-values are counted among 999 permutations.",
-            metavar="shifted[:P]",
-        ),
-    ] = None,
+    fail_on: ShiftedGateOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

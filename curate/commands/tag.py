@@ -6,41 +6,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.app import DatasetOption, JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import DatasetOption, EncoderOption, JsonOption, WhereOption
 from curate.commands.output import late_progress, note, print_json_lines
-from curate.commands.running import EncoderOption
 
 if TYPE_CHECKING:
     from curate.models.tagging import TagResult
 
+PromptsOption = Annotated[
+    str,
+    typer.Option(
+        "--prompts",
+        help="The tags: 'night, day, indoor'; or a .txt or .yaml file of tags and the texts that describe each.",
+        metavar="TAGS|FILE",
+    ),
+]
+TemplateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        help="Sentence that a tag without texts of its own is put into: 'a photo of {}'. Repeatable. Default: several.",
+        metavar="TEXT",
+    ),
+]
+ThresholdOption = Annotated[
+    float, typer.Option("--threshold", help="Give the best tag from this probability on.", metavar="P")
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take those of the tags away that hold no longer.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be tagged, and tag nothing.")]
+
 
 def tag(
     dataset: DatasetOption,
-    prompts: Annotated[
-        str,
-        typer.Option(
-            "--prompts",
-            help="The tags: 'night, day, indoor'; or a .txt or .yaml file of tags and the texts that describe each.",
-            metavar="TAGS|FILE",
-        ),
-    ],
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--template",
-            help="Sentence that a tag without texts of its own is put into: 'a photo of {}'. Repeatable. Default: several.",
-            metavar="TEXT",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", help="Give the best tag from this probability on.", metavar="P")
-    ] = 0.5,
+    prompts: PromptsOption,
+    template: TemplateOption = None,
+    threshold: ThresholdOption = 0.5,
     where: WhereOption = None,
     encoder: EncoderOption = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take those of the tags away that hold no longer.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be tagged, and tag nothing.")] = False,
+    replace: ReplaceOption = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Give each image the one tag of a group that describes it best, with a CLIP encoder and without any training.

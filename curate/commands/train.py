@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.app import JsonOption, WhereOption, command_line
+from curate.commands.app import command_line
+from curate.commands.options import JsonOption, OptionalDatasetOption, WhereOption
 from curate.commands.output import Progress, note, print_json, progress
 
 if TYPE_CHECKING:
@@ -34,78 +35,90 @@ class FreezeName(StrEnum):
     NOTHING = "nothing"
 
 
+TaskOption = Annotated[TaskName | None, typer.Option("--task", help="What is learnt.", show_default=False)]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Architecture. Default: by the task, and by what is on this disk.", metavar="NAME"),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="pretrained, scratch, or a local safetensors file.", metavar="WHICH|FILE"),
+]
+FreezeOption = Annotated[
+    FreezeName | None, typer.Option("--freeze", help="Which weights stay as they are.", show_default=False)
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Most passes over the images.", metavar="N")]
+ImageSizeOption = Annotated[
+    int | None, typer.Option("--image-size", help="Pixels that the network sees.", metavar="PIXELS")
+]
+BatchSizeOption = Annotated[int | None, typer.Option("--batch-size", help="Images of a step.", metavar="N")]
+LrOption = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.", metavar="RATE")]
+OptionalSeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.", metavar="N")
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1. Default: a GPU if there is one.", metavar="DEVICE"),
+]
+AmpOption = Annotated[
+    bool | None, typer.Option("--amp/--no-amp", help="Half precision where it is safe. Default: on a GPU.")
+]
+MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Be done after so many.", metavar="MINUTES")]
+LayerOption = Annotated[
+    str | None, typer.Option("--layer", help="Layer of the labels. Default: ground_truth.", metavar="LAYER")
+]
+ValOption = Annotated[
+    str | None,
+    typer.Option(
+        "--val",
+        help="Split that decides which epoch is best, or a share to hold out. Default: val, or 0.2 where there is none.",
+        metavar="SPLIT|SHARE",
+    ),
+]
+EmptyOption = Annotated[
+    bool, typer.Option("--empty", help="Images without annotations are known to have nothing on them.")
+]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--folds",
+        help="Train so many models, each without one part of the images, and keep what they say of that part as a layer.",
+        metavar="K",
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", help="Of the run. Default: the dataset, the task and a number.", metavar="RUN"),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run --name, which was interrupted.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Another setting, or an option of the task. Repeatable.", metavar="KEY=VALUE"),
+]
+
+
 def train(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset", "-d", envvar="CURATE_DATASET", help="Name of the dataset.", metavar="NAME", show_envvar=True
-        ),
-    ] = None,
-    task: Annotated[TaskName | None, typer.Option("--task", help="What is learnt.", show_default=False)] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", help="Architecture. Default: by the task, and by what is on this disk.", metavar="NAME"
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", help="pretrained, scratch, or a local safetensors file.", metavar="WHICH|FILE"),
-    ] = None,
-    freeze: Annotated[
-        FreezeName | None, typer.Option("--freeze", help="Which weights stay as they are.", show_default=False)
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Most passes over the images.", metavar="N")] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Pixels that the network sees.", metavar="PIXELS")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images of a step.", metavar="N")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.", metavar="RATE")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of everything random. Default: 0.", metavar="N")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", help="cpu, cuda, cuda:1. Default: a GPU if there is one.", metavar="DEVICE"),
-    ] = None,
-    amp: Annotated[
-        bool | None, typer.Option("--amp/--no-amp", help="Half precision where it is safe. Default: on a GPU.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Be done after so many.", metavar="MINUTES")
-    ] = None,
+    dataset: OptionalDatasetOption = None,
+    task: TaskOption = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    freeze: FreezeOption = None,
+    epochs: EpochsOption = None,
+    image_size: ImageSizeOption = None,
+    batch_size: BatchSizeOption = None,
+    lr: LrOption = None,
+    seed: OptionalSeedOption = None,
+    device: DeviceOption = None,
+    amp: AmpOption = None,
+    minutes: MinutesOption = None,
     where: WhereOption = None,
-    layer: Annotated[
-        str | None, typer.Option("--layer", help="Layer of the labels. Default: ground_truth.", metavar="LAYER")
-    ] = None,
-    val: Annotated[
-        str | None,
-        typer.Option(
-            "--val",
-            help="Split that decides which epoch is best, or a share to hold out. Default: val, or 0.2 where there is none.",
-            metavar="SPLIT|SHARE",
-        ),
-    ] = None,
-    empty: Annotated[
-        bool, typer.Option("--empty", help="Images without annotations are known to have nothing on them.")
-    ] = False,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds",
-            help="Train so many models, each without one part of the images, and keep what they say of that part as a layer.",
-            metavar="K",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="Of the run. Default: the dataset, the task and a number.", metavar="RUN"),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run --name, which was interrupted.")] = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Another setting, or an option of the task. Repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    layer: LayerOption = None,
+    val: ValOption = None,
+    empty: EmptyOption = False,
+    folds: FoldsOption = None,
+    name: NameOption = None,
+    resume: ResumeOption = False,
+    option: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model; 'run:NAME' then names it wherever a model is asked for. Interrupted, it goes on with --resume.
@@ -143,7 +156,7 @@ def _run(asked: Any, name: str | None, resume: bool) -> Run:
     if name is None:
         name = free_name(f"{asked.dataset or 'run'}-{asked.settings.get('task', 'train')}")
     try:
-        with _phases() as report:
+        with phases() as report:
             if resume:
                 return go_on(name, asked, report=report, say=note)
             return begin(asked, name=name, command=command_line(), report=report, say=note)
@@ -154,7 +167,7 @@ def _run(asked: Any, name: str | None, resume: bool) -> Run:
 
 
 @contextmanager
-def _phases() -> Iterator[Callable[[int, int, str], None]]:
+def phases() -> Iterator[Callable[[int, int, str], None]]:
     """Progress on stderr, begun anew with every phase: features, the epochs of each model, predictions."""
     with ExitStack() as stack:
         text = ""
@@ -169,6 +182,9 @@ def _phases() -> Iterator[Callable[[int, int, str], None]]:
                 stack.close()
                 phase, tell = current, stack.enter_context(progress(lambda: text))
             tell(done, total)
+            if done >= total:
+                stack.close()
+                tell = None
 
         yield report
 

@@ -177,11 +177,7 @@ class Collector:
             self._losses.dropped("annotations", problem, place)
             return False
         layer = layer or self._options.layer
-        number = self._images.annotations[image]
-        self._images.annotations[image] += 1
-        self._layers.add(layer)
-        if label is not None:
-            self._labels.setdefault(label)
+        number = self._counted(image, layer, label)
         row = {
             "image": image,
             "label": label,
@@ -196,10 +192,7 @@ class Collector:
             "source_id": source_id,
             "source": source,
         }
-        for name, value in row.items():
-            self._rows[name].append(value)
-        if len(self._rows["image"]) == _ROWS_OF_A_PIECE:
-            self._finish_piece()
+        self._keep(row)
         return True
 
     @property
@@ -226,6 +219,20 @@ class Collector:
         listed += [ClassInfo(name) for name in sorted(self._labels) if name not in names]
         pieces = _oriented(self._pieces, table["image_id"].combine_chunks(), headers, raw)
         return Records(table, pieces, listed, info or {}, frozenset(self._layers))
+
+    def _counted(self, image: int, layer: str, label: str | None) -> int:
+        """Note that a layer and a class have been seen; returns how many annotations the image had before this one."""
+        self._layers.add(layer)
+        if label is not None:
+            self._labels.setdefault(label)
+        self._images.annotations[image] += 1
+        return self._images.annotations[image] - 1
+
+    def _keep(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            self._rows[name].append(value)
+        if len(self._rows["image"]) == _ROWS_OF_A_PIECE:
+            self._finish_piece()
 
     def _finish_piece(self) -> None:
         rows, self._rows = self._rows, defaultdict(list)

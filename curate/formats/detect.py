@@ -62,7 +62,7 @@ def _ask(source: Path) -> tuple[list[tuple[Format, Detection]], list[str]]:
             try:
                 candidate = FORMATS.get(name)
                 claim = candidate.detect(source)
-            except Exception as error:
+            except Exception as error:  # a plugin may raise anything
                 failures.append(f"{name} failed to look: {error!r}")
                 continue
             if claim is not None:

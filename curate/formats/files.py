@@ -251,7 +251,7 @@ def _link(source: Path, target: Path) -> bool:
     # A hard link to a symbolic link would link the link; the file itself is meant.
     source = source.resolve(strict=True)
     for make in (target.hardlink_to, target.symlink_to):
-        with contextlib.suppress(OSError, NotImplementedError):
+        with contextlib.suppress(OSError, NotImplementedError):  # a system, or a disk, may know neither kind of link
             make(source)
             return True
     return False

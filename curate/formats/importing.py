@@ -174,7 +174,7 @@ def _faults_told(format: str, source: Path) -> Iterator[None]:
         yield
     except (CurateError, OSError):
         raise
-    except Exception as error:
+    except Exception as error:  # which it is, is in the message: a fault of ours, or a plugin's, may be any
         raise FormatError(
             f"the reader of {format} failed, which is a fault in curate: {error!r}",
             where=source,

@@ -68,10 +68,7 @@ class Gallery:
         """
         notes = []
         if self.left_out:
-            first = self.left_out[0]
-            notes.append(
-                f"{counted(len(self.left_out), what)} cannot be read; the first: {first.path or first.id}: {first.reason}"
-            )
+            notes.append(f"{counted(len(self.left_out), what)} cannot be read; the first: {self.left_out[0]}")
         if seen < len(self.ids):
             notes.append(
                 f"{counted(len(self.ids) - seen, what)} not embedded yet, while another process is writing: left out"

@@ -143,6 +143,9 @@ class LeftOut:
     path: str | None
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path or self.id}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class PassResult:

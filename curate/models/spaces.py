@@ -89,8 +89,7 @@ class SpaceUpdate:
             text += f" (of which {self.recalled:,} were known by content)"
         text += f", {self.reused:,} were there already"
         if self.left_out:
-            first = self.left_out[0]
-            text += f"; {len(self.left_out):,} left out, first {first.path or first.id}: {first.reason}"
+            text += f"; {len(self.left_out):,} left out, first {self.left_out[0]}"
         return text
 
 

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
 
-from curate.cli import app
 from curate.formats.registry import FORMATS
-
-
-def curate(*arguments: str | Path, status: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == status, f"{result.stdout}\n{result.stderr}\n{result.exception!r}"
-    return result
-
-
-def lines(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
+from tests.commands.typed import curate, lines
 
 
 @pytest.fixture

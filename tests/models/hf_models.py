@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -20,6 +20,9 @@ from curate.models.predictors.hf.predictor import HfPredictor
 
 SIZES: Final = ((50, 90), (90, 50), (50, 90), (64, 64))
 """(height, width): two alike, so that they go through a model together, and none of the size that a model sees."""
+
+BOXES: Final = ((10, 5, 30, 20), (5, 40, 22, 40), (60, 20, 25, 25), (0, 0, 64, 32))
+"""[x, y, width, height] on each of them."""
 
 CLASSES: Final = ("bolt", "nut")
 _LETTERS: Final = ["<pad>", "<s>", "</s>", *(chr(97 + i) + end for i in range(26) for end in ("", "</w>"))]
@@ -73,6 +76,11 @@ def rectangle(size: tuple[int, int], box: tuple[int, int, int, int]) -> Pixels:
     return pixels
 
 
+def rectangles(boxes: Sequence[tuple[int, int, int, int]]) -> list[Pixels]:
+    """One on a picture of each of `SIZES`."""
+    return [rectangle(size, box) for size, box in zip(SIZES, boxes, strict=True)]
+
+
 def iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return float((one & other).sum() / (one | other).sum())
 
@@ -90,6 +98,17 @@ def with_oracle(predictor: HfPredictor, oracle: Callable[..., Any]) -> HfPredict
 def white(pixel_values: torch.Tensor) -> torch.Tensor:
     """Which pixels of normalised images are white; padding is not. Bool of shape (n, height, width)."""
     return pixel_values[:, 0] > 0.5
+
+
+def white_boxes(pixel_values: torch.Tensor) -> torch.Tensor:
+    """The box around what is white, as middle and size in parts of the image's sides. Shape (n, 4)."""
+    boxes = []
+    for there in white(pixel_values):
+        (height, width), (rows, columns) = there.shape, torch.nonzero(there).T
+        left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+        middle = [(left + right) / 2 / width, (top + bottom) / 2 / height]
+        boxes.append(torch.tensor([*middle, (right - left) / width, (bottom - top) / height]))
+    return torch.stack(boxes)
 
 
 def _swin(out: tuple[str, ...]) -> Any:

@@ -24,7 +24,7 @@ import curate.engine.local as local
 from curate.cli import app
 from curate.dataset import begin
 from curate.dataset.home import cache_folder
-from curate.imaging import Pixels, load_pixels
+from curate.imaging import Pixels
 from curate.models import cache, content, recall
 from curate.models.content import content_hash, content_hashes
 from curate.models.encoders.base import Vectors
@@ -62,19 +62,6 @@ def folder(tmp_path: Path) -> Path:
     for number in range(COUNT):
         Image.fromarray(random.integers(0, 256, (30, 40, 3), np.uint8)).save(place / f"{number:02d}.png")
     return place
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are decoded."""
-    names: list[str] = []
-
-    def counting(path: str | Path, *, shortest_side: int | None = None) -> Pixels:
-        names.append(Path(path).name)
-        return load_pixels(path, shortest_side=shortest_side)
-
-    monkeypatch.setattr(local, "load_pixels", counting)
-    return names
 
 
 def curate(*arguments: str | Path) -> str:

@@ -16,7 +16,7 @@ from curate.models.predictors.base import Objects
 
 transformers = pytest.importorskip("transformers")
 
-from tests.models.hf_models import SIZES, noise, open_model, rectangle, save, white, with_oracle  # noqa: E402
+from tests.models.hf_models import BOXES, noise, open_model, rectangles, save, white_boxes, with_oracle  # noqa: E402
 
 MIN_SCORE = 0.1
 
@@ -64,28 +64,16 @@ def test_objects_are_those_of_transformers(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["detr", "yolos", "rtdetr"])
 def test_a_thing_is_found_where_it_is_in_pictures_of_any_shape(tmp_path: Path, name: str) -> None:
-    boxes = [(10, 5, 30, 20), (5, 40, 22, 40), (60, 20, 25, 25), (0, 0, 64, 32)]
-    pictures = [rectangle(size, box) for size, box in zip(SIZES, boxes, strict=True)]
-
     def look(inputs: Any) -> Any:
         import torch
 
-        said = []
-        for there in white(inputs.pixel_values):
-            (height, width), (rows, columns) = there.shape, torch.nonzero(there).T
-            left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-            box = [
-                (left + right) / 2 / width,
-                (top + bottom) / 2 / height,
-                (right - left) / width,
-                (bottom - top) / height,
-            ]
-            said.append(torch.tensor([[0.1, 0.1, 0.1, 0.1], box]))
+        boxes = white_boxes(inputs.pixel_values)
         logits = torch.tensor([[-9.0, -9.0, 9.0], [-9.0, 9.0, -9.0]])[:, : 2 if name == "rtdetr" else 3]
-        return SimpleNamespace(logits=logits.repeat(len(said), 1, 1), pred_boxes=torch.stack(said))
+        both = torch.stack([torch.full_like(boxes, 0.1), boxes], dim=1)
+        return SimpleNamespace(logits=logits.repeat(len(boxes), 1, 1), pred_boxes=both)
 
     predictor = with_oracle(open_model(save(name, tmp_path), min_score=0.5), look)
-    for box, objects in zip(boxes, found(predictor, pictures), strict=True):
+    for box, objects in zip(BOXES, found(predictor, rectangles(BOXES)), strict=True):
         assert objects.labels.tolist() == [1]
         np.testing.assert_allclose(objects.boxes[0], box, atol=1.5)
 

@@ -20,7 +20,7 @@ from tests.models.hf_models import (  # noqa: E402
     iou,
     noise,
     open_model,
-    rectangle,
+    rectangles,
     save,
     white,
     with_oracle,
@@ -32,10 +32,6 @@ THINGS = ["mask2former", "mask2former_padded", "eomt", "oneformer", "detr_segmen
 
 def found(predictor: Any, pictures: Any) -> list[Any]:
     return list(predictor.predict([predictor.prepare(each) for each in pictures]))
-
-
-def rectangles() -> list[Any]:
-    return [rectangle(size, box) for size, box in zip(SIZES, BOXES, strict=True)]
 
 
 def two_queries(name: str) -> Any:
@@ -59,7 +55,7 @@ def test_things_are_found_where_they_are(tmp_path: Path, name: str) -> None:
     predictor = with_oracle(open_model(save(name, tmp_path)), two_queries(name))
     assert (predictor.task, predictor.classes) == ("instances", ("bolt", "nut"))
     certainty = np.exp(3) / (np.exp(3) + 2)
-    for pixels, box, objects in zip(rectangles(), BOXES, found(predictor, rectangles()), strict=True):
+    for pixels, box, objects in zip(rectangles(BOXES), BOXES, found(predictor, rectangles(BOXES)), strict=True):
         assert isinstance(objects, Objects)
         assert objects.masks is not None
         assert objects.masks.shape == (1, *pixels.shape[:2])
@@ -76,7 +72,7 @@ def test_classes_of_pixels_are_where_they_are(tmp_path: Path, name: str) -> None
     task = None if name == "eomt_in_parts" else "segment"
     predictor = with_oracle(open_model(save(name, tmp_path), task), two_queries(name))
     assert predictor.task == "segment"
-    for pixels, said in zip(rectangles(), found(predictor, rectangles()), strict=True):
+    for pixels, said in zip(rectangles(BOXES), found(predictor, rectangles(BOXES)), strict=True):
         assert isinstance(said, ClassMap)
         assert said.labels.shape == pixels.shape[:2]
         sure = said.confidence > 0.45  # where no query is likely, the best of the classes is still unlikely
@@ -153,7 +149,7 @@ def test_background_is_no_class(tmp_path: Path) -> None:
     folder = save("segformer", tmp_path, classes=("background", "road", "sky"))
     predictor = with_oracle(open_model(folder), look)
     assert predictor.classes == ("road", "sky")
-    for pixels, said in zip(rectangles(), found(predictor, rectangles()), strict=True):
+    for pixels, said in zip(rectangles(BOXES), found(predictor, rectangles(BOXES)), strict=True):
         assert set(np.unique(said.labels)) == {VOID, 1}
         assert iou(said.labels == 1, pixels[..., 0] > 0) > 0.82
 
@@ -163,9 +159,9 @@ def test_scores_of_a_large_image_are_held_at_a_smaller_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     predictor = open_model(save(name, tmp_path), "segment")
-    whole = found(predictor, rectangles())
+    whole = found(predictor, rectangles(BOXES))
     monkeypatch.setattr(masks, "_MOST_SCORES", 2 * 1500)
-    for full, said in zip(whole, found(predictor, rectangles()), strict=True):
+    for full, said in zip(whole, found(predictor, rectangles(BOXES)), strict=True):
         assert said.labels.shape == said.confidence.shape == full.labels.shape
         assert (said.labels == full.labels).mean() > 0.95
         assert np.abs(said.confidence - full.confidence).mean() < 0.02

@@ -14,7 +14,7 @@ from curate.models.predictors.base import Objects
 
 transformers = pytest.importorskip("transformers")
 
-from tests.models.hf_models import SIZES, noise, open_model, rectangle, save, white, with_oracle  # noqa: E402
+from tests.models.hf_models import BOXES, noise, open_model, rectangles, save, white_boxes, with_oracle  # noqa: E402
 
 PROMPTS = ("bolt", "red nut")
 MODELS = ["grounding_dino", "owlv2", "owlvit"]
@@ -68,30 +68,18 @@ def test_objects_are_those_of_transformers(tmp_path: Path, name: str) -> None:
 def test_a_thing_is_found_where_it_is(tmp_path: Path, name: str) -> None:
     import torch
 
-    boxes = [(10, 5, 30, 20), (5, 40, 22, 40), (60, 20, 25, 25), (0, 0, 64, 32)]
-    pictures = [rectangle(size, box) for size, box in zip(SIZES, boxes, strict=True)]
-
     def look(inputs: Any) -> Any:
-        said = []
-        for there in white(inputs.pixel_values):
-            (height, width), (rows, columns) = there.shape, torch.nonzero(there).T
-            left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-            box = [
-                (left + right) / 2 / width,
-                (top + bottom) / 2 / height,
-                (right - left) / width,
-                (bottom - top) / height,
-            ]
-            said.append(torch.tensor([box, box, [0.1, 0.1, 0.1, 0.1]]))  # a double of the first
+        boxes = white_boxes(inputs.pixel_values)
         if name == "grounding_dino":  # [CLS] bolt . red nut . [SEP]
             words = torch.tensor([[9.0, -9, 9, -9, 5, 9, 9], [9.0, -9, 9, -9, 4, 9, 9], [9.0, -9, 9, -9, -9, 9, 9]])
             logits = torch.cat([words, torch.full((3, 17), -torch.inf)], dim=1)
         else:
             logits = torch.tensor([[-9.0, 5.0], [-9.0, 4.0], [-9.0, -9.0]])
-        return SimpleNamespace(logits=logits.repeat(len(said), 1, 1), pred_boxes=torch.stack(said))
+        three = torch.stack([boxes, boxes, torch.full_like(boxes, 0.1)], dim=1)  # the second a double of the first
+        return SimpleNamespace(logits=logits.repeat(len(boxes), 1, 1), pred_boxes=three)
 
     predictor = with_oracle(open_model(save(name, tmp_path), min_score=0.5, prompts=PROMPTS), look)
-    for box, objects in zip(boxes, found(predictor, pictures), strict=True):
+    for box, objects in zip(BOXES, found(predictor, rectangles(BOXES)), strict=True):
         assert objects.labels.tolist() == [1]
         assert objects.probabilities is not None
         assert objects.probabilities[0, 0] < 0.01

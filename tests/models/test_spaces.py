@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-import curate.engine.local as local
 from curate.dataset import Transaction, begin, open_dataset
-from curate.imaging import Pixels, load_pixels
+from curate.imaging import Pixels
 from curate.models.passes import ITEMS
 from curate.models.spaces import Kept, TableUpdate, update_tables
 
@@ -66,19 +65,6 @@ def items(tmp_path: Path) -> dict[str, pa.Table]:
         "images": pa.table([["a", "b"], paths, pa.array([None, None], boxes)], schema=ITEMS),
         "crops": pa.table([["left", "right"], paths[:1] * 2, pa.array(crops, boxes)], schema=ITEMS),
     }
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were decoded."""
-    names: list[str] = []
-
-    def counting(path: str | Path, *, shortest_side: int | None = None) -> Pixels:
-        names.append(Path(path).name)
-        return load_pixels(path, shortest_side=shortest_side)
-
-    monkeypatch.setattr(local, "load_pixels", counting)
-    return names
 
 
 def update(kept: Sequence[Kept], items: dict[str, pa.Table]) -> list[TableUpdate]:

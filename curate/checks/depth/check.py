@@ -236,11 +236,8 @@ def _notes(labels: Labels, maps: DepthMaps, measured: Measured, known: BoolArray
     if measured.sizeless:
         notes.append(f"{counted(measured.sizeless, 'images')} of unknown size are left out")
     if measured.left_out:
-        first = measured.left_out[0]
         count = counted(len(measured.left_out), "depth maps")
-        notes.append(
-            f"{count} cannot be read; the first: {first.path}: {first.reason}; curate predict makes them again"
-        )
+        notes.append(f"{count} cannot be read; the first: {measured.left_out[0]}; curate predict makes them again")
     if not metric:
         notes.append(
             "depths are relative to their image: sizes are judged where they fall with depth; distances of images cannot be "

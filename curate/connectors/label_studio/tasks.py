@@ -17,8 +17,9 @@ from curate.formats.label_studio.config import Config
 from curate.formats.label_studio.images import OWN, TaskImage, image_of, images_of, location_of, own_of
 from curate.formats.label_studio.keypoints import POINTS
 from curate.formats.label_studio.read import METADATA
-from curate.formats.label_studio.regions import Region, Size, stated_size
+from curate.formats.label_studio.regions import Region
 from curate.formats.label_studio.results import POINT_WIDTH
+from curate.formats.label_studio.shapes import Size, stated_size
 from curate.formats.label_studio.tasks import Task
 from curate.formats.label_studio.work import Work, WorkReader, is_cancelled, score_and_attributes, task_metadata
 from curate.formats.losses import LossReport

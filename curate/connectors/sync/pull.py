@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
@@ -92,30 +92,15 @@ def pull(
     with begin(name, command=command, create=create) as transaction:
         project = connector.project()
         session = Session(transaction, connector, losses, prefer)
-        seen: set[str] = set()
-        moved = to_push = 0
-        late: list[Item] = []
         items = connector.items(unless=session.versions(), losses=losses, progress=progress)
-        while chunk := list(islice(items, _ITEMS_AT_ONCE)):
-            seen.update(item.remote_id for item in chunk)
-            unmatched = session.match(chunk)
-            late += unmatched
-            ids = {item.remote_id for item in unmatched}
-            changed, waiting = _pull_chunk(session, [item for item in chunk if item.remote_id not in ids])
-            moved += changed
-            to_push += waiting
-        gone = session.forget_gone(seen)
-        session.match(late, last=True)
-        changed, waiting = _pull_chunk(session, late)
-        moved += changed
-        to_push += waiting
+        seen, moved, to_push, gone = _pull_items(session, items)
         _close(session, project)
         pushed = sum(map(len, session.links.findings.values()))
         found = agreement(transaction)
     return PullResult(
         session.remote,
         project.title,
-        len(seen),
+        seen,
         moved,
         transaction.counts,
         open_dataset(name).commit.number,
@@ -192,6 +177,29 @@ def forget_remote(name: str, address: str, *, command: str) -> int:
         transaction.upsert("findings", to_table([replace(each, status="open") for each in queued]), "id")
         transaction.count("findings open", len(queued))
     return len(queued)
+
+
+def _pull_items(session: Session, items: Iterator[Item]) -> tuple[int, int, int, int]:
+    """Take all items, those that match no image here last.
+
+    Returns:
+        How many there are, how many had changed, how many annotations are still to be pushed, and how many items are gone.
+    """
+    seen: set[str] = set()
+    moved = to_push = 0
+    late: list[Item] = []
+    while chunk := list(islice(items, _ITEMS_AT_ONCE)):
+        seen.update(item.remote_id for item in chunk)
+        unmatched = session.match(chunk)
+        late += unmatched
+        ids = {item.remote_id for item in unmatched}
+        changed, waiting = _pull_chunk(session, [item for item in chunk if item.remote_id not in ids])
+        moved += changed
+        to_push += waiting
+    gone = session.forget_gone(seen)
+    session.match(late, last=True)
+    changed, waiting = _pull_chunk(session, late)
+    return len(seen), moved + changed, to_push + waiting, gone
 
 
 def _pull_chunk(session: Session, chunk: Sequence[Item]) -> tuple[int, int]:

@@ -16,7 +16,11 @@ from curate.formats.locations import NO_SPLIT, split_name
 
 _SUFFIXES: Final = (".parquet", ".arrow")
 UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, NotImplementedError)
-"""What Arrow raises for files that are broken, or of a kind that it does not know."""
+"""What Arrow raises for files that are broken, or of a kind that it does not know.
+
+Besides its own errors these are Python's: of the system; ValueError of names that are not UTF-8; OverflowError of dates that
+Python does not have; KeyError of unknown time zones; NotImplementedError of types whose values Python cannot hold.
+"""
 
 _SHARD: Final = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?")
 _WORDS: Final = {"dev": "val", "eval": "test", "evaluation": "test"}

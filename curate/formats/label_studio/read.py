@@ -14,7 +14,7 @@ from curate.formats.coco.decoder import collector_paused
 from curate.formats.collect import Collector
 from curate.formats.label_studio.config import CONFIG_FILE, Config, read_config
 from curate.formats.label_studio.images import Places, TaskImage, image_of, images_of, own_of
-from curate.formats.label_studio.regions import Size, stated_size
+from curate.formats.label_studio.shapes import Size, stated_size
 from curate.formats.label_studio.tasks import Task, read_tasks, task_files
 from curate.formats.label_studio.work import Work, WorkReader, score_and_attributes, task_metadata
 from curate.formats.losses import LossReport

@@ -1,26 +1,20 @@
 """Results as regions: what one annotation, or one prediction, says of a task's images.
 
-Results with the same id are one region: its shape, its label (of the same result or of another control's) and what was
-answered about it. Places and sizes are percentages of the image's width and height; a rectangle turns about its own top-left
-corner (https://labelstud.io/guide/export: "Units of image annotations").
+Results with the same id are one region: its shape (`curate.formats.label_studio.shapes`), its label (of the same result or of
+another control's) and what was answered about it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from curate.formats.label_studio.brush import decode_brush
 from curate.formats.label_studio.images import OWN
+from curate.formats.label_studio.shapes import Size, kind_of, read_shape
 from curate.formats.losses import LossReport
 from curate.formats.shape_columns import WHOLE_IMAGE, Shape, problem_of
-from curate.formats.shapes import ellipse_outline
-from curate.formats.values import is_shallow, mapping, number, numbers, points, sequence, text, whole
-from curate.geometry import encode_rle
-
-Size = tuple[int, int]
+from curate.formats.values import is_shallow, mapping, number, sequence, text
 
 NOTE: Final = "note"
 """Key, in a region's ``meta.curate``, of the text that curate shows with the region, which is its ``meta.text``."""
@@ -48,9 +42,7 @@ _GEOMETRY: Final = frozenset(
     }
 )
 _ANSWERS: Final = frozenset({"choices", "taxonomy", "rating", "textarea", "number", "datetime", "pairwise", "ranker"})
-_TO_IMAGE: Final = 100.0
 _MOST_POINTS: Final = 10_000
-_LARGEST: Final = 1e9  # pixels: beyond is no place on any image, and what is computed from it overflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +141,9 @@ def read_regions(
     return Found(_with_unique_keys(_joined(regions)), kept)
 
 
-def stated_size(results: Iterable[Any]) -> Size | None:
-    """The image's size as the first result says that says it."""
-    for result in results:
-        width, height = (whole(mapping(result).get(f"original_{side}")) for side in ("width", "height"))
-        if width and height:
-            return width, height
-    return None
-
-
 def drawn_result(group: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Of the results with one id the one that has the shape, or None; what is answered about a region repeats it."""
-    shapes = [result for result in group if _kind(result)]
+    shapes = [result for result in group if kind_of(result)]
     return next(
         (result for result in shapes if text(result.get("type")) not in _ANSWERS), shapes[0] if shapes else None
     )
@@ -184,23 +167,6 @@ def _by_id(results: Sequence[Any], place: str, losses: LossReport) -> list[list[
     return list(groups.values())
 
 
-def _kind(result: Mapping[str, Any]) -> str | None:
-    """The kind of shape that a result has, or None."""
-    value = mapping(result.get("value"))
-    if "rle" in value:
-        return "brush"
-    if "points" in value:
-        return "polygon"
-    if "vertices" in value:
-        return "vector"
-    if "radiusX" in value:
-        return "ellipse"
-    if "sequence" in value or "x" not in value or "y" not in value:
-        return None
-    is_point = text(result.get("type")).startswith("keypoint") or "keypointlabels" in value or "height" not in value
-    return "keypoint" if is_point else "rectangle"
-
-
 def _region(
     drawn: Mapping[str, Any],
     group: Sequence[Mapping[str, Any]],
@@ -211,12 +177,12 @@ def _region(
     losses: LossReport,
 ) -> Region | None:
     """The region of some results with one id, or None if its shape cannot be read, which is reported."""
-    kind = _kind(drawn) or ""
+    kind = kind_of(drawn) or ""
     if size is None:
         losses.dropped("annotations", "percentages of an image whose size nobody says", place)
         return None
     own = mapping(mapping(drawn.get("meta")).get(OWN))
-    shape = _SHAPES[kind](mapping(drawn.get("value")), drawn, size, place, losses)
+    shape = read_shape(kind, drawn, size, place, losses)
     if shape is None:
         losses.dropped("annotations", f"a {kind} that is not whole", place)
         return None
@@ -326,7 +292,7 @@ def _about(drawn: Mapping[str, Any]) -> dict[str, Any]:
         attributes["origin"] = text(drawn.get("origin"))
     if number(drawn.get("image_rotation")):
         attributes["image_rotation"] = drawn["image_rotation"]
-    if _kind(drawn) == "keypoint" and (width := number(drawn["value"].get("width"))) is not None:
+    if kind_of(drawn) == "keypoint" and (width := number(drawn["value"].get("width"))) is not None:
         attributes["point_width"] = width
     return attributes
 
@@ -410,95 +376,3 @@ def _shallow(results: Sequence[Any], place: str, losses: LossReport) -> list[Any
         return list(results)
     losses.dropped("results", "nested too deeply", place, len(results))
     return []
-
-
-# ------------------------------------------------------------------------------------------------------------ shapes
-
-
-def _rectangle(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    sides = numbers(value.get(name) for name in ("x", "y", "width", "height"))
-    rotation = number(value.get("rotation") or 0)
-    if sides is None or rotation is None:
-        return None
-    x, y, width, height = _pixels(sides, size)
-    if not rotation or not math.isfinite(rotation):
-        return Shape(bbox=[x, y, width, height]) if not rotation else None
-    cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    centre_x = x + (width * cosine - height * sine) / 2
-    centre_y = y + (width * sine + height * cosine) / 2
-    return Shape(rotated_box=[centre_x, centre_y, width, height, rotation])
-
-
-def _polygon(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    outline = points(value.get("points"))
-    if not outline:
-        return None
-    return Shape(polygons=[_pixels(outline, size)], is_open=value.get("closed") is False)
-
-
-def _vector(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    vertices = [mapping(vertex) for vertex in sequence(value.get("vertices"))]
-    outline = numbers(vertex.get(side) for vertex in vertices for side in ("x", "y"))
-    if not outline:
-        return None
-    curved = any(vertex.get("isBezier") is True for vertex in vertices)
-    losses.converted("annotations", "a curved line: kept as straight ones between its points", place, curved)
-    ids = [vertex.get("id") for vertex in vertices]
-    befores = [vertex.get("prevPointId") for vertex in vertices[1:]]
-    branches = any(before not in (None, id_) for before, id_ in zip(befores, ids, strict=False))
-    losses.converted("annotations", "a line with branches: kept as one through all of its points", place, branches)
-    return Shape(polygons=[_pixels(outline, size)], is_open=value.get("closed") is not True)
-
-
-def _brush(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    width, height = stated_size([result]) or size
-    mask = decode_brush(sequence(value.get("rle")), width, height)
-    if mask is None:
-        return None
-    if (width, height) != size and (height, width) != size:
-        losses.converted("masks", "painted on an image of another size; the mask keeps its own", place)
-    return Shape(rle=(encode_rle(mask), [height, width]))
-
-
-def _keypoint(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    point = numbers(value.get(name) for name in ("x", "y"))
-    return None if point is None else Shape(keypoints=[*_pixels(point, size), 2.0])
-
-
-def _ellipse(
-    value: Mapping[str, Any], result: Mapping[str, Any], size: Size, place: str, losses: LossReport
-) -> Shape | None:
-    given = numbers(value.get(name) for name in ("x", "y", "radiusX", "radiusY"))
-    rotation = number(value.get("rotation") or 0)
-    if given is None or rotation is None or not math.isfinite(rotation) or min(given[2:]) < 0:
-        return None
-    x, y, rx, ry = _pixels(given, size)
-    if not all(abs(side) < _LARGEST for side in (x, y, rx, ry)):
-        return None
-    losses.converted("annotations", "an ellipse: kept as a polygon", place)
-    return Shape(polygons=[ellipse_outline(x, y, rx, ry, rotation)])
-
-
-def _pixels(percentages: Sequence[float], size: Size) -> list[float]:
-    """Percentages of width and height, one after the other, as pixels."""
-    return [value * size[place % 2] / _TO_IMAGE for place, value in enumerate(percentages)]
-
-
-_SHAPES: Final = {
-    "rectangle": _rectangle,
-    "polygon": _polygon,
-    "vector": _vector,
-    "brush": _brush,
-    "keypoint": _keypoint,
-    "ellipse": _ellipse,
-}

@@ -9,7 +9,8 @@ from typing import Any, Final
 from curate.formats.label_studio.config import Config, Control, default_control
 from curate.formats.label_studio.images import OWN, TaskImage, image_of
 from curate.formats.label_studio.keypoints import KeypointNames, join_keypoints
-from curate.formats.label_studio.regions import Found, Region, Size, is_said, read_regions
+from curate.formats.label_studio.regions import Found, Region, is_said, read_regions
+from curate.formats.label_studio.shapes import Size
 from curate.formats.label_studio.tasks import Task
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping, number, sequence, text

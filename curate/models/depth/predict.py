@@ -97,7 +97,5 @@ def _notes(update: MapsUpdate) -> list[str]:
     if update.flat:
         notes.append(f"{counted(update.flat, 'depth maps')} say the same depth everywhere")
     if update.left_out:
-        first = update.left_out[0]
-        count = counted(len(update.left_out), "images")
-        notes.append(f"{count} cannot be read; the first: {first.path or first.id}: {first.reason}")
+        notes.append(f"{counted(len(update.left_out), 'images')} cannot be read; the first: {update.left_out[0]}")
     return notes

@@ -19,7 +19,6 @@ import logging
 import re
 import shutil
 import uuid
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,6 +38,7 @@ from curate.models.encoders.clip_tokenizer import OPEN_CLIP, ClipTokenizer
 from curate.models.encoders.hub import first_line
 from curate.models.encoders.onnx import SIDECAR_SUFFIX, WHY_NO_TEXTS, Sidecar, TextSidecar, open_encoder
 from curate.models.runtime import Precision, open_graph
+from curate.models.torch_onnx import write_onnx
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -50,8 +50,6 @@ _FORMAT: Final = 1
 _IMAGE: Final = "image.onnx"
 _TEXT: Final = "text.onnx"
 _TOKENIZER: Final = "tokenizer.npz"
-# Rows that a network is traced with, and other numbers of rows that it must take as well.
-_TRACED_ROWS: Final = 2
 _REMEDY: Final = "try a newer torch and onnxscript, or another model"
 
 
@@ -211,18 +209,7 @@ def _to_onnx(module: Any, examples: npt.NDArray[Any], path: Path, name: str) -> 
     try:
         with torch.inference_mode():
             expected = module(torch.from_numpy(examples)).float().numpy()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecations within the exporter, which nobody here can mend
-            torch.onnx.export(
-                module,
-                (torch.from_numpy(examples[:_TRACED_ROWS]),),
-                str(path),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("rows")},),
-                input_names=["rows"],
-                output_names=["vectors"],
-                verbose=False,
-            )
+        write_onnx(module, examples, path, given="rows", outputs=["vectors"], external_data=True)
         graph = open_graph(path, runtime="onnxruntime")
         given = np.concatenate(graph.run([examples[:1], examples], "vectors"))
     except Exception as error:  # torch's and onnxscript's have no common base

@@ -395,6 +395,5 @@ def _notes(model: object, update: LayerUpdate, mapping: ClassMapping | None) -> 
         notes.append(f"{counted(count, 'boxes')} without masks, as the model cannot take their images: {reason}")
     for rows, what in ((update.left_out, "images cannot be read"), (update.skipped, "boxes have no pixels")):
         if rows:
-            first = rows[0]
-            notes.append(f"{len(rows):,} {what}; the first: {first.path or first.id}: {first.reason}")
+            notes.append(f"{len(rows):,} {what}; the first: {rows[0]}")
     return notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +12,11 @@ import numpy.typing as npt
 from curate.errors import UnavailableError
 from curate.models.encoders.hub import first_line
 from curate.models.runtime import open_graph
+from curate.models.torch_onnx import write_onnx
 
 TOLERANCE: Final = 1e-3
 """How far an output of the file may be from torch's, as a part of the largest of its values."""
 
-_TRACED_ROWS: Final = 2
 _REMEDY: Final = (
     "try a newer torch and onnxscript, or another --model; the trained weights are kept: --resume goes on from here"
 )
@@ -38,19 +37,7 @@ def export_module(module: Any, example: npt.NDArray[Any], path: Path, *, outputs
     import torch
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecations within the exporter, which nobody here can mend
-            torch.onnx.export(
-                module,
-                (torch.from_numpy(example[:_TRACED_ROWS]),),
-                str(path),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("rows")},),
-                input_names=["images"],
-                output_names=list(outputs),
-                external_data=False,
-                verbose=False,
-            )
+        write_onnx(module, example, path, given="images", outputs=outputs)
         with torch.inference_mode():
             given = module(torch.from_numpy(example))
     except Exception as error:  # torch's and onnxscript's have no common base

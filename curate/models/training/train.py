@@ -289,8 +289,7 @@ class _Work:
                 counts.append(update.predicted)
                 left_out += update.left_out
         if left_out:
-            first = left_out[0]
-            self.say(f"{len(left_out):,} images have no prediction; the first: {first.path}: {first.reason}")
+            self.say(f"{len(left_out):,} images have no prediction; the first: {left_out[0]}")
         return counts
 
     def _together(self, models: list[Run], predicted: list[int]) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from curate.errors import UnavailableError
 from curate.models.encoders.hub import first_line
 from curate.models.predictors.sidecar import BoxesScores, write_sidecar
 from curate.models.runtime import open_graph
+from curate.models.torch_onnx import write_onnx
 from curate.models.training.detect.data import PREPARATION
 from curate.models.training.exporting import export_module
 
@@ -85,18 +85,8 @@ def _export_for_one(module: Any, images: Array, path: Path) -> None:
     import torch
 
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _without_checks():
-            warnings.simplefilter("ignore")  # of deprecations within the exporter
-            torch.onnx.export(
-                module,
-                (torch.from_numpy(images[:1]),),
-                str(path),
-                dynamo=True,
-                input_names=[_IMAGES],
-                output_names=[_BOXES, _SCORES],
-                external_data=False,
-                verbose=False,
-            )
+        with torch.no_grad(), _without_checks():
+            write_onnx(module, images, path, given=_IMAGES, outputs=[_BOXES, _SCORES], any_rows=False)
             expected = [[each.numpy() for each in module(torch.from_numpy(image[None]))] for image in images]
     except Exception as error:  # torch's and onnxscript's have no common base
         raise UnavailableError(f"the detector cannot be exported to ONNX: {first_line(error)}", where=path) from error
