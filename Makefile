@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Two files of tests at a time, each on one core: with threads of their own they would only be in each other's way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test fast check format bench clean
@@ -16,10 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 demo: $(VENV)/base
 	$(BIN)/curate demo
 
-test: $(VENV)/dev
+test: $(VENV)/dev $(VENV)/browser
 	$(PYTEST)
 
-fast: $(VENV)/dev
+fast: $(VENV)/dev $(VENV)/browser
 	$(PYTEST) -m 'not slow'
 
 check: $(VENV)/dev
@@ -41,6 +41,12 @@ clean:
 $(VENV)/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
+	touch $@
+
+# Chromium, in which pages are tested; without it, and without the right to install it, those tests are skipped.
+$(VENV)/browser: $(VENV)/base
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo "no chromium here: tests of pages will be skipped"
 	touch $@
 
 $(VENV)/dev: $(VENV)/base

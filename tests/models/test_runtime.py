@@ -141,3 +141,20 @@ def test_openvino_tells_nobody(product: tuple[Path, np.ndarray]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(product[0])], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@needs_openvino
+def test_ctrl_c_does_not_crash_once_models_have_come_and_gone(product: tuple[Path, np.ndarray]) -> None:
+    program = (
+        "import gc, signal, sys; from pathlib import Path; from curate.models.runtime import open_graph\n"
+        "models = [open_graph(Path(sys.argv[1]), runtime='openvino') for _ in range(2)]\n"
+        "while models:\n"
+        "    del models[0]; gc.collect()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(product[0])], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "interrupted")

@@ -128,9 +128,7 @@ def test_ctrl_c_keeps_all_that_was_done(tmp_path: Path) -> None:
     def interrupt(done: int, total: int, text: str) -> None:
         steps.append(done)
         if len(steps) == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-            while signal.getsignal(signal.SIGINT) is not before:  # it comes when the interpreter gets to it
-                time.sleep(0.001)
+            signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
