@@ -150,8 +150,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     ),
     "predict": Benchmark(
         "From files to predictions in the store",
-        "Milliseconds of CPU for a picture. The model is the network and what makes objects of its outputs; before it comes what "
-        "any pipeline does: decoding, and putting the picture into the model's form. Then peak resident memory for growing "
+        "Milliseconds of CPU for a picture. The model is what makes numbers of bytes, the network, and what makes objects of its "
+        "outputs; before it comes what any pipeline does: decoding, scaling, padding. Then peak resident memory for growing "
         "numbers of small pictures with twenty objects each, of which each has twenty class probabilities.",
         quick=["--images", "8", "--repeats", "1", "--memory", "200"],
         data=True,

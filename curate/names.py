@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 GROUND_TRUTH: Final = "ground_truth"
@@ -18,3 +19,15 @@ ALL_LAYERS: Final = "all"
 
 SETTINGS: Final = ("encoder", "predictions", "remotes")
 """Keys of a dataset's `info` that are curate's own: exports leave them out, and imports do not touch them."""
+
+
+def is_layer_name(text: str) -> bool:
+    """Whether a layer can have this name: 'ground_truth', 'predictions/NAME' or 'annotators/NAME'.
+
+    Folders are named after layers: NAME may have several parts, but none that is empty or leads elsewhere ('.', '..').
+    """
+    prefix = next((prefix for prefix in (PREDICTIONS, ANNOTATORS) if text.startswith(prefix)), None)
+    if prefix is None:
+        return text == GROUND_TRUTH
+    parts = [part.strip() for part in re.split(r"[/\\]", text.removeprefix(prefix))]
+    return {"", ".", ".."}.isdisjoint(parts)

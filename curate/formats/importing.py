@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -30,7 +30,7 @@ from curate.formats.source_files import drop_if_unused, source_folder
 from curate.formats.sources import Report, kind_of_source, opened
 from curate.formats.unread import Unread, find_unread
 from curate.imaging import MAX_PIXELS
-from curate.names import ANNOTATORS, SETTINGS
+from curate.names import ANNOTATORS, SETTINGS, is_layer_name
 from curate.wording import counted
 
 
@@ -120,6 +120,51 @@ def import_source(
     return ImportResult(reader.name, detection, losses, transaction.counts, stored.commit.number, kept, unread)
 
 
+def import_records(
+    name: str,
+    read: Callable[[LossReport], Records],
+    *,
+    format: str,
+    source: str,
+    layer: str = GROUND_TRUTH,
+    strict: bool = False,
+    command: str,
+) -> ImportResult:
+    """Import what is read from elsewhere than a file (another tool's database), as `import_source` does from one.
+
+    Args:
+        name: The dataset, made if it is not there.
+        read: Reads it all.
+        format: What it is read as, for the user.
+        source: What to call it in errors.
+        layer: The layer of annotations that name none.
+        strict: Raise at the first thing that would be lost or changed; nothing is then written.
+        command: The command line, for the history.
+
+    Raises:
+        FormatError: There is nothing to read, or (with `strict`) something would be lost.
+        InputError: A location already belongs to another image file.
+        UsageError: No layer can have that name.
+        DatasetLocked: Another process is writing to the dataset.
+    """
+    dataset_path(name)
+    _check_layer(layer, "--layer")
+    losses = LossReport(strict=strict)
+    with begin(name, command=command, create=True) as transaction:
+        records = read(losses)
+        for each in records.layers:
+            _check_layer(each, source)
+        _check(records, format, Path(source), transaction.base)
+        _store_images(transaction, records.images, losses)
+        store_classes(transaction, records.classes, losses)
+        where = in_layers({layer} | records.layers)
+        update, _ = _store_annotations(transaction, records, where, losses)
+        _store_info(transaction, records.info, losses)
+    stored = open_dataset(name)
+    kept = _from_other_files(stored, update, records.images, where) if update else {}
+    return ImportResult(format, None, losses, transaction.counts, stored.commit.number, kept)
+
+
 def class_infos(dataset: Dataset) -> list[ClassInfo]:
     """A dataset's classes."""
     return classes_from_json(dataset.commit.classes)
@@ -140,8 +185,7 @@ def classes_from_json(classes: list[dict[str, Any]]) -> list[ClassInfo]:
 
 
 def _check_layer(layer: str, where: object) -> None:
-    prefix = next((prefix for prefix in (PREDICTIONS, ANNOTATORS) if layer.startswith(prefix)), None)
-    if layer != GROUND_TRUTH and not (prefix and layer.removeprefix(prefix).strip(" /")):
+    if not is_layer_name(layer):
         raise UsageError(
             f"'{layer}' cannot be a layer",
             where=where,

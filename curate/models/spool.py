@@ -55,7 +55,9 @@ class Spool:
             if reader.schema.equals(self._schema, check_metadata=True):
                 names = self._schema.names if columns is None else columns
                 wanted = pa.ipc.IpcReadOptions(included_fields=[self._schema.get_field_index(name) for name in names])
-                return pa.ipc.open_file(file, options=wanted).read_all().select(names)
+                piece = pa.ipc.open_file(file, options=wanted).read_all().select(names)
+                # What is read is slices of whole batches: a copy lets go of the columns that nobody asked for.
+                return piece if columns is None else piece.combine_chunks()
         return None
 
     def add(self, columns: Iterable[pa.Array]) -> None:

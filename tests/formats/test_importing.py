@@ -214,7 +214,13 @@ def test_only_what_stays_from_other_files_on_the_same_images_is_told(source: Pat
     assert load(source, "predictions/net").kept == {}
 
 
-@pytest.mark.parametrize("layer", ["foo/bar", "predictions/", "predictions", "predictions/ ", ""])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *("foo/bar", "predictions/", "predictions", "predictions/ ", ""),
+        *("predictions/../x", "annotators/..", "predictions/a/../../b", "predictions/a\\..\\b", "annotators//x"),
+    ],
+)
 def test_layers_that_cannot_be(source: Path, layer: str) -> None:
     with pytest.raises(UsageError, match="cannot be a layer") as error:
         load(source, layer)

@@ -13,7 +13,7 @@ from curate.errors import InputError
 from curate.models.predictors.network import open_network
 from curate.models.predictors.sidecar import Sidecar
 from curate.models.runtime import Graph, open_graph
-from tests.models.onnx_models import bright_box, channel_means, constant_model, picture
+from tests.models.onnx_models import bright_box, channel_means, constant_model, identity, picture
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,27 @@ def test_what_a_graph_cannot_do_is_said(tmp_path: Path) -> None:
     one_row = constant_model(tmp_path / "one.onnx", {"logits": np.zeros((1, 3), np.float32)}, shape=(2, 3, 8, 8))
     with pytest.raises(InputError, match=r"has shape \(1, 3\) for 2 images"):
         open_network(one_row, Sidecar()).run([np.zeros((3, 8, 8), np.float32)] * 2, ["logits"], lambda _, given: given)
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 2])
+def test_outputs_stay_what_they_were_when_the_inputs_memory_is_used_again(tmp_path: Path, batch: int | str) -> None:
+    """Even where a graph gives back what it was given, and sides and counts change from call to call."""
+    sides: list[int | str] = [batch, 3, "h", "w"]
+    network = open_network(identity(tmp_path / "m.onnx", shape=tuple(sides)), Sidecar())
+    rng = np.random.default_rng(0)
+    for count, side in ((5, 4), (1, 9), (3, 2), (5, 9)):
+        images = [rng.random((3, side, side + 1), np.float32) for _ in range(count)]
+        given = network.run(images, ["logits"], lambda _, outputs: outputs["logits"])
+        for image, output in zip(images, given, strict=True):
+            np.testing.assert_array_equal(output, image)
+
+
+def test_images_become_numbers_where_they_are_put_together(tmp_path: Path) -> None:
+    network = open_network(channel_means(tmp_path / "m.onnx"), Sidecar())
+    images = [np.full((3, 8, 8), number, np.uint8) for number in range(7)]
+
+    def halve(out: np.ndarray, image: np.ndarray) -> None:
+        np.multiply(image, np.float32(0.5), out=out)
+
+    means = network.run(images, ["logits"], lambda _, outputs: float(outputs["logits"][0]), halve)
+    assert means == [number / 2 for number in range(7)]

@@ -147,6 +147,50 @@ def test_the_network_sees_what_the_sidecar_says(
             np.testing.assert_allclose(found.probabilities, expected, rtol=2e-3)
 
 
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    resize=st.sampled_from(RESIZES),
+    color=st.sampled_from(["rgb", "bgr", "gray"]),
+    layout=st.sampled_from(["nchw", "nhwc"]),
+    dtype=st.sampled_from(["float32", "float16", "uint8"]),
+    numbers=st.sampled_from([(1.0, (), ()), (1 / 255, (), ()), (1.0, (100.0,), ()), (0.5, (0.4,), (0.2,))]),
+)
+def test_bytes_wait_and_become_the_same_numbers(
+    height: int,
+    width: int,
+    resize: Resize,
+    color: str,
+    layout: str,
+    dtype: str,
+    numbers: tuple[float, tuple[float, ...], tuple[float, ...]],
+) -> None:
+    """What `fill` writes is, to the bit, (pixel x scale / std) - mean / std in float32."""
+    scale, mean, std = (1.0, (), ()) if dtype == "uint8" else numbers
+    sidecar = Sidecar(size=(16, 24), resize=resize, multiple=8, scale=scale)
+    others = {"color": color, "layout": layout, "mean": mean or None, "std": std or None}
+    preparation = make_preparation(_replaced(sidecar, **others), dtype)
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    fitted, prepared = preparation.fit(pixels), preparation(pixels)
+    assert fitted.array.dtype == np.uint8
+    assert fitted.array.flags.c_contiguous
+    assert fitted.placement == prepared.placement
+    out = np.full(fitted.array.shape, 77, dtype)
+    preparation.fill(out, fitted.array)
+    factor, shift = np.float32(scale / (std or (1.0,))[0]), np.float32(-(mean or (0.0,))[0] / (std or (1.0,))[0])
+    expected = (fitted.array.astype(np.float32) * factor + shift).astype(dtype)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(prepared.array, expected)
+    assert prepared.array.dtype == dtype
+
+
+def test_images_wait_as_bytes(tmp_path: Path) -> None:
+    path = bright_box(tmp_path / "m.onnx", shape=("n", 3, 64, 64))
+    write_sidecar(path, Sidecar(resize="squash", scale=1 / 255, output=BoxesScores(boxes="boxes", scores="scores")))
+    prepared = open_predictor("waits", path, Options()).prepare(np.zeros((90, 80, 3), np.uint8))
+    assert prepared.array.nbytes == 3 * 64 * 64
+
+
 def test_grey_is_luma_and_uint8_is_left_alone() -> None:
     pixels = np.full((4, 4, 3), [255, 0, 0], np.uint8)
     grey = make_preparation(Sidecar(size=4, resize="squash", color="gray", scale=1))(pixels).array

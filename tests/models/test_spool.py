@@ -32,6 +32,19 @@ def test_some_columns_are_read_without_the_others(spool: Spool) -> None:
     assert [piece.column_names for piece in spool.pieces(["value", "id"])] == [["value", "id"]] * 3
 
 
+def test_the_other_columns_are_let_go_of(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("large", pa.binary())])
+    spool = Spool(tmp_path / "spool", schema, "large 1")
+    for name in ("a", "b"):
+        spool.add([pa.array([name]), pa.array([bytes(1 << 20)])])
+    spool.close()
+    held = pa.total_allocated_bytes()
+    assert spool.read(["id"])["id"].to_pylist() == ["a", "b"]
+    ids = spool.read(["id"])
+    assert pa.total_allocated_bytes() - held < 100_000
+    assert ids.num_rows == 2
+
+
 def test_an_empty_spool_has_the_columns_asked_for(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "none", SCHEMA, "squares 1")
     assert spool.read().column_names == ["id", "value"]

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.boxes import NOWHERE, FloatArray, IntArray
+from curate.checks.boxes import NOWHERE, BoolArray, FloatArray, IntArray
 from curate.checks.evaluation.base import TASKS, Task
 from curate.checks.evaluation.classification import Guesses
 from curate.checks.evaluation.objects import Objects
@@ -102,6 +102,65 @@ def choose_task(source: Source, wanted: str | None) -> Task:
     if not able:
         raise _of_other_type(source, source.dataset.name, able)
     return able[0]
+
+
+def note_boxes_of_masks(source: Source, notes: list[str], *, asked: bool) -> None:
+    """Say where the boxes around masks are compared with boxes that were drawn as such.
+
+    A mask of a class of pixels is around all objects of the class at once: its box is none of theirs. Masks are taken for such
+    where no image has two of one class, though an image has two boxes of it.
+
+    Args:
+        source: Both layers, to be compared as boxes.
+        notes: What is said is added here.
+        asked: Whether somebody has said that boxes are to be compared: then they are, whatever the masks are of.
+
+    Raises:
+        UsageError: Masks of classes of pixels would be compared with boxes of objects.
+    """
+    on = _on_seen(source)
+    for masks, boxes in ((source.model, source.labels), (source.labels, source.model)):
+        drawn = _has_outline(masks) & on[masks.image]
+        plain, others = (each.boxed & ~_has_outline(each) & on[each.image] for each in (boxes, masks))
+        if not drawn.any() or others.any() or not plain.any():
+            continue
+        of_pixels = _most_of_a_class(masks, drawn) == 1 and _most_of_a_class(boxes, plain) > 1
+        if of_pixels and not asked:
+            raise UsageError(
+                f"{masks.layer} holds at most one mask of a class on an image, which are classes of pixels, and {boxes.layer} "
+                "holds boxes of single objects",
+                where=source.dataset.name,
+                remedy="choose a layer with masks to compare with (--labels, --layer), or say --task detect if each mask is of "
+                "one object",
+            )
+        notes.append(f"{masks.layer} holds masks: the boxes around them are compared")
+
+
+def outlined_images(source: Source, image_ids: pa.Array, notes: list[str]) -> pa.Array:
+    """Ids of those of the images on which no true mask is lacking: of a class that has masks, no label is a box alone.
+
+    Raises:
+        UsageError: There are none.
+    """
+    truth, model = source.labels, source.model
+    rows = pc.index_in(image_ids, truth.images["image_id"].combine_chunks()).to_numpy(zero_copy_only=False)
+    drawn = np.unique(truth.label[_has_outline(truth)])
+    lacking = truth.boxed & ~_has_outline(truth) & np.isin(truth.label, drawn[drawn != NOWHERE])
+    whole = np.bincount(truth.image[lacking], minlength=truth.images.num_rows)[rows.astype(np.int64)] == 0
+    if not whole.any():
+        raise UsageError(
+            f"every image has boxes without a mask in {truth.layer}",
+            where=source.dataset.name,
+            remedy="say --task detect to compare boxes",
+        )
+    if not whole.all():
+        left_out = counted(int((~whole).sum()), "images")
+        notes.append(f"left out: {left_out} where {truth.layer} has boxes without a mask, of classes that have masks")
+    kept = image_ids.filter(pa.array(whole))
+    without = model.boxed & ~_has_outline(model) & (places(source, kept)[model.image] != NOWHERE)
+    if without.any():
+        notes.append(f"left out: {counted(int(without.sum()), 'boxes')} of {model.layer} without a mask")
+    return kept
 
 
 def common_images(first: Source, second: Source) -> pa.Array:
@@ -234,11 +293,10 @@ def _drawn_areas(batch: pa.RecordBatch) -> FloatArray:
 
 def _possible(source: Source) -> list[Task]:
     """Tasks that both layers hold something for, the likeliest first."""
-    on = np.zeros(source.labels.images.num_rows, dtype=np.bool_)
-    on[source.seen] = True
+    on = _on_seen(source)
     true, said = (
         {
-            "outline": np.isin(np.asarray(each.annotations["type"]), OUTLINED) & on[each.image],
+            "outline": _has_outline(each) & on[each.image],
             "box": each.boxed & on[each.image],
             "label": each.whole_image & on[each.image],
         }
@@ -246,18 +304,40 @@ def _possible(source: Source) -> list[Task]:
     )
     able: list[Task] = []
     if true["outline"].any() and said["outline"].any():
-        rows = said["outline"]
-        cells = source.model.image[rows] * (len(source.labels.classes) + 1) + source.model.label[rows]
         # A class drawn twice on an image is two things; once on every image, it is the class of pixels.
-        able += ["instances", "segment"] if len(np.unique(cells)) < len(cells) else ["segment", "instances"]
+        several = _most_of_a_class(source.model, said["outline"]) > 1
+        able += ["instances", "segment"] if several else ["segment", "instances"]
     if true["box"].any() and said["box"].any():
         able.append("detect")
     if true["label"].any() and said["label"].any():
         able.append("classify")
     # What a model chiefly gives is what it is for; a detector on images without an object has nothing to show.
     if not able and not len(source.model.image):
-        able = ["detect"] if true["box"].any() else ["classify"] if true["label"].any() else []
+        if true["box"].any():
+            able = ["detect"]
+        if true["outline"].any():
+            able += ["instances", "segment"]
+        if not able and true["label"].any():
+            able = ["classify"]
     return able
+
+
+def _on_seen(source: Source) -> BoolArray:
+    """Which images the model has looked at; by row."""
+    on = np.zeros(source.labels.images.num_rows, dtype=np.bool_)
+    on[source.seen] = True
+    return on
+
+
+def _has_outline(labels: Labels) -> BoolArray:
+    """Which annotations have pixels of their own."""
+    return np.isin(np.asarray(labels.annotations["type"]), OUTLINED)
+
+
+def _most_of_a_class(labels: Labels, rows: BoolArray) -> int:
+    """How many of the chosen annotations are of one class on one image, at most."""
+    cells = labels.image[rows] * (len(labels.classes) + 1) + labels.label[rows]
+    return int(np.unique(cells, return_counts=True)[1].max(initial=0))
 
 
 def _of_other_type(source: Source, where: str, able: Sequence[str]) -> UsageError:

@@ -26,6 +26,8 @@ from curate.checks.evaluation.load import (
     load_guesses,
     load_objects,
     load_source,
+    note_boxes_of_masks,
+    outlined_images,
     places,
 )
 from curate.checks.evaluation.load_masks import count_pixels, load_instances
@@ -168,9 +170,11 @@ def _chosen(
         choose_task(second, task)
         sources, image_ids = [first, second], common_images(first, second)
         notes.append(f"compared on the {counted(len(image_ids), 'images')} that both have seen")
-    if task == "classify":
-        for source in sources:
-            image_ids = labelled_images(source, image_ids, notes)
+    for source in sources:
+        if task == "detect":
+            note_boxes_of_masks(source, notes, asked=wanted.task is not None)
+        else:
+            image_ids = (labelled_images if task == "classify" else outlined_images)(source, image_ids, notes)
     return sources, task, image_ids
 
 

@@ -7,7 +7,6 @@ whole, so that no two authors are mixed on one image.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from curate.models.predictors.class_names import NOWHERE, ClassMapping
 from curate.models.predictors.results import RESULTS, annotation_rows
 from curate.models.predictors.seen import SEEN, SETTINGS_KEY, seen_table
 from curate.models.spool import Spool, discard
-from curate.names import ALL_LAYERS, ANNOTATORS, GROUND_TRUTH, PREDICTIONS
+from curate.names import ALL_LAYERS, ANNOTATORS, GROUND_TRUTH, PREDICTIONS, is_layer_name
 from curate.wording import counted
 
 BoolArray = npt.NDArray[np.bool_]
@@ -316,14 +315,13 @@ def layer_name(text: str) -> str:
     Raises:
         UsageError: It cannot be one.
     """
-    name = text.strip().removeprefix(PREDICTIONS)
-    parts = [part.strip() for part in re.split(r"[/\\]", name)]
+    name = PREDICTIONS + text.strip().removeprefix(PREDICTIONS)
     reserved = text.strip() in {GROUND_TRUTH, ALL_LAYERS} or text.startswith(ANNOTATORS)
-    if reserved or not {"", ".", ".."}.isdisjoint(parts):
+    if reserved or not is_layer_name(name):
         raise UsageError(
             f"'{text}' cannot be a layer of predictions", where="--layer", remedy=f"write {PREDICTIONS}NAME, or NAME"
         )
-    return PREDICTIONS + name
+    return name
 
 
 def _remove_annotations(transaction: Transaction, layer: str, image_ids: pa.StringArray) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -36,6 +38,7 @@ class Network:
         batch: How many images a call takes; None for any number.
         sizes: An input that wants (width, height) of each image, or None.
         split: Whether outputs have an axis for the batch.
+        memory: Where inputs are put together.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Network:
     batch: int | None
     sizes: Port | None
     split: bool
+    memory: Memory = field(default_factory=lambda: Memory(), compare=False, repr=False)
 
     @property
     def channels(self) -> int | None:
@@ -67,21 +71,28 @@ class Network:
         """The same for one image at a time, with outputs as they are."""
         return replace(self, batch=self.batch or 1, split=False)
 
-    def run(self, images: Sequence[Array], outputs: Sequence[str], read: Callable[[int, Outputs], T]) -> list[T]:
+    def run(
+        self,
+        images: Sequence[Array],
+        outputs: Sequence[str],
+        read: Callable[[int, Outputs], T],
+        fill: Callable[[Array, Array], None] = np.copyto,
+    ) -> list[T]:
         """Run on several prepared images, and read what the network gives for each.
 
         Args:
-            images: In the network's layout and dtype, without the batch's axis; of one shape or several.
+            images: In the network's layout, without the batch's axis; of one shape or several.
             outputs: Names of the outputs that are wanted.
             read: Called with an image's number and its outputs, in the threads that run the network. Outputs can be large, so
                 they are let go of when it returns.
+            fill: Called with where an image's values are to go, and the image, in the same threads; without, images are values.
 
         Raises:
             InputError: The network fails, gives NaN, or not one row for each image.
         """
 
         def run_call(numbers: list[int]) -> list[tuple[int, T]]:
-            arrays = self._call([images[number] for number in numbers], outputs)
+            arrays = self._call([images[number] for number in numbers], outputs, fill)
             per_image = [
                 {name: array[row] if self.split else array for name, array in zip(outputs, arrays, strict=True)}
                 for row in range(len(numbers))
@@ -92,23 +103,24 @@ class Network:
         results = dict(pair for pairs in self.graph.map(run_call, calls) for pair in pairs)
         return [results[number] for number in range(len(images))]
 
-    def _call(self, images: list[Array], outputs: Sequence[str]) -> list[Array]:
+    def _call(self, images: list[Array], outputs: Sequence[str], fill: Callable[[Array, Array], None]) -> list[Array]:
+        feed = self._feed(images, fill)
         try:
-            arrays = self.graph.call(self._feed(images), outputs)
+            arrays = self.graph.call(feed, outputs)
         except Exception as error:  # the runtimes' exceptions have no common base of their own
             reason = str(error).strip().partition("\n")[0]
             shape = images[0].shape
             raise InputError(f"the model fails on an input of shape {shape}: {reason}", where=self.path) from error
         return [self._checked(name, array, len(images)) for name, array in zip(outputs, arrays, strict=True)]
 
-    def _feed(self, images: list[Array]) -> Feed:
-        height, width = images[0].shape[1:] if self.layout == "nchw" else images[0].shape[:2]
-        if not self.batched:
-            return {self.entry.name: images[0], **self._told(1, width, height)}
-        filling = max(0, (self.batch or 0) - len(images))
-        images = images + [np.zeros_like(images[0])] * filling
-        stacked = np.stack(images) if len(images) > 1 else images[0][None]
-        return {self.entry.name: stacked, **self._told(len(stacked), width, height)}
+    def _feed(self, images: list[Array], fill: Callable[[Array, Array], None]) -> Feed:
+        count = max(len(images), self.batch or 0)
+        values = self.memory.array((count, *images[0].shape), np.dtype(self.entry.dtype))
+        for image, target in zip(images, values, strict=False):
+            fill(target, image)
+        values[len(images) :] = 0
+        height, width = values.shape[2:] if self.layout == "nchw" else values.shape[1:3]
+        return {self.entry.name: values if self.batched else values[0], **self._told(count, width, height)}
 
     def _told(self, count: int, width: int, height: int) -> Feed:
         if self.sizes is None:
@@ -129,6 +141,20 @@ class Network:
                 remedy="export the model for one image at a time",
             )
         return array
+
+
+class Memory(threading.local):
+    """Memory for one array at a time in each thread: fresh pages for every input cost more than filling them."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An array with any values, which is written over by this thread's next call."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > len(self._bytes):
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size].view(dtype).reshape(shape)
 
 
 def open_network(path: Path, sidecar: Sidecar, precision: Precision = "f32") -> Network:

@@ -105,8 +105,8 @@ class OnnxPredictor:
         self.sidecar = replace_struct(sidecar, classes=self.classes)
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """Scale, pad and normalise one image as the model wants it; uint8 of shape (height, width, 3), RGB."""
-        return self._preparation(pixels)
+        """Scale and pad one image as the model wants it; uint8 of shape (height, width, 3), RGB."""
+        return self._preparation.fit(pixels)
 
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """What is on n prepared images.
@@ -119,7 +119,7 @@ class OnnxPredictor:
             return read(self._output, outputs, prepared[number].placement, self._limits, len(self.classes))
 
         try:
-            return self._network.run([each.array for each in prepared], self._names, read_one)
+            return self._network.run([each.array for each in prepared], self._names, read_one, self._preparation.fill)
         except InputError as error:
             raise self._located(error) from error
 

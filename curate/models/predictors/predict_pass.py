@@ -24,7 +24,7 @@ IntArray = npt.NDArray[np.int64]
 _BATCH_PIXELS: Final = 64 * 224 * 224
 _MOST_IN_BATCH: Final = 64
 _FEWEST_IN_BATCH: Final = 4
-_PART_BYTES: Final = 32 << 20
+_PART_BYTES: Final = 2 << 20  # storing holds several parts at a time: read, as rows, and in the buffers of the writer
 _FULL_SIZE: Final = 1024
 
 

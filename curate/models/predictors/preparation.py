@@ -67,7 +67,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as a network takes it (without the batch's axis), and where it lies in there."""
+    """An image as a network takes it, or as its bytes before they become numbers (without the batch's axis).
+
+    Attributes:
+        array: Of the input's shape.
+        placement: Where the image lies in it.
+    """
 
     array: Array
     placement: Placement
@@ -76,6 +81,8 @@ class Prepared:
 @dataclass(frozen=True)
 class Preparation:
     """What happens to each image, as a sidecar says; called with pixels it gives `Prepared`. Training does the same.
+
+    A quarter of the memory holds images that wait for their network as bytes: `fit` gives those, `fill` makes them numbers.
 
     Attributes:
         size: Of the input; None with resize 'none'.
@@ -98,31 +105,46 @@ class Preparation:
 
     def __call__(self, pixels: Pixels) -> Prepared:
         """Prepare one image: uint8 of shape (height, width, 3), RGB."""
+        fitted = self.fit(pixels)
+        if self.dtype == np.uint8:
+            return fitted
+        values = np.empty(fitted.array.shape, self.dtype)
+        self.fill(values, fitted.array)
+        return Prepared(values, fitted.placement)
+
+    def fit(self, pixels: Pixels) -> Prepared:
+        """Scale, pad and order one image (as for a call), and leave its values as they are: uint8."""
         placement = place((pixels.shape[0], pixels.shape[1]), self.size, self.resize, self.crop, self.multiple)
-        image = self._fit(pixels, placement)
+        image = self._scaled(pixels, placement)
         if self.color == "bgr":
             image = image[..., ::-1]
         elif self.color == "gray":
             image = np.round(image @ _LUMA).astype(np.uint8)[..., None]
-        factor, shift = self.factor, self.shift
         if self.layout == "nchw":
             image = image.transpose(2, 0, 1)
+        return Prepared(np.ascontiguousarray(image), placement)
+
+    def fill(self, out: Array, fitted: Array) -> None:
+        """Write what the network takes for an image, given as `fit` gives it, to `out`: of the same shape, and `dtype`."""
+        values = out if out.dtype == np.float32 else np.empty(out.shape, np.float32)
+        factor, shift = self.factor, self.shift
+        if self.layout == "nchw":
             factor, shift = (None if each is None else each[:, None, None] for each in (factor, shift))
-        values: Array = np.ascontiguousarray(image)
-        if self.dtype != np.uint8:
-            values = values.astype(np.float32)
-            if factor is not None:
-                values *= factor
-            if shift is not None:
-                values += shift
-        return Prepared(values.astype(self.dtype, copy=False), placement)
+        if factor is None:
+            values[...] = fitted
+        else:
+            np.multiply(fitted, factor, out=values)
+        if shift is not None:
+            values += shift
+        if values is not out:
+            out[...] = values
 
     @property
     def input_size(self) -> int | None:
         """Pixels that an image's shorter side should have, at about; None where images are taken as they are."""
         return None if self.size is None else round(min(self.size) / self.crop)
 
-    def _fit(self, pixels: Pixels, placement: Placement) -> Pixels:
+    def _scaled(self, pixels: Pixels, placement: Placement) -> Pixels:
         scaled, (top, left) = placement.scaled, placement.offset
         if scaled != placement.image:
             how = _INTERPOLATION[self.interpolation]
