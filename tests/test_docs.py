@@ -13,12 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.loop.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:    )?\$ (curate .*)$", re.MULTILINE)
 SERVER = "127.0.0.1:8080"
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+LOOP = re.compile(r"```yaml\n(dataset: .*?)```", re.DOTALL)
 
 
 @pytest.fixture
@@ -65,6 +67,14 @@ def test_python_examples_run(page: Path) -> None:
     }
     for example in PYTHON.findall(page.read_text()):
         exec(compile(example, str(page), "exec"), dict(names))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if LOOP.search(page.read_text())], ids=lambda page: page.name)
+def test_files_of_loops_are_read(page: Path, tmp_path: Path) -> None:
+    for number, example in enumerate(LOOP.findall(page.read_text())):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(example)
+        assert read_plan(path).dataset == "parts_v3"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.labels import Labels, load_labels
-from curate.dataset import Transaction
+from curate.dataset import Dataset, Transaction
 from curate.errors import UsageError
 from curate.loop.classifier import Targets
 from curate.names import GROUND_TRUTH
@@ -19,6 +19,10 @@ from curate.wording import counted
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+
+class NothingLeft(UsageError):
+    """Every image that may be chosen has labels already."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class Candidates:
     labelled: BoolArray
 
 
-def load_candidates(transaction: Transaction, where: str | None, *, suspected: bool, notes: list[str]) -> Candidates:
+def load_candidates(
+    transaction: Transaction, where: str | None, *, suspected: bool, notes: list[str], held_out: str | None = None
+) -> Candidates:
     """Read which images may be chosen.
 
     Those without ground truth, of the ones that the condition chooses; an image on which people have handed in work and which
@@ -47,34 +53,52 @@ def load_candidates(transaction: Transaction, where: str | None, *, suspected: b
         where: SQL condition on the images; None for all.
         suspected: Whether labelled images are wanted, for their labels are in question.
         notes: What a person should know is added here.
+        held_out: A split of which no image may be chosen; None for none.
 
     Raises:
-        UsageError: The condition cannot be understood, or there is nothing to choose from.
+        NothingLeft: Every image has labels.
+        UsageError: The condition cannot be understood, or chooses no image.
     """
     labels = load_labels(transaction.base, GROUND_TRUTH, None)
     ids = labels.images["image_id"]
-    labelled = np.zeros(len(ids), dtype=bool)
-    labelled[labels.image] = True
-    done = transaction.read("links", columns=["local_id"], where="kind = 'image' AND work IS NOT NULL AND work <> ''")
-    labelled |= _among(ids, done["local_id"])
+    labelled = looked_at(transaction.base, labels)
     chosen = np.ones(len(ids), dtype=bool)
     if where is not None:
         chosen = _among(ids, transaction.base.table("images", columns=["image_id"], where=where)["image_id"])
+    if held_out is not None:
+        chosen &= ~np.asarray(pc.fill_null(pc.equal(labels.images["split"], held_out), False).to_numpy(), dtype=bool)
     if suspected:
         return Candidates(labels, chosen & labelled, labelled & ~chosen)
     may = chosen & ~labelled
     if not may.any() and where is not None and chosen.any():
         notes.append(f"all {int(chosen.sum()):,} images that --where chooses have labels, and are chosen from again")
         return Candidates(labels, chosen, labelled & ~chosen)
+    place = where or transaction.base.name
+    if not chosen.any():
+        raise UsageError("no image is chosen", where=place, remedy="loosen --where")
     if not may.any():
-        raise UsageError(
-            "every image has labels already" if chosen.any() else "no image is chosen",
-            where=where or transaction.base.name,
-            remedy="import more images, or say with --where which labelled ones to choose from"
-            if chosen.any()
-            else "loosen --where",
+        raise NothingLeft(
+            "every image has labels already",
+            where=place,
+            remedy="import more images, or say with --where which labelled ones to choose from",
         )
     return Candidates(labels, may, labelled)
+
+
+def looked_at(dataset: Dataset, labels: Labels) -> BoolArray:
+    """Which images people have labelled, be it by handing them in empty.
+
+    Args:
+        dataset: The dataset.
+        labels: The ground truth of n of its images.
+
+    Returns:
+        Shape (n,).
+    """
+    labelled = np.zeros(labels.images.num_rows, dtype=bool)
+    labelled[labels.image] = True
+    done = dataset.table("links", columns=["local_id"], where="kind = 'image' AND work IS NOT NULL AND work <> ''")
+    return labelled | _among(labels.images["image_id"], done["local_id"])
 
 
 def parse_budget(text: str, candidates: int) -> int:

@@ -30,7 +30,9 @@ def layer_doubt(model: Labels, measure: Measure) -> Scores:
     boxed = model.boxed & ~model.crowd
     boxes = model.boxes(boxed)
     doubt = np.zeros(0)
-    if len(boxes) and boxes.score is not None:
+    if not len(model.image):  # it has found nothing anywhere
+        values[model.covered_by(model)] = 0.0
+    elif len(boxes) and boxes.score is not None:
         p = boxes.probabilities if boxes.probabilities is not None else binary(boxes.score)
         doubt = MEASURES[measure](p)
         seen = model.covered_by(model)

@@ -2,7 +2,7 @@
 
 After every step the state is written atomically, beside the dataset, with what the step did. A step that was interrupted is
 done again, and each of them may be: finding and selecting replace what they found, pushing doubles nothing, pulling moves
-what changed. Training may be any command, so it is the one step that starts over.
+what changed, training goes on where it was. Only a command of the user's starts over.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ STEPS: Final = ("find", "select", "push", "wait", "train", "evaluate")
 
 class Steps(Protocol):
     """What the steps do. Each gives what the log is to say of it, JSON-ready."""
+
+    def require(self, plan: Plan, state: State) -> None:
+        """Refuse at once what would fail in some later step."""
 
     def find(self, plan: Plan, state: State) -> Mapping[str, Any]: ...
     def select(self, plan: Plan, state: State) -> Mapping[str, Any]: ...
@@ -96,6 +99,8 @@ def run(
         most: Steps to do at most, for tests and for CI jobs with little time; None for all.
     """
     state = read_state(path)
+    if not state.ended:
+        steps.require(plan, state)
     done = 0
     while not state.ended and (most is None or done < most):
         entry = {"round": state.round, "step": state.step, "time": now()}
@@ -110,13 +115,18 @@ def run(
 
 
 def rounds(state: State) -> list[dict[str, Any]]:
-    """One row for each round: what it cost, and what it gained."""
+    """One row for each round: what it cost, and what it gained.
+
+    The gain is that over the best round so far; of a model that was compared with that of the round before, on the same
+    images, over that one, with the interval of the difference.
+    """
     rows: list[dict[str, Any]] = []
     best: float | None = None
     for number in range(1, state.round + 1):
         if not any(each["round"] == number for each in state.log):
             continue
-        metric = state.of("evaluate", number).get("metric")
+        measured = state.of("evaluate", number)
+        metric = measured.get("metric")
         gain = None if metric is None or best is None else metric - best
         if metric is not None:
             best = metric if best is None else max(best, metric)
@@ -129,7 +139,11 @@ def rounds(state: State) -> list[dict[str, Any]]:
                 "fixed": state.of("wait", number).get("fixed"),
                 "rejected": state.of("wait", number).get("rejected"),
                 "metric": metric,
-                "gain": gain,
+                "gain": measured.get("gain", gain),
+                "low": measured.get("low"),
+                "high": measured.get("high"),
+                "verdict": measured.get("verdict"),
+                "run": state.of("train", number).get("run"),
             }
         )
     return rows
@@ -152,8 +166,8 @@ def _reason_to_stop(plan: Plan, state: State) -> str | None:
     if state.round >= plan.rounds:
         return f"all {plan.rounds} rounds are done"
     if stop.metric is not None and metrics and metrics[-1] >= stop.metric:
-        return f"{plan.metric} is {metrics[-1]:.4g}, which was asked for"
+        return f"{plan.measure} is {metrics[-1]:.4g}, which was asked for"
     before, lately = metrics[: -stop.patience or None], metrics[-stop.patience :]
     if stop.patience and before and len(metrics) > stop.patience and max(lately) < max(before) + stop.gain:
-        return f"{plan.metric} has not risen by {stop.gain:g} in {stop.patience} rounds"
+        return f"{plan.measure} has not risen by {stop.gain:g} in {stop.patience} rounds"
     return None

@@ -9,6 +9,7 @@ from typing import Any, Final, get_type_hints
 import yaml
 
 from curate.errors import InputError
+from curate.loop.training import METRICS, Training, read_training
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Plan:
         findings: SQL condition on findings that are pushed beside the selection; None for none.
         where: SQL condition on the images to select from; None for those without labels.
         predictions: Layer that selection and new images use; None for none.
-        train: Command line; None for none. In it and in `evaluate`, {dataset}, {round} and {commit} are filled in.
-        evaluate: Command line that prints a JSON object with the metric on its last line; None for curate's own probe.
-        metric: Key of the metric in that object; more is better.
+        train: A model that curate is to train, or a command line; None for none. In it and in `evaluate`, {dataset}, {round},
+            {commit} and {run} (that curate trained) are filled in.
+        evaluate: Command line that prints a JSON object with the metric on its last line; None to measure the model that
+            curate trained, or without one a probe.
+        metric: Name of the metric, of which more is better; None for the usual one (`measure`).
         wait: For the annotators.
         stop: Before the last round.
         seed: Of everything random.
@@ -72,12 +75,24 @@ class Plan:
     findings: str | None = None
     where: str | None = None
     predictions: str | None = None
-    train: str | None = None
+    train: str | Training | None = None
     evaluate: str | None = None
-    metric: str = "accuracy"
+    metric: str | None = None
     wait: Wait = field(default_factory=Wait)
     stop: Stop = field(default_factory=Stop)
     seed: int = 0
+
+    @property
+    def trained(self) -> Training | None:
+        """The model that curate trains, if it does."""
+        return self.train if isinstance(self.train, Training) else None
+
+    @property
+    def measure(self) -> str:
+        """Name of the metric."""
+        if self.metric is not None:
+            return self.metric
+        return "accuracy" if self.trained is None or self.evaluate is not None else METRICS[self.trained.task][0]
 
 
 _PARTS: Final = {"wait": Wait, "stop": Stop}
@@ -118,6 +133,8 @@ def _parsed(kind: type[Any], content: Any, path: Path, within: str) -> Any:
             raise InputError("there is no such key", where=place, remedy=f"one of: {', '.join(known)}")
         if name in _PARTS:
             values[name] = _parsed(_PARTS[name], value, path, f"{key}.")
+        elif name == "train" and isinstance(value, dict):
+            values[name] = read_training(value, place)
         else:
             values[name] = _value(hints[name], value, place)
     if kind is Plan and "dataset" not in values:
@@ -154,3 +171,8 @@ def _check(plan: Plan, path: Path) -> None:
             raise InputError(
                 "out of range", where=f"{path}: {name}", remedy="see docs/annotators.md for what it may be"
             )
+    known = METRICS[plan.trained.task] if plan.trained is not None and plan.evaluate is None else (plan.measure,)
+    if plan.measure not in known:
+        raise InputError(
+            f"'{plan.measure}' cannot be the metric", where=f"{path}: metric", remedy=f"one of: {', '.join(known)}"
+        )

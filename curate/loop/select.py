@@ -62,6 +62,7 @@ def select_images(
     where: str | None = None,
     layer: str | None = None,
     encoder: str | None = None,
+    held_out: str | None = None,
     seed: int = 0,
     command: str,
     progress: Progress | None = None,
@@ -75,13 +76,15 @@ def select_images(
         where: SQL condition on the images; None for all without labels.
         layer: Layer of predictions whose doubt counts; None to find one, or to make do with a light classifier.
         encoder: Spec of the encoder; None for the one that the dataset remembers.
+        held_out: A split of which nothing may be chosen; None for none.
         seed: Of everything random.
         command: The command line, for the history.
         progress: Told (done, total) while images are embedded.
 
     Raises:
-        UsageError: There is no such strategy or layer, the budget is none, there is nothing to choose from, or there are no
-            findings that the strategy goes by.
+        NothingLeft: Every image that may be chosen has labels already.
+        UsageError: There is no such strategy or layer, the budget is none, no image is chosen, or there are no findings that
+            the strategy goes by.
         UnavailableError: The encoder's weights cannot be had.
     """
     known = STRATEGIES.get(strategy)
@@ -90,7 +93,7 @@ def select_images(
     notes: list[str] = []
     with begin(name, command=command) as transaction:
         suspected = known.evidence == "suspicion"
-        candidates = load_candidates(transaction, where, suspected=suspected, notes=notes)
+        candidates = load_candidates(transaction, where, suspected=suspected, notes=notes, held_out=held_out)
         count = parse_budget(str(budget), int(candidates.may.sum()))
         images = _load(transaction, candidates, encoder, seed, progress, notes)
         scores = _scores(images, known, layer, seed)

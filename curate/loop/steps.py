@@ -1,4 +1,4 @@
-"""The steps of a loop as they are done for real: checks here, labels on the server, training by the user's own commands."""
+"""The steps of a loop as they are done for real: checks here, labels on the server, training here or by the user's commands."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from curate.connectors.sync.push import push
 from curate.dataset import open_dataset
 from curate.dataset.query import quote
 from curate.errors import InputError, UsageError
+from curate.loop.candidates import NothingLeft
 from curate.loop.machine import State
 from curate.loop.plan import Plan
 from curate.loop.probe import probe_accuracy
-from curate.loop.select import select_images
+from curate.loop.select import Selection, select_images
 from curate.loop.selection import read_selection
+from curate.loop.strategies.registry import STRATEGIES
+from curate.loop.trained import Models, unsaid, untold
+from curate.models.passes import Progress
+from curate.models.training.trainer import Report, Say
 
 _SHOWN: Final = 500
 
@@ -36,37 +41,53 @@ class RealSteps:
         command: The command line, for the history.
         connector: Makes the connector for an address.
         sleep: Waits some seconds.
+        loop: Name of the loop; its runs are named after it.
+        report: Told of every step of what takes long.
+        say: Told what a person should read.
     """
 
     command: str
     connector: Callable[[str], Connector] = connect
     sleep: Callable[[float], None] = time.sleep
+    loop: str = "loop"
+    report: Report = untold
+    say: Say = unsaid
+
+    def require(self, plan: Plan, state: State) -> None:
+        """See that there is a server, and that what is to be trained can be."""
+        _remote(plan, state)
+        if (models := self._models(plan)) is None:
+            return
+        begun = state.step in ("train", "evaluate")
+        models.require(range(state.round + begun, plan.rounds + 1))
+        if not begun and not any(state.of("train", number).get("run") for number in range(1, state.round)):
+            models.rehearse()
 
     def find(self, plan: Plan, state: State) -> Mapping[str, Any]:
         """Run the checks."""
         if not plan.checks:
             return {}
-        settings = Settings(seed=plan.seed)
+        settings = Settings(seed=plan.seed, progress=self._progress("checking"))
         results = check_dataset(plan.dataset, settings, run=plan.checks, command=self.command)
         return {"findings": {result.check: len(result.findings) for result in results}}
 
     def select(self, plan: Plan, state: State) -> Mapping[str, Any]:
-        """Choose this round's images."""
-        chosen = select_images(
-            plan.dataset,
-            budget=plan.budget,
-            strategy=plan.strategy,
-            where=plan.where,
-            layer=plan.predictions,
-            seed=plan.seed + state.round,
-            command=self.command,
-        )
+        """Choose this round's images; none where all have labels by now."""
+        try:
+            chosen = self._select(plan, state)
+        except NothingLeft:
+            if state.round == 1:
+                raise
+            return {"images": 0, "strategy": plan.strategy}
+        for line in chosen.notes:
+            self.say(line)
         return {"images": len(chosen), "strategy": plan.strategy}
 
     def push(self, plan: Plan, state: State) -> Mapping[str, Any]:
         """Send the selection, and the findings that were asked for."""
         connector = self.connector(_remote(plan, state))
-        priorities = {each.image_id: each.score for each in read_selection(open_dataset(plan.dataset))}
+        chosen = read_selection(open_dataset(plan.dataset)) if state.of("select").get("images") else []
+        priorities = {each.image_id: each.score for each in chosen}
         images: set[str] = set()
         findings = 0
         if priorities:
@@ -111,25 +132,57 @@ class RealSteps:
             self.sleep(plan.wait.poll)
 
     def train(self, plan: Plan, state: State) -> Mapping[str, Any]:
-        """Run the user's training, if there is any."""
-        if plan.train is None:
+        """Train this round's model, or run the user's training, if there is any."""
+        if (models := self._models(plan)) is not None:
+            return models.train(state.round)
+        if not isinstance(plan.train, str):
             return {}
         _run(plan.train, plan, state)
         return {"command": plan.train}
 
     def evaluate(self, plan: Plan, state: State) -> Mapping[str, Any]:
-        """The metric: what the user's command prints, else the accuracy of a probe on the embeddings."""
-        if plan.evaluate is None:
+        """The metric: what the user's command prints, else of the model, else the accuracy of a probe on the embeddings."""
+        if plan.evaluate is not None:
+            return _printed(plan.evaluate, plan, state)
+        if (models := self._models(plan)) is None:
             return {"metric": probe_accuracy(plan.dataset, seed=plan.seed, command=self.command), "by": "probe"}
-        printed = _run(plan.evaluate, plan, state).strip().rpartition("\n")[2]
-        try:
-            return {"metric": float(json.loads(printed)[plan.metric]), "by": plan.evaluate}
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"the last line is no JSON object with a number '{plan.metric}': {printed[:_SHOWN]}",
-                where=plan.evaluate,
-                remedy=f'print {{"{plan.metric}": 0.8}} as the last line',
-            ) from None
+        before = self._earlier(models, state, 1)
+        if state.round > 1 and not before:
+            self.say(f"there is no model of round {state.round - 1} to compare with")
+        return models.evaluate(state.round, before[0] if before else None)
+
+    def _select(self, plan: Plan, state: State) -> Selection:
+        layer, models, strategy = plan.predictions, self._models(plan), STRATEGIES.get(plan.strategy)
+        if models is not None and strategy is not None and strategy.doubts:
+            earlier = self._earlier(models, state, 2 if plan.strategy == "disagreement" else 1)
+            for number in earlier:
+                models.predict_candidates(number)
+            layer = models.layer(earlier[0]) if earlier else layer
+        return select_images(
+            plan.dataset,
+            budget=plan.budget,
+            strategy=plan.strategy,
+            where=plan.where,
+            layer=layer,
+            held_out=None if models is None else models.training.held_out,
+            seed=plan.seed + state.round,
+            command=self.command,
+            progress=self._progress("embedding"),
+        )
+
+    def _models(self, plan: Plan) -> Models | None:
+        """The models of the rounds, if curate trains them."""
+        if plan.trained is None:
+            return None
+        return Models(plan, plan.trained, self.loop, self.command, self.report, self.say)
+
+    def _earlier(self, models: Models, state: State, count: int) -> list[int]:
+        """Of the rounds just before, those whose models are there, the last one first."""
+        numbers = range(state.round - 1, max(state.round - 1 - count, 0), -1)
+        return [number for number in numbers if state.of("train", number).get("run") and models.there(number)]
+
+    def _progress(self, text: str) -> Progress:
+        return lambda done, total: self.report(done, total, text)
 
     def _items(self, plan: Plan, remote: str, images: set[str] | None) -> dict[str, str]:
         """What people had handed in on each item of some images (of all if None), by the item's id."""
@@ -148,18 +201,42 @@ def _remote(plan: Plan, state: State) -> str:
     return plan.remote
 
 
+def _printed(command: str, plan: Plan, state: State) -> dict[str, Any]:
+    """The metric that a command of the user's prints.
+
+    Raises:
+        InputError: It fails, or prints none.
+    """
+    printed = _run(command, plan, state).strip().rpartition("\n")[2]
+    try:
+        return {"metric": float(json.loads(printed)[plan.measure]), "by": command}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"the last line is no JSON object with a number '{plan.measure}': {printed[:_SHOWN]}",
+            where=command,
+            remedy=f'print {{"{plan.measure}": 0.8}} as the last line',
+        ) from None
+
+
 def _run(command: str, plan: Plan, state: State) -> str:
     """Run a command of the user's and give its stdout; its stderr goes where ours goes.
 
     Raises:
         InputError: It fails.
     """
-    values = {"dataset": plan.dataset, "round": state.round, "commit": open_dataset(plan.dataset).commit.number}
+    values = {
+        "dataset": plan.dataset,
+        "round": state.round,
+        "commit": open_dataset(plan.dataset).commit.number,
+        "run": state.of("train").get("run", ""),
+    }
     try:
         line = command.format(**values)
     except (KeyError, IndexError, ValueError):
         raise InputError(
-            "only {dataset}, {round} and {commit} can be filled in", where=command, remedy="write {{ and }} for braces"
+            "only {dataset}, {round}, {commit} and {run} can be filled in",
+            where=command,
+            remedy="write {{ and }} for braces",
         ) from None
     done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -28,6 +28,9 @@ class Script:
             raise KeyboardInterrupt
         self.done.append((state.round, step))
 
+    def require(self, plan: Plan, state: State) -> None:
+        pass
+
     def find(self, plan: Plan, state: State) -> Mapping[str, Any]:
         self._do("find", state)
         return {}
@@ -117,9 +120,39 @@ def test_a_plan_is_read_from_yaml(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_to_be_trained_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yaml"
+    path.write_text(
+        "dataset: parts\ntrain:\n  task: detect\n  lr: 1e-3\n  image-size: 320\n  where: tag = 'day'\n  val: 0.1\n"
+        "  options: {flips: any}\n"
+    )
+    plan = read_plan(path)
+    assert plan.trained is not None
+    assert plan.trained.settings == {
+        "task": "detect", "learning_rate": 0.001, "image_size": 320, "options": {"flips": "any"},
+    }  # fmt: skip
+    assert plan.trained.learnt == "(tag = 'day') AND (split IS NULL OR split <> 'test')"
+    assert (plan.trained.validation, plan.trained.held_out, plan.measure) == ("0.1", "test", "AP")
+    path.write_text("dataset: parts\ntrain: {task: segment, held_out: val}\nmetric: mDice\n")
+    plan = read_plan(path)
+    assert plan.trained is not None
+    assert (plan.trained.measured, plan.measure) == ("split = 'val'", "mDice")
+    path.write_text("dataset: parts\ntrain: {task: segment}\nevaluate: python e.py {run}\n")
+    assert read_plan(path).measure == "accuracy"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("dataset: a\ntrain: {epochs: 3}", "missing required field `task`"),
+        ("dataset: a\ntrain: {task: sing}", "train: this cannot be understood"),
+        ("dataset: a\ntrain: {task: detect, epoch: 3}", "train.epoch: there is no such key"),
+        ("dataset: a\ntrain: {task: detect, empty: true}", "train.empty: there is no such key"),
+        ("dataset: a\ntrain: {task: detect, epochs: many}", "$.epochs"),
+        ("dataset: a\ntrain: {task: detect, where: [a]}", "train.where: ['a'] is of the wrong type"),
+        ("dataset: a\ntrain: {task: detect, held_out: val, val: val}", "cannot choose the best epoch"),
+        ("dataset: a\ntrain: {task: detect}\nmetric: top1", "'top1' cannot be the metric"),
+        ("dataset: a\ntrain: [a]", "train: ['a'] is of the wrong type"),
         ("budget: 3", "which dataset"),
         ("dataset: a\nbugdet: 3", "bugdet: there is no such key"),
         ("dataset: a\nbudget: many", "budget: 'many' is of the wrong type"),

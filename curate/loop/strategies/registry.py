@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from curate.loop.strategies.herding import herd
 from curate.loop.strategies.k_center import k_center
+from curate.loop.strategies.probabilities import MEASURES
 from curate.loop.strategies.ranked import FloatArray, IntArray, Ranked, Vectors, at_random, by_score
 from curate.loop.strategies.typicality import typical
 from curate.wording import counted
@@ -52,6 +53,11 @@ class Strategy:
     evidence: Evidence = "none"
     why: Callable[[float], str] | None = None
     whole: bool = False
+
+    @property
+    def doubts(self) -> bool:
+        """Whether it goes by what predictions doubt, where there are any."""
+        return self.evidence in MEASURES or self.evidence == "disagreement"
 
 
 def _ranked(task: Task, count: int) -> Ranked:
