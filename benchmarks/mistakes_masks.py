@@ -1,6 +1,6 @@
 """Wrong masks: planted in the defects of rendered parts, found with predictions from a small segmenter, out of fold.
 
-    python -m benchmarks.mistakes_masks [--seeds 3] [--images 240] [--epochs 60] [--keep FOLDER] [--json FILE]
+    python -m benchmarks.mistakes_masks [--seeds 3] [--images 240] [--epochs N] [--keep FOLDER] [--json FILE]
     python -m benchmarks.mistakes_masks --simulate [--json FILE]
     python -m benchmarks.mistakes_masks --speed
 
@@ -12,7 +12,8 @@ made up from the clean masks in place of it, good, mediocre or poor: outlines wa
 are seen where there are none.
 
 A dropped mask is found by a suggested region that it overlaps with an IoU of at least 0.2, the others by a finding that names
-them. `any` is one list of all kinds. With --speed: masks of 1000 x 1000 pixels, time and memory instead.
+them. `any` is one list of all kinds. `curate` is what `curate mistakes` lists, of which the looks of the crops are a part; `masks
+only` does without these, `no model` without predictions too. With --speed: masks of 1000 x 1000 pixels, time and memory instead.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ from benchmarks.planted_masks import (
     write_coco,
 )
 from benchmarks.report import Report, markdown, options, require_cleanlab, run
+from curate.checks.base import Settings
 from curate.checks.findings import Finding
 from curate.checks.labels import Labels, load_labels, load_predictions
+from curate.checks.mistakes import run as mistakes
 from curate.checks.mistakes.masks.run import compared_as_masks, judge_masks
 from curate.dataset import Dataset, begin, open_dataset
 from curate.dataset.home import datasets_folder
@@ -66,9 +69,10 @@ from curate.geometry import decode_rle, encode_rle, rle_boxes
 from curate.models.predictors.layers import write_predictions
 
 FOUND_AS: Final = {"dropped": "missing", "eroded": "bad_mask", "shifted": "bad_mask", "swapped": "mislabeled"}
-METHODS: Final = ("curate", "plain", "cleanlab", "curate alone")
+METHODS: Final = ("curate", "curate, masks only", "plain", "cleanlab", "curate, no model")
 
 _SAME: Final = 0.2
+_LOWEST: Final = 0.001
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def main() -> None:
     """Every seed, or the speed test."""
     parser = options(__doc__, seeds=3)
     parser.add_argument("--images", type=int, default=240, help="size of parts_v3 (default 240)")
-    parser.add_argument("--epochs", type=int, default=60, help="of each of the three models (default 60)")
+    parser.add_argument("--epochs", type=int, help="of each of the three models (default: what curate train chooses)")
     parser.add_argument("--simulate", action="store_true", help="made-up segmenters in place of trained ones")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="keep datasets and predictions here; used where there"
@@ -110,7 +114,7 @@ def measure(arguments: argparse.Namespace) -> Report:
                 if not (datasets_folder() / name).is_dir():
                     store(windows, clean, folder / name, name, QUALITIES.get(quality), arguments.epochs, seed)
                 key = {"segmenter": quality, "seed": seed}
-                results += [key | row for row in compare(windows, open_dataset(name))]
+                results += [key | row for row in compare(windows, clean, open_dataset(name))]
                 print(f"# {key | results[-1]}", file=sys.stderr)
     settings = {name: getattr(arguments, name) for name in ("seeds", "images", "epochs", "simulate")} | {
         "planted": SHARE
@@ -129,7 +133,7 @@ def windows_of(folder: Path, images: int, seed: int) -> Windows:
 
 
 def store(
-    windows: Windows, clean: Windows, folder: Path, name: str, quality: Quality | None, epochs: int, seed: int
+    windows: Windows, clean: Windows, folder: Path, name: str, quality: Quality | None, epochs: int | None, seed: int
 ) -> None:
     """Make a dataset of the windows, with the predictions of a trained or simulated segmenter."""
     write_coco(windows, folder)
@@ -146,21 +150,21 @@ def store(
         )
 
 
-def compare(windows: Windows, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """What every method makes of the labels."""
+def compare(windows: Windows, clean: Windows, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """What every method makes of the labels, and how well the predictions fit the right ones."""
     labels = load_labels(dataset, "ground_truth", None)
     models = compared_as_masks(labels, load_predictions(dataset, labels, None, []))
     said = predicted(dataset, labels, models, len(windows.pixels))
     shown = drawn(windows)
     methods = {
-        "curate": ours(judge_masks(dataset, labels, models, min_score=0.001, check="benchmark")),
-        "curate alone": ours(judge_masks(dataset, labels, {}, min_score=0.001, check="benchmark")),
+        "curate": ours(everything(dataset.name)),
+        "curate, masks only": ours(judge_masks(dataset, labels, models, min_score=_LOWEST, check="benchmark")),
+        "curate, no model": ours(judge_masks(dataset, labels, {}, min_score=_LOWEST, check="benchmark")),
         "plain": plain(windows, said[0], said[1]),
         "cleanlab": peer(windows, shown, said[0], said[1]),
     }
-    quality = [
-        float((shown == k)[said[0] == k].sum()) / max(float(((shown == k) | (said[0] == k)).sum()), 1.0) for k in (0, 1)
-    ]
+    right_labels = drawn(clean)
+    quality = [_iou(right_labels == k, said[0] == k) for k in (0, 1)]
     for method, suspects in methods.items():
         for kind in (*KINDS, "any"):
             right, score, total = hits(windows, suspects, kind)
@@ -169,6 +173,12 @@ def compare(windows: Windows, dataset: Dataset) -> Iterator[dict[str, Any]]:
                 "flagged": int((score >= 0.5).sum()), "right": int((right & (score >= 0.5)).sum()),
                 "expected": float(score[score <= 1].sum()), "auroc": image_auroc(windows, suspects), "iou": quality,
             }  # fmt: skip
+
+
+def everything(name: str) -> Sequence[Finding]:
+    """What `curate mistakes` finds: masks against the predictions, and the looks of the crops."""
+    with begin(name, command="benchmark") as transaction:
+        return mistakes.judge(transaction, Settings(min_score=_LOWEST)).findings
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -187,18 +197,20 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     return markdown(["segmenter", "planted", "masks", *METHODS, "right of flagged"], rows)
 
 
-def train(name: str, epochs: int) -> None:
-    """Learn from a dataset in three folds, and write what each model says of its own."""
+def train(name: str, epochs: int | None) -> None:
+    """Learn from a dataset in three folds, as `curate train` chooses but for what is said here, and write what each model says of
+    its own.
+    """
     from curate.models.training.train import Asked
     from curate.models.training.train import train as learn
 
     settings: dict[str, Any] = {
-        "task": "segment", "model": "unet/tu-test_resnet", "weights": "scratch", "image_size": WINDOW, "epochs": epochs,
-        "patience": epochs, "batch_size": 8, "learning_rate": 3e-3, "augment": 0.2, "device": "cpu", "amp": True,
-        "workers": 0, "options": {"flips": "any", "background": "yes"},
+        "task": "segment", "epochs": epochs, "device": "cpu", "amp": True, "workers": 0, "options": {"flips": "any"},
     }  # fmt: skip
     asked = Asked(dataset=name, empty=True, folds=3, settings=settings)
-    learn(asked, name=name, command="benchmark", report=lambda *told: None, say=lambda text: None)
+    learn(
+        asked, name=name, command="benchmark", report=lambda *told: None, say=lambda text: print(text, file=sys.stderr)
+    )
 
 
 def speed(images: int) -> Report:
@@ -286,7 +298,7 @@ def ours(findings: Sequence[Finding]) -> list[Suspect]:
     """The findings."""
     found = []
     for each in findings:
-        region = each.evidence["region"]
+        region = each.evidence.get("region")
         mask = None if region is None else decode_rle(region["rle"], region["size"]) > 0
         number = -1 if each.source_annotation_id is None else int(each.source_annotation_id)
         found.append(Suspect(each.kind, each.score, int(Path(each.image).stem), number, mask))

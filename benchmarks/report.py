@@ -89,7 +89,9 @@ def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}"]
     for name, value in vars(arguments).items():
         if name != "json" and value != parser.get_default(name):
-            values = ["FOLDER"] if name in ("data", "domains", "predictions") else [] if value is True else value
+            values = (
+                ["FOLDER"] if name in ("data", "domains", "keep", "predictions") else [] if value is True else value
+            )
             words += [f"--{name}", *(quote(str(each)) for each in (values if isinstance(values, list) else [values]))]
     return " ".join(words)
 

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from curate.checks.mistakes.masks.shapes import thickness
 from curate.errors import InputError
 from curate.geometry import decode_rle, encode_rle
 from curate.models.predictors.base import VOID
 from curate.models.predictors.preparation import place
 from curate.models.training.base import Example
-from curate.models.training.segment.regions import draw, nearest, region_areas, require_fitting
+from curate.models.training.segment.regions import draw, nearest, region_extents, require_fitting
 from curate.models.training.segment.views import fit_channels, random_window
 
 Mask = npt.NDArray[np.bool_]
@@ -87,7 +88,23 @@ def test_each_pixel_is_of_the_smallest_region_over_it(scene: tuple[Example, list
         for label, mask, is_crowd in zip(given_example.labels, covered, given_example.crowd, strict=True)
         if not is_crowd
     ]
-    assert region_areas(given_example) == areas
+    assert [(each.label, each.area) for each in region_extents(given_example)] == areas
+
+
+@settings(max_examples=50)
+@given(bits=st.integers(1, 2**40 - 1), height=st.sampled_from([1, 2, 4, 5, 8, 10, 20, 40]))
+def test_thickness_is_twice_the_area_by_the_length_of_the_outline(bits: int, height: int) -> None:
+    mask = np.array([bits >> k & 1 for k in range(40)], dtype=np.uint8).reshape(height, -1)
+    (found,) = region_extents(example(mask.shape, [rle(mask)], [3]))
+    assert (found.label, found.area) == (3, mask.sum())
+    assert found.thickness == pytest.approx(thickness(mask))
+
+
+def test_a_long_bar_is_as_thick_as_it_is_wide() -> None:
+    mask = np.zeros((300, 20), dtype=np.uint8)
+    mask[:, 7:9] = 1
+    (found,) = region_extents(example(mask.shape, [rle(mask)], [0]))
+    assert found.thickness == pytest.approx(2, rel=0.01)
 
 
 def test_regions_that_enclose_nothing_are_left_out() -> None:

@@ -37,7 +37,7 @@ class TrainingSettings:
         image_size: Shorter side, pixels, that the network sees.
         epochs: Most passes over the data; fewer where it stops early.
         batch_size: Images of a step.
-        learning_rate: Highest, of the head; the backbone's is a tenth of it where it starts from trained weights.
+        learning_rate: Highest, of the head; the backbone's is a tenth or a fifth of it where it starts from trained weights.
         weight_decay: Of AdamW.
         patience: Epochs without a better validation metric before it stops.
         augment: Strength of random changes of the training images, 0 to 1; or path of a recipe.

@@ -185,6 +185,27 @@ def test_regions_of_a_map_are_judged_one_by_one(tmp_path: Path) -> None:
     assert wrong.related[0].annotation_id is not None
 
 
+def test_the_looks_of_a_crop_say_whether_something_is_there_that_the_model_overlooks(tmp_path: Path) -> None:
+    masks = discs(60)
+    make(tmp_path, [[shape(mask, k % 2) for k, mask in enumerate(own)] for own in masks])
+    predict(
+        [[(k % 2, mask) for k, mask in enumerate(own) if (number, k) != (7, 0)] for number, own in enumerate(masks)]
+    )
+    dataset = open_dataset(NAME)
+    labels = load_labels(dataset, "ground_truth", None)
+    models = masks_run.compared_as_masks(labels, load_predictions(dataset, labels, None, []))
+
+    def score(p_given: float | None) -> float:
+        looks = None if p_given is None else np.full(len(labels.label), p_given)
+        found = masks_run.judge_masks(dataset, labels, models, min_score=0.001, check="mistakes", looks=looks)
+        return next(each.score for each in found if each.kind == "spurious" and each.image == "007.jpg")
+
+    unknown, fitting, other = score(None), score(0.95), score(0.05)
+    assert fitting < unknown < other
+    # Half of the labels are of its class: a crop that looks like any is no evidence.
+    assert score(0.5) == pytest.approx(unknown)
+
+
 def test_turned_images_have_their_masks_turned(tmp_path: Path) -> None:
     right = discs(20)
     make(tmp_path, [[shape(mask) for mask in own] for own in right], exif={2: 6, 5: 3, 11: 8})

@@ -6,5 +6,6 @@ measures.py     what one mask is like: parts, holes, width, crossings; masks tha
 impossible.py   masks that cannot be right, from nothing else
 scene.py        one image: its masks against those that a model predicts, as a few numbers for each object
 fit.py          how well a model's masks usually fit
+rehearsal.py    masks made worse for a trial, and how like them a mask is
 errors.py       missing, spurious, mislabeled and badly drawn masks, from those numbers
 """

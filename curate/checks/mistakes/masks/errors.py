@@ -8,6 +8,8 @@ part of each of these models, so nothing has to be tuned, and one scale holds fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy.special import logit
 
 from curate.checks.boxes import NOWHERE, FloatArray, IntArray
 from curate.checks.mistakes.masks.fit import badly_drawn
+from curate.checks.mistakes.masks.rehearsal import both
 from curate.checks.mistakes.masks.scene import TOUCH, Objects, Regions
 from curate.checks.mistakes.slip import Slip, fit_slip
 from curate.checks.mistakes.tables import Suspects, merge, suspects
@@ -22,7 +25,14 @@ from curate.checks.mistakes.tables import Suspects, merge, suspects
 _AVERAGE: Final = 100.0
 
 
-def mask_errors(objects: Objects, regions: Regions, n_classes: int, *, min_score: float = 0.01) -> Suspects:
+def mask_errors(
+    objects: Objects,
+    regions: Regions,
+    n_classes: int,
+    *,
+    min_score: float = 0.01,
+    worse: FloatArray | None = None,
+) -> Suspects:
     """Suspected errors of masks, given what a model sees.
 
     Args:
@@ -30,6 +40,8 @@ def mask_errors(objects: Objects, regions: Regions, n_classes: int, *, min_score
         regions: What it found there.
         n_classes: Number of classes, K; labels are in [0, K), or -1 for none.
         min_score: Suspects below are left out.
+        worse: A second opinion on how likely each object's mask is drawn badly (`rehearsal.worse_than_usual`), NaN for none;
+            float64 array of shape (len(objects),).
 
     Returns:
         At most one suspect per object. `annotation` is a row of `objects`, `prediction` one of `regions`, where there is one.
@@ -46,7 +58,11 @@ def mask_errors(objects: Objects, regions: Regions, n_classes: int, *, min_score
         missing.take(regions.partner[missing.prediction] == 0),
         unseen.take(objects.partner[unseen.annotation] == NOWHERE),
     ]
-    return merge([part.take(part.score >= min_score) for part in (*single, swapped, drawn, moved)])
+    if worse is not None:
+        drawn, moved = (_heard(part, worse) for part in (drawn, moved))
+        drawn = merge([drawn, _unsuspected(objects, worse, [drawn, moved])])
+    parts = merge([part.take(part.score >= min_score) for part in (*single, swapped, drawn, moved)])
+    return _surest(parts)
 
 
 def _missing(regions: Regions, n_classes: int) -> tuple[Suspects, Slip]:
@@ -169,6 +185,31 @@ def _moved(objects: Objects, regions: Regions, missing: Suspects, unseen: Suspec
         reason="the mask lies beside what the model sees",
         evidence={"iou": np.zeros(len(rows)), "confidence": regions.confidence[partner]},
     )  # fmt: skip
+
+
+def _heard(found: Suspects, worse: FloatArray) -> Suspects:
+    """Badly drawn masks, with the second opinion on them."""
+    second = worse[found.annotation]
+    return replace(found, score=both(found.score, second), evidence={**found.evidence, "like_worse": second})
+
+
+def _unsuspected(objects: Objects, worse: FloatArray, found: Sequence[Suspects]) -> Suspects:
+    """Masks that look badly drawn to the second opinion alone."""
+    others = np.isfinite(worse)
+    for part in found:
+        others[part.annotation] = False
+    rows = np.flatnonzero(others)
+    return suspects(
+        "bad_mask", both(np.zeros(len(rows)), worse[rows]), objects.image[rows], annotation=rows,
+        reason="the mask fits what the model sees as masks do that were made worse for a trial",
+        evidence={"like_worse": worse[rows]},
+    )  # fmt: skip
+
+
+def _surest(found: Suspects) -> Suspects:
+    """One suspect for each object: the first."""
+    _, first = np.unique(found.annotation, return_index=True)
+    return found.take(np.union1d(first, np.flatnonzero(found.annotation < 0)))
 
 
 def _region_rows(objects: Objects, regions: Regions, rows: IntArray) -> IntArray:

@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 from curate.checks.boxes import NOWHERE, BoolArray, FloatArray, IntArray
 from curate.checks.findings import FLAGGED, Finding, Kind, Related
 from curate.checks.labels import Labels
+from curate.checks.mistakes.looks import class_shares, weigh_by_looks
 from curate.checks.mistakes.masks.errors import mask_errors
 from curate.checks.mistakes.masks.impossible import Measures, impossible_masks
 from curate.checks.mistakes.masks.measures import NUMBERS, crossing, doubles, holes, measure, specks
+from curate.checks.mistakes.masks.rehearsal import Rehearsed, rehearse, worse_than_usual
 from curate.checks.mistakes.masks.scene import (
     Item,
     Objects,
@@ -46,6 +48,8 @@ _JOINED: Final = 1024
 _DOUBLE: Final = 0.9
 _MOSTLY: Final = 0.5
 
+_Compared = tuple[Objects, Regions, Rehearsed]
+
 
 def compared_as_masks(labels: Labels, models: Mapping[str, Labels]) -> dict[str, Labels]:
     """The predictions layers whose masks, and not their boxes, are compared with a layer: those of masks, if it has masks."""
@@ -60,7 +64,13 @@ def masked(labels: Labels) -> BoolArray:
 
 
 def judge_masks(
-    dataset: Dataset, labels: Labels, models: Mapping[str, Labels], *, min_score: float, check: str
+    dataset: Dataset,
+    labels: Labels,
+    models: Mapping[str, Labels],
+    *,
+    min_score: float,
+    check: str,
+    looks: FloatArray | None = None,
 ) -> list[Finding]:
     """Find wrong masks.
 
@@ -70,6 +80,7 @@ def judge_masks(
         models: The predictions layers that are compared with it (`compared_as_masks`); each on its own.
         min_score: Findings below are left out.
         check: Name of the check.
+        looks: Probability of each annotation's class by its crop, NaN where it was not judged (`looks.weigh_by_looks`).
     """
     if not masked(labels).any():
         return []
@@ -80,8 +91,13 @@ def judge_masks(
     per_image = _per_image(alone, labels.images.num_rows)
     kept = alone.take(alone.score >= min_score)
     chosen = [_Suspect.alone(kept, row, measures) for row in range(len(kept))]
-    for name, (objects, regions) in compared.items():
-        found = mask_errors(objects, regions, len(labels.classes), min_score=min(min_score, 0.01))
+    for name, (objects, regions, trials) in compared.items():
+        worse = worse_than_usual(objects, trials, len(labels.classes))
+        found = mask_errors(objects, regions, len(labels.classes), min_score=min(min_score, 0.01), worse=worse)
+        if looks is not None:
+            # A crop shows all regions of an annotation, and says nothing of a single one.
+            own_looks = np.where(objects.pieces == 1, looks[objects.row], np.nan)
+            found = weigh_by_looks(found, own_looks, class_shares(labels.label)[objects.row])
         per_image = 1.0 - (1.0 - per_image) * (1.0 - image_scores(found, labels.images.num_rows))
         kept = found.take(found.score >= min_score)
         chosen += [_Suspect.compared(kept, row, name, objects, regions) for row in range(len(kept))]
@@ -95,6 +111,10 @@ class _Image:
     image: int
     truth: Sequence[tuple[int, Stored]]
     found: Mapping[str, Sequence[tuple[int, Stored]]]
+
+    def size(self, model: str) -> tuple[int, int]:
+        """[height, width] of the image, as far as it is known."""
+        return next((stored.size for _, stored in (*self.truth, *self.found.get(model, ()))), (1, 1))
 
 
 class _Reader:
@@ -131,7 +151,7 @@ class _Reader:
         labels, other = self.labels, self.models[model]
         crowd = labels.crowd
         truth = [(row, stored, bool(crowd[row])) for row, stored in image.truth]
-        size = next((stored.size for _, stored in (*image.truth, *image.found.get(model, ()))), (1, 1))
+        size = image.size(model)
         objects = [
             Item(row, int(labels.label[row]), window, 1.0, is_crowd)
             for row, stored, is_crowd in truth
@@ -353,14 +373,15 @@ class _Findings:
         return (int(size[1]), int(size[0])) if np.isfinite(size).all() and (size > 0).all() else None
 
 
-def _numbers(reader: _Reader) -> tuple[Measures, dict[str, tuple[Objects, Regions]]]:
-    """The first pass: what each mask is like, and how it compares with each model."""
+def _numbers(reader: _Reader) -> tuple[Measures, dict[str, _Compared]]:
+    """The first pass: what each mask is like, how it compares with each model, and how it would if it were worse."""
     labels = reader.labels
     annotation: list[int] = []
     faults: list[str] = []
     numbers: list[FloatArray] = []
     twice: list[tuple[int, int, float]] = []
-    parts = {name: _Parts([], []) for name in reader.models}
+    parts = {name: _Parts([], [], []) for name in reader.models}
+    count = int(masked(labels).sum())
     for image in reader.every():
         if image.truth:
             own = np.array([measure(stored) for _, stored in image.truth])
@@ -370,13 +391,17 @@ def _numbers(reader: _Reader) -> tuple[Measures, dict[str, tuple[Objects, Region
             numbers.append(own)
         for name, found in parts.items():
             if reader.covered[name][image.image]:
-                found.add(rows(reader.scene(image, name), image.image))
+                scene, is_map = reader.scene(image, name), reader.is_map[name]
+                found.add(rows(scene, image.image))
+                found.trials.extend(rehearse(scene, image.image, image.size(name), count, is_map=is_map))
     chosen = np.array(annotation, dtype=np.int64)
     measures = Measures.of(
         chosen, labels.image[chosen], labels.label[chosen], faults, np.concatenate([np.zeros((0, len(NUMBERS))), *numbers]),
         labels.bbox[chosen], labels.crowd[chosen], twice,
     )  # fmt: skip
-    return measures, {name: _join([*found.joined, *found.single]) for name, found in parts.items()}
+    return measures, {
+        name: (*_join([*found.joined, *found.single]), Rehearsed.joined(found.trials)) for name, found in parts.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -385,6 +410,7 @@ class _Parts:
 
     joined: list[tuple[Objects, Regions]]
     single: list[tuple[Objects, Regions]]
+    trials: list[Rehearsed]
 
     def add(self, part: tuple[Objects, Regions]) -> None:
         """Those of one more image."""

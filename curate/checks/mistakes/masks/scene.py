@@ -60,6 +60,8 @@ class Objects:
         seen: Pixels of that.
         confidence: Of the class that the model mostly gives it; NaN for none.
         thickness: Of what the model takes for it, pixels: 2 * area / length of the outline; NaN for nothing.
+        thick: Of the object, likewise.
+        parts: Connected regions of the object.
         partner: Where neither this object nor a region of the same class close by has a counterpart: that region's place; or -1.
         pieces: Number of objects that are one annotation.
     """
@@ -77,11 +79,17 @@ class Objects:
     seen: FloatArray
     confidence: FloatArray
     thickness: FloatArray
+    thick: FloatArray
+    parts: IntArray
     partner: IntArray
     pieces: IntArray
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def take(self, chosen: IntArray) -> Objects:
+        """The chosen rows."""
+        return Objects(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -222,8 +230,10 @@ def rows(scene: Scene, image: int) -> tuple[Objects, Regions]:
         image=np.full(len(keep), image), row=annotation[keep], place=keep, label=label[keep], area=area[keep],
         bbox=truth_boxes[keep], agree=(agreed / area)[keep], other=(others / area)[keep],
         other_label=other_label[keep], precise=(agreed / np.maximum(agreed + extra, 1.0))[keep],
-        seen=(agreed + extra)[keep], confidence=confidence[keep], thickness=thickness_seen[keep], partner=partner[keep],
-        pieces=pieces[number][keep],
+        seen=(agreed + extra)[keep], confidence=confidence[keep], thickness=thickness_seen[keep],
+        thick=np.array([thickness(scene.truth[k].window.pixels) for k in keep.tolist()], dtype=np.float64),
+        parts=np.array([_count(scene.truth[k].window) for k in keep.tolist()], dtype=np.int64),
+        partner=partner[keep], pieces=pieces[number][keep],
     )  # fmt: skip
     return objects, _region_rows(scene, image, found_label, score, matched, partner, found_boxes)
 
@@ -278,6 +288,11 @@ def _regions(item: Item, least: float) -> list[Item]:
             own = np.ascontiguousarray(labels[y : y + height, x : x + width] == number, dtype=np.uint8)
             found.append(Item(item.row, item.label, Window(window.x + x, window.y + y, own), item.score, item.crowd))
     return found
+
+
+def _count(window: Window) -> int:
+    """Of its connected regions."""
+    return int(cv2.connectedComponents(window.pixels, connectivity=8)[0]) - 1
 
 
 def _others(scene: Scene, found_label: IntArray, same: npt.NDArray[np.bool_]) -> tuple[FloatArray, IntArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +17,7 @@ from curate.models.training.base import Example, TrainingSettings
 from curate.models.training.defaults import require_known
 from curate.models.training.segment.losses import DEFAULT, PARTS
 from curate.models.training.segment.network import DEFAULT_MODEL, STRIDE
-from curate.models.training.segment.regions import draw, region_areas
+from curate.models.training.segment.regions import draw, region_extents
 
 OPTIONS: Final[Mapping[str, str]] = {
     "loss": f"sum of {', '.join(PARTS)} ({DEFAULT})",
@@ -45,12 +46,18 @@ _LOOKED_AT: Final = 200
 # Where regions leave more than this of the images, what they leave is background and not merely unlabelled.
 _MOST_UNLABELLED: Final = 0.25
 _SIZES: Final = {"cpu": (256, 384, 512), "gpu": (512, 768, 1024)}
-# Of every class, half of the regions are at least this many input pixels across.
-_LEAST_ACROSS: Final = 6.0
+# Of every class, half of the regions are at least so many input pixels thick. For this images are made larger than they are,
+# up to twice: a line that is one pixel wide does not survive being turned and moved.
+_LEAST_THICK: Final = 3.0
+_MOST_ENLARGED: Final = 2.0
 _BATCHES: Final = {"cpu": 8, "gpu": 16}
+# Smaller steps learn faster where an image takes as long in any batch, and no encoder is normalised by the others.
+_BATCH_BUILTIN: Final = 4
 _STEPS: Final = 1500
 _EPOCHS: Final = (10, 150)
 _RATE: Final = 1e-3
+# Of the weights, over some hundred steps: those of a single one see now too much, now too little of what is rare.
+_AVERAGE: Final = 0.995
 _AUGMENT: Final = 0.5
 _LONGEST: Final = 4.0
 _MOST_WEIGHT: Final = 10.0
@@ -63,8 +70,8 @@ class Look:
     Attributes:
         share: Of the labelled pixels that each class has; float64 of shape (classes,).
         unlabelled: Share of the pixels that no region covers.
-        across: How large regions of each class mostly are: the median of the square root of their area, as a part of the
-            image's shorter side; float64 of shape (classes,), NaN for a class that is on none of the images.
+        thick: How thick regions of each class mostly are, as a part of the image's shorter side: the median; float64 of shape
+            (classes,), NaN for a class that is on none of the images.
         ratio: Median of height / width.
         shorter: Median of the shorter sides, pixels.
         empty: How many of the regions that are no crowds enclose nothing.
@@ -72,7 +79,7 @@ class Look:
 
     share: npt.NDArray[np.float64]
     unlabelled: float
-    across: npt.NDArray[np.float64]
+    thick: npt.NDArray[np.float64]
     ratio: float
     shorter: float
     empty: int
@@ -88,17 +95,17 @@ def look_at(examples: Sequence[Example], classes: int, seed: int) -> Look:
     order = np.random.default_rng(seed).permutation(len(examples)).tolist()
     chosen = sorted((examples[k] for k in order), key=lambda example: not example.regions)[:_LOOKED_AT]
     pixels, total = np.zeros(classes + 1), 0
-    across: list[list[float]] = [[] for _ in range(classes)]
+    thick: list[list[float]] = [[] for _ in range(classes)]
     ratios, shorter, empty = [], [], 0
     for example in filter(None, map(_with_size, chosen)):
         height, width = example.size or (1, 1)
         drawn = draw(example, background=True)
         pixels += np.bincount(drawn[drawn != VOID], minlength=classes + 1)
         total += drawn.size
-        for label, area in region_areas(example):
-            empty += area == 0
-            if area:
-                across[label].append(area**0.5 / min(height, width))
+        for region in region_extents(example):
+            empty += region.area == 0
+            if region.area:
+                thick[region.label].append(region.thickness / min(height, width))
         ratios.append(height / width)
         shorter.append(min(height, width))
     if not pixels[1:].any():
@@ -109,7 +116,7 @@ def look_at(examples: Sequence[Example], classes: int, seed: int) -> Look:
     return Look(
         share=pixels[1:] / pixels[1:].sum(),
         unlabelled=float(pixels[0] / total),
-        across=np.array([np.median(sides) if sides else np.nan for sides in across]),
+        thick=np.array([np.median(parts) if parts else np.nan for parts in thick]),
         ratio=float(np.median(ratios)),
         shorter=float(np.median(shorter)),
         empty=empty,
@@ -126,14 +133,15 @@ def settle_segmentation(
     """
     kind = "cpu" if (settings.device or "cpu") == "cpu" else "gpu"
     options = _options(settings.options, look, say)
-    batch = min(settings.batch_size or _BATCHES[kind], examples)
+    model = settings.model or DEFAULT_MODEL
+    usual = _BATCH_BUILTIN if model == DEFAULT_MODEL and kind == "cpu" else _BATCHES[kind]
+    batch = min(settings.batch_size or usual, examples)
     epochs = settings.epochs or int(np.clip(-(-_STEPS * batch // examples), *_EPOCHS))
     image_size = _whole(settings.image_size or _image_size(look, kind))
     if settings.image_size is None:
         say(f"image size: {image_size} pixels on the shorter side")
     elif image_size != settings.image_size:
         say(f"image size: {image_size} pixels on the shorter side, a multiple of {STRIDE}")
-    model = settings.model or DEFAULT_MODEL
     if batch == 1 and model.lower().startswith("deeplab"):
         raise UsageError(
             "DeepLab cannot learn from one image at a time: it normalises over a batch of single pixels",
@@ -147,8 +155,9 @@ def settle_segmentation(
         image_size=image_size,
         batch_size=batch,
         epochs=epochs,
-        patience=settings.patience or max(8, epochs // 4),
+        patience=settings.patience or max(8, epochs // 2),
         learning_rate=settings.learning_rate or _RATE,
+        average=_AVERAGE if settings.average is None else settings.average,
         augment=_AUGMENT if settings.augment is None else settings.augment,
         options=options,
     )
@@ -210,10 +219,13 @@ def _options(given: Mapping[str, Any] | None, look: Look, say: Callable[[str], N
 
 
 def _image_size(look: Look, kind: str) -> int:
-    """The smallest size at which most regions of every class are large enough to be seen, and no larger than the images."""
-    smallest = float(np.nanmin(look.across))
-    large_enough = [size for size in _SIZES[kind] if size * smallest >= _LEAST_ACROSS]
-    return min(large_enough[0] if large_enough else _SIZES[kind][-1], _whole(look.shorter))
+    """The smallest size at which most regions of every class are thick enough to be seen, and no larger than the images unless
+    that takes it.
+    """
+    needed = _LEAST_THICK / float(np.nanmin(look.thick))
+    chosen = next((size for size in _SIZES[kind] if size >= needed), _SIZES[kind][-1])
+    enlarged = min(math.ceil(needed / STRIDE) * STRIDE, _whole(_MOST_ENLARGED * look.shorter))
+    return min(chosen, max(_whole(look.shorter), enlarged))
 
 
 def _whole(side: float) -> int:

@@ -32,7 +32,7 @@ LOGITS: Final = "logits"
 
 _MODEL: Final = "model.onnx"
 _WINDOWS: Final = 0.5
-_BACKBONE_RATE: Final = 0.1
+_BACKBONE_RATE: Final = 0.2
 _FROZEN_MOST: Final = 2 / 3
 
 
@@ -47,6 +47,8 @@ def create(
         UnavailableError: Pretrained weights that cannot be had.
         MissingExtra: segmentation_models_pytorch is not installed.
     """
+    import torch
+
     for example in examples:
         require_fitting(example)
     look = look_at(examples, len(classes), settings.seed)
@@ -59,15 +61,18 @@ def create(
         0.0 if settings.augment is None else settings.augment, flips=options["flips"], mask_fill=VOID
     )
     background = options["background"] == "yes"
-    network = make_network(str(settings.model), len(classes) + background, settings.weights, say)
+    size = input_size(settings.image_size or 0, look.ratio)
+    network = make_network(str(settings.model), len(classes) + background, size, settings.weights, say)
     settings = replace(settings, weights=network.weights)
+    # Convolutions on CPUs and on GPUs with tensor cores take a fifth less time so.
+    network.module.to(memory_format=torch.channels_last)
     _freeze(network, str(settings.freeze))
     share = np.r_[look.unlabelled, look.share * (1 - look.unlabelled)] if background else look.share
     return Segmenter(
         settings,
         classes,
         network.module,
-        _sidecar(network, input_size(settings.image_size or 0, look.ratio), classes, settings, background),
+        _sidecar(network, size, classes, settings, background),
         augmentation,
         class_weights(share, options["class_weights"]),
         parts,

@@ -1,10 +1,11 @@
-"""Networks of segmentation_models_pytorch by the name 'arch/encoder', and the weights they begin with.
+"""Networks by the name 'arch/encoder', and the weights they begin with.
 
-    unet/mobilenet_v2           an encoder of smp's own
-    fpn/tu-mobilenetv4_conv_small   one of timm's, with 'tu-' before its name
+    unet/builtin                    on curate's own encoder (`builtin`), which ships with its weights
+    unet/mobilenet_v2               of segmentation_models_pytorch, on an encoder of smp's own
+    fpn/tu-mobilenetv4_conv_small   on one of timm's, with 'tu-' before its name
 
-Weights are 'pretrained' (the encoder's, on ImageNet, from the hub or its cache on this disk), 'scratch', or a local safetensors
-file: of a whole network such as a run's `model.safetensors`, or of the encoder alone.
+Weights are 'pretrained' (the encoder's; of smp and timm on ImageNet, from the hub or its cache on this disk), 'scratch', or a
+local safetensors file: of a whole network such as a run's `model.safetensors`, or of the encoder alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from curate.errors import CurateError, InputError, MissingExtra, UnavailableError, UsageError
 from curate.models.encoders.hub import first_line, hub, hub_cache, require_hub
+from curate.models.predictors.base import Size
 from curate.models.training.base import PRETRAINED, SCRATCH
 from curate.models.training.defaults import EXTRA
 
@@ -25,17 +27,21 @@ ARCHITECTURES: Final = ("unet", "fpn", "deeplabv3plus", "segformer")
 """Decoders that are known to train and to export here; Ronneberger et al. 2015, Kirillov et al. 2019, Chen et al. 2018, and
 Xie et al. 2021."""
 
-DEFAULT_MODEL: Final = "unet/mobilenet_v2"
+DEFAULT_MODEL: Final = "unet/builtin"
 
 STRIDE: Final = 32
 """Sides of the input are whole multiples of this many pixels."""
 
+_BUILTIN: Final = "builtin"
 _TIMM: Final = "tu-"
 _HEAD: Final = "segmentation_head."
 _ENCODER: Final = "encoder."
 # What files of an encoder alone leave out of its names, the longest first.
 _PREFIXES: Final = ("encoder.model.", _ENCODER)
-_SYNTAX: Final = f"write ARCHITECTURE/ENCODER, such as {DEFAULT_MODEL}; architectures: {', '.join(ARCHITECTURES)}"
+_SYNTAX: Final = (
+    f"write {DEFAULT_MODEL}, or ARCHITECTURE/ENCODER such as unet/mobilenet_v2; "
+    f"architectures: {', '.join(ARCHITECTURES)}"
+)
 _IMAGENET: Final = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -58,12 +64,13 @@ class Network:
     std: tuple[float, float, float]
 
 
-def make_network(model: str, channels: int, weights: str | None, say: Callable[[str], None]) -> Network:
+def make_network(model: str, channels: int, size: Size, weights: str | None, say: Callable[[str], None]) -> Network:
     """Make a network.
 
     Args:
         model: 'arch/encoder'.
         channels: Of its output.
+        size: (height, width) of its input.
         weights: 'pretrained', 'scratch', a safetensors file; None for the pretrained ones if they are on this disk already,
             else none.
         say: Told what was chosen, where `weights` leaves it open, and what of a file is not used.
@@ -74,14 +81,18 @@ def make_network(model: str, channels: int, weights: str | None, say: Callable[[
         InputError: The file is not of this network.
         MissingExtra: segmentation_models_pytorch is not installed.
     """
-    if importlib.util.find_spec("segmentation_models_pytorch") is None:
+    if model != DEFAULT_MODEL and importlib.util.find_spec("segmentation_models_pytorch") is None:
         raise MissingExtra("segmentation-models-pytorch", EXTRA)
     architecture, encoder = _parse(model)
 
     def create(trained: bool) -> Any:
+        if model == DEFAULT_MODEL:
+            return _create_builtin(size, channels, trained)
         return _create(architecture, encoder, channels, trained)
 
     mean, std = _normalisation(encoder)
+    if model == DEFAULT_MODEL and weights in (None, PRETRAINED):
+        return Network(create(True), PRETRAINED, True, mean, std)
     if weights is None:
         module = _from_cache(create)
         weights = SCRATCH if module is None else PRETRAINED
@@ -107,6 +118,8 @@ def _parse(model: str) -> tuple[str, str]:
     architecture = architecture.lower()
     if architecture not in ARCHITECTURES or not encoder:
         raise UsageError(f"'{model}' is no network for segmentation", remedy=_SYNTAX)
+    if model == DEFAULT_MODEL:
+        return architecture, encoder
     with hub(online=False):
         import segmentation_models_pytorch as smp
         import timm
@@ -125,6 +138,13 @@ def _parse(model: str) -> tuple[str, str]:
             f"there is no encoder '{encoder}'", where=model, remedy=f"like: {', '.join(near)}" if near else _SYNTAX
         )
     return architecture, encoder
+
+
+def _create_builtin(size: Size, channels: int, trained: bool) -> Any:
+    """The network on curate's own encoder."""
+    from curate.models.training.segment.builtin import BuiltinUnet
+
+    return BuiltinUnet(size, channels, trained=trained)
 
 
 def _create(architecture: str, encoder: str, channels: int, trained: bool) -> Any:
@@ -146,6 +166,8 @@ def _create(architecture: str, encoder: str, channels: int, trained: bool) -> An
 
 def _normalisation(encoder: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and deviation that an encoder was trained with."""
+    if encoder == _BUILTIN:  # which does it itself
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if not encoder.startswith(_TIMM):
         return _IMAGENET
     import timm

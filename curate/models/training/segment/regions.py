@@ -7,6 +7,7 @@ background, channel 0, where there is one, and void otherwise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -48,15 +49,27 @@ def draw(example: Example, *, background: bool) -> ChannelMap:
     return flat.reshape(width, height).T
 
 
-def region_areas(example: Example) -> list[tuple[int, int]]:
-    """Class and pixels of each region that is no crowd; 0 pixels for one that encloses nothing.
+@dataclass(frozen=True)
+class Extent:
+    """How large a region is: its class, its pixels, and how thick it is, 2 * area / length of its outline (of a long bar its
+    width); 0 pixels for one that encloses nothing.
+    """
+
+    label: int
+    area: int
+    thickness: float
+
+
+def region_extents(example: Example) -> list[Extent]:
+    """Of each region that is no crowd.
 
     Raises:
         InputError: A mask is of another shape than the image.
     """
+    height, _ = _size(example)
     shapes, labels, crowd = example.regions or (), _labels(example).tolist(), _crowd(example).tolist()
     return [
-        (label, int(_runs(shape, example)[1::2].sum()))
+        Extent(label, *_extent(_runs(shape, example), height))
         for shape, label, is_crowd in zip(shapes, labels, crowd, strict=True)
         if not is_crowd
     ]
@@ -82,6 +95,21 @@ def nearest(values: npt.NDArray[Any], size: Size) -> npt.NDArray[Any]:
         ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(size, values.shape, strict=True)
     )
     return np.asarray(values[rows[:, None], columns])
+
+
+def _extent(runs: Integers, height: int) -> tuple[int, float]:
+    """Area and thickness of what run lengths down the columns enclose."""
+    area = int(runs[1::2].sum())
+    if not area:
+        return 0, 0.0
+    # Of the columns that it is in; alone these are drawn, an empty one on either side.
+    ends = np.cumsum(runs)
+    first, last = int(runs[0]) // height, (int(ends[1::2][-1]) - 1) // height
+    ends = np.clip(ends - first * height, 0, (last - first + 1) * height)
+    drawn = np.repeat(np.arange(len(ends)) % 2 == 1, np.diff(ends, prepend=0))
+    padded = np.pad(drawn.reshape(-1, height), 1)
+    outline = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
+    return area, 2.0 * area / outline
 
 
 def _runs(shape: Any, example: Example) -> Integers:
