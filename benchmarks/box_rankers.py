@@ -37,12 +37,28 @@ Rankings = Mapping[str, Ranking]
 
 
 def curate_rankings(found: Suspects) -> dict[str, Ranking]:
-    """The suspects of `detection_errors`, by kind."""
-    by_kind = {kind: found.of_kind(kind) for kind in KINDS}
-    rankings = {kind: Ranking(each.score, each.annotation) for kind, each in by_kind.items()}
-    missing = by_kind["missing"]
-    rankings["missing"] = Ranking(missing.score, boxes=Boxes(missing.image, missing.bbox, missing.label))
+    """Suspects of curate: every suspicious box by its probability of each kind, as other methods rank them."""
+    boxes, missing = found.take(found.annotation >= 0), found.of_kind("missing")
+    rankings = {"missing": Ranking(missing.score, boxes=Boxes(missing.image, missing.bbox, missing.label))}
+    for kind in KINDS:
+        if kind != "missing":
+            # A box that two suspects are about is in once.
+            probability = np.full(int(boxes.annotation.max(initial=-1)) + 1, -1.0)
+            np.maximum.at(probability, boxes.annotation, np.nan_to_num(boxes.evidence[f"p_{kind}"], nan=-1.0))
+            rows = np.flatnonzero(probability >= 0)
+            rankings[kind] = Ranking(probability[rows], rows)
     return rankings
+
+
+def review_list(found: Suspects, planted: Planted) -> BoolArray:
+    """Which suspects are right about what is wrong, in the order in which a person would see them: by score, whatever kind."""
+    right, score = [np.zeros(0, dtype=bool)], [np.zeros(0)]
+    for kind in KINDS:
+        own = found.of_kind(kind)
+        boxes = Boxes(own.image, own.bbox, own.label) if kind == "missing" else None
+        is_right, scores, _ = hits(Ranking(own.score, own.annotation if boxes is None else None, boxes), planted, kind)
+        right, score = [*right, is_right], [*score, scores]
+    return np.asarray(np.concatenate(right)[np.argsort(-np.concatenate(score), kind="stable")])
 
 
 def plain_matcher(truth: Boxes, predictions: Boxes) -> dict[str, Ranking]:

@@ -6,15 +6,18 @@
 
 Sets: raccoon and BCCD (where the data folder is given) and a `parts_v3` without faults. 5% of the boxes each are swapped,
 deleted, added and shifted (`benchmarks.planted_boxes`). Then a detector learns from these labels, errors and all, and predicts
-every image out of fold: `curate train --task detect --folds 3` (--detector trained; minutes for each set and seed), or a
-simulated one (good, mediocre, poor: `benchmarks.simulated_detector`). --predictions takes them from files NAME-SEED-LAYER.npz,
-LAYER 0, 1, ..., with the columns image, bbox, label, score and, if there are any, probabilities; images are numbered in the order
-of their ids, labels in that of the set's classes. Of several layers curate is given the first, and all of them as an ensemble.
+every image out of fold: `curate train --task detect --folds 3` (--detector trained; minutes for a set and seed), or a
+simulated one (good, mediocre, poor: `benchmarks.simulated_detector`). --predictions keeps what was predicted in files
+NAME-SEED-LAYER.npz, LAYER 0, 1, ..., and takes it from there where it is: columns image, bbox, label, score and, if there are any,
+probabilities; images are numbered in the order of their ids, labels in that of the set's classes. Of several layers curate is
+given the first, and all of them as an ensemble. `curate, and looks` is all of `curate mistakes`: with the first, and the crops
+of the boxes by the built-in encoder.
 
 AP counts every planted error, also those that the detector gives no chance to find; a missing box is found by a suggested box
 with IoU 0.5 or more, one each. The sets have errors of their own, BCCD many boxes that are missing: finding those counts as
-wrong, for every method. `one list` is how many planted errors are among the first 100 of curate's suspects of all kinds, beside
-the most in the first 100 of one kind. AUROC is of images with any error, among images with equally many boxes. With --speed: a
+wrong, for every method. Every method ranks each kind by itself: a box may be in several of these lists. `one list` is how many
+planted errors are among the first 100 of curate's suspects, where a box is in once, as the likeliest kind; beside the most in
+the first 100 of one kind. AUROC is of images with any error, among images with equally many boxes. With --speed: a
 million boxes, time and memory instead.
 """
 
@@ -32,6 +35,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.box_looks import with_looks
 from benchmarks.box_rankers import (
     Rankings,
     curate_rankings,
@@ -42,6 +46,7 @@ from benchmarks.box_rankers import (
     mistakenness,
     objectlab,
     plain_matcher,
+    review_list,
 )
 from benchmarks.planted_boxes import KINDS, SHARE, Planted, plant
 from benchmarks.report import Report, markdown, options, real_set, require_cleanlab, run
@@ -52,7 +57,8 @@ from curate.checks.labels import Labels
 from curate.checks.mistakes.detection import detection_errors
 
 TRAINED: Final = "trained"
-METHODS: Final = ("curate", "curate, all layers", "plain", "ObjectLab", "FiftyOne")
+COLUMNS: Final = ("image", "bbox", "label", "score", "probabilities")
+METHODS: Final = ("curate", "curate, and looks", "curate, all layers", "plain", "ObjectLab", "FiftyOne")
 
 
 def main() -> None:
@@ -60,7 +66,7 @@ def main() -> None:
     parser = options(__doc__, data=True, seeds=3)
     parser.add_argument("--images", type=int, default=240, help="size of parts_v3 (default 240)")
     parser.add_argument("--detector", choices=[TRAINED, *QUALITIES], default=TRAINED, help="(default trained)")
-    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="take predictions from here")
+    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="keep predictions here; used where there")
     parser.add_argument("--sets", nargs="+", default=["raccoon", "bccd", "parts_v3"], metavar="NAME", help="which sets")
     parser.add_argument("--speed", action="store_true", help="a million boxes: time and memory")
     run(lambda arguments: speed() if arguments.speed else measure(arguments), parser)
@@ -81,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> Report:
             results += [{"data": name, "seed": seed} | row for row in rows]
             print(f"# {name}, seed {seed}", file=sys.stderr)
     settings = {"seeds": arguments.seeds, "images of parts_v3": arguments.images, "planted": SHARE}
-    settings["detector"] = "given" if arguments.predictions else arguments.detector
+    settings["detector"] = arguments.detector
     if arguments.detector != TRAINED:
         settings["quality"] = asdict(QUALITIES[arguments.detector])
     return Report(settings, results, table(results), list(dict.fromkeys(notes)))
@@ -102,21 +108,29 @@ def predictions(
 ) -> list[Boxes]:
     """The layers of one set and seed."""
     everywhere = np.arange(len(labels.sizes))
-    if arguments.predictions is not None:
-        files = sorted(arguments.predictions.glob(f"{name}-{seed}-*.npz"))
+    kept: Path | None = arguments.predictions
+    if kept is not None and (files := sorted(kept.glob(f"{name}-{seed}-*.npz"))):
         return [_read_layer(file, everywhere) for file in files]
     if arguments.detector == TRAINED:
         from benchmarks.trained_detector import out_of_fold
 
-        return [out_of_fold(labels, planted.truth, seed)]
+        layer = out_of_fold(name, labels, planted.truth, seed)
+        if kept is not None:
+            _write_layer(layer, kept / f"{name}-{seed}-0.npz")
+        return [layer]
     rng = np.random.default_rng([seed, 1])
     return [simulate(clean, labels.sizes, QUALITIES[arguments.detector], rng)]
 
 
 def _read_layer(file: Path, covered: IntArray) -> Boxes:
     with np.load(file) as columns:
-        names = ("image", "bbox", "label", "score", "probabilities")
-        return Boxes(**{name: columns[name] for name in names if name in columns}, covered=covered)
+        return Boxes(**{name: columns[name] for name in COLUMNS if name in columns}, covered=covered)
+
+
+def _write_layer(layer: Boxes, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    columns = {name: column for name in COLUMNS if (column := getattr(layer, name)) is not None}
+    np.savez_compressed(file, **columns)
 
 
 def compare(planted: Planted, layers: Sequence[Boxes], labels: Labels, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -125,9 +139,12 @@ def compare(planted: Planted, layers: Sequence[Boxes], labels: Labels, notes: li
     start = time.process_time()
     found = detection_errors(truth, layers[:1], sizes=sizes, min_score=0.001)
     seconds = time.process_time() - start
-    methods: dict[str, Rankings] = {"curate": curate_rankings(found)}
+    own = {"curate": found}
     if len(layers) > 1:
-        methods["curate, all layers"] = curate_rankings(detection_errors(truth, layers, sizes=sizes, min_score=0.001))
+        own["curate, all layers"] = detection_errors(truth, layers, sizes=sizes, min_score=0.001)
+    if len(labels.classes) > 1:
+        own["curate, and looks"] = with_looks(found, truth, labels)
+    methods: dict[str, Rankings] = {method: curate_rankings(suspects) for method, suspects in own.items()}
     methods["plain"] = plain_matcher(truth, first)
     methods["ObjectLab"] = objectlab(truth, first, len(sizes), len(labels.classes))
     peer = mistakenness(truth, first, sizes)
@@ -147,9 +164,8 @@ def compare(planted: Planted, layers: Sequence[Boxes], labels: Labels, notes: li
                 yield {"kind": kind, "method": method} | measures(right, score, total)
         per_image = image_scores_of(rankings, truth, len(sizes))
         row: dict[str, Any] = {"kind": "any", "method": method, "auroc": image_auroc(per_image, wrong_image, count)}
-        if method.startswith("curate"):
-            right, score = (np.concatenate([each[k] for each in judged.values()]) for k in (0, 1))
-            row["one list"] = int(right[np.argsort(-score, kind="stable")][:100].sum())
+        if method in own:
+            row["one list"] = int(review_list(own[method], planted)[:100].sum())
             row["best own list"] = max(int(each[0][:100].sum()) for each in judged.values())
             row["cpu_s"] = round(seconds, 2)
         yield row

@@ -16,7 +16,7 @@ from curate.dataset import Dataset
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
 from curate.errors import UsageError
-from curate.models.predictors.seen import seen_images
+from curate.models.predictors.seen import SETTINGS_KEY, seen_images
 from curate.names import GROUND_TRUTH, PREDICTIONS
 
 _MOST = 0.5
@@ -93,8 +93,13 @@ class Labels:
 
         float64 array of shape (k, 4); the share is 1 where the image's size is unknown.
         """
-        width, height = np.maximum(self.bbox[rows, 2:], 1e-3).T
-        whole = self.sizes[self.image[rows]].prod(axis=1)
+        return self.shape_of(self.bbox[rows], self.sizes[self.image[rows]])
+
+    @staticmethod
+    def shape_of(bbox: FloatArray, sizes: FloatArray) -> FloatArray:
+        """`shape` of boxes, float64 array of shape (k, 4), on images of those sizes, float64 array of shape (k, 2)."""
+        width, height = np.maximum(bbox[:, 2:], 1e-3).T
+        whole = sizes.prod(axis=1)
         share = np.log(width * height / np.where(whole > 0, whole, width * height))
         return np.stack([np.log(width), np.log(height), np.log(width / height), share], axis=1)
 
@@ -213,6 +218,9 @@ def load_predictions(
         UsageError: There is no such layer.
     """
     known = [name for name in _layers(dataset) if name.startswith(PREDICTIONS) and name != labels.layer]
+    if layers is not None:
+        # One that is asked for may hold nothing: its model has looked, and found nothing.
+        known += sorted(set(dataset.commit.info.get(SETTINGS_KEY, {})) - {*known, labels.layer})
     chosen = (
         known if layers is None else [name if name.startswith(PREDICTIONS) else PREDICTIONS + name for name in layers]
     )

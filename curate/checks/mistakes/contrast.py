@@ -47,6 +47,7 @@ _QUANTILES: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _TREES: Final = 25
 _LEAVES: Final = 10
 _LEARNING_RATE: Final = 0.2
+_BINS: Final = 63
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def contrast(
             others = [share[k] for k in usable if k != ambiguous]
             share[ambiguous] = _believed(float(share[ambiguous]), _FREE + 2.0 * float(np.mean(others or [0.0])))
     ratio = np.exp(np.minimum(log_ratio, 20.0))
+    # What was never seen among n may still be as frequent as 1 in n.
+    ratio /= 1.0 + ratio / max(n, 1)
     probability = share * ratio
     total = probability.sum(axis=1, keepdims=True)
     return Contrast(probability * np.minimum(1.0, _MOST / np.maximum(total, _MOST)), ratio, share)
@@ -247,6 +250,7 @@ def _trees(cases: Examples, y: IntArray, weight: FloatArray) -> Score:
         max_iter=_TREES,
         learning_rate=_LEARNING_RATE,
         max_leaf_nodes=_LEAVES,
+        max_bins=_BINS,
         min_samples_leaf=20,
         l2_regularization=5.0,
         early_stopping=False,

@@ -72,7 +72,8 @@ def detection_errors(
         Evidence, where it applies: `confidence` of the detection; `hit_rate`, how often boxes of this class are confirmed;
         `iou` and `usual_iou`; `class_share`, how much of the detector's evidence about the class speaks for the one it says;
         `times_likelier`, how many times likelier this is where such an error was rehearsed than among the labels at hand;
-        `label_error_rate`, the share of labels that seem to be wrong in this way.
+        `label_error_rate`, the share of labels that seem to be wrong in this way; for a box `p_mislabeled`, `p_mislocated` and
+        `p_spurious`, the probability of each kind, of which the highest is the score.
 
     Raises:
         InputError: A layer has no scores, or scores outside of [0, 1], or an image has no row in `sizes`.
@@ -136,6 +137,7 @@ def _wrong_boxes(
             "class_share": np.where(has, scene.share(d, said), np.nan),
             "times_likelier": judged.ratio[keep, which],
             "label_error_rate": judged.share[which],
+            **{f"p_{name}": probability[keep, k] for k, name in enumerate(_OF_BOXES)},
         },
     )
 

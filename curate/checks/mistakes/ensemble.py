@@ -49,6 +49,20 @@ class Detections:
         assert self.boxes.score is not None
         return self.boxes.score
 
+    def take(self, rows: IntArray) -> Detections:
+        """Some of the detections; rows ascend."""
+        detection, label, confidence = self._votes
+        number = np.full(len(self.boxes), -1, dtype=np.int64)
+        number[rows] = np.arange(len(rows))
+        voted = np.flatnonzero(number[detection] >= 0)
+        return replace(
+            self,
+            boxes=self.boxes.take(rows),
+            prediction=self.prediction[rows],
+            double=self.double[rows],
+            _votes=(number[detection[voted]], label[voted], confidence[voted]),
+        )
+
     def class_share(self, rows: IntArray, labels: IntArray) -> FloatArray:
         """How much of each detection's evidence about its class speaks for a label, in [0, 1].
 

@@ -19,6 +19,9 @@ from curate.checks.mistakes.tables import Suspects
 _LEAST: Final = 0.01
 """Probabilities of classes are not trusted beyond this and its complement."""
 
+_MOST: Final = 5.0
+"""How much more likely looks make it, at most, that nothing is there: what a detector overlooks is hard to tell by its looks."""
+
 
 def weigh_by_looks(found: Suspects, p_given: FloatArray, share: FloatArray) -> Suspects:
     """Suspects with the looks of superfluous and of mislabeled boxes taken into account, by Bayes' rule.
@@ -28,7 +31,8 @@ def weigh_by_looks(found: Suspects, p_given: FloatArray, share: FloatArray) -> S
     they are among all labels.
 
     Args:
-        found: Suspects; those of other kinds, and boxes drawn twice, stay as they are.
+        found: Suspects; those of other kinds, superfluous boxes in which something was detected, and boxes drawn twice, stay
+            as they are.
         p_given: Probability of each annotation's class by its crop, to which its own label had no vote; NaN where it was not
             judged. Shape (annotations,).
         share: Part of all labels that are of each annotation's class; the same shape.
@@ -39,12 +43,25 @@ def weigh_by_looks(found: Suspects, p_given: FloatArray, share: FloatArray) -> S
     row = np.maximum(found.annotation, 0)
     looks = p_given[row].astype(np.float64).clip(_LEAST, 1 - _LEAST)
     common = share[row].clip(_LEAST, 1 - _LEAST)
-    likelier = np.where(found.kind == "spurious", common / looks, (1 - looks) / looks * common / (1 - common))
-    weighed = np.isin(found.kind, ("spurious", "mislabeled")) & (found.related < 0) & ~np.isnan(looks)
-    score = found.score.clip(1e-6, 1 - 1e-6)
-    odds = score / (1 - score) * likelier
-    weighted = replace(found, score=np.where(weighed, odds / (1 + odds), found.score))
-    return weighted.take(np.argsort(-weighted.score, kind="stable"))
+    usable = (found.related < 0) & ~np.isnan(looks)
+    likelier = {
+        "spurious": np.where(usable & (found.prediction < 0), np.minimum(common / looks, _MOST), 1.0),
+        "mislabeled": np.where(usable, (1 - looks) / looks * common / (1 - common), 1.0),
+    }
+    score, evidence = found.score, dict(found.evidence)
+    for kind, times in likelier.items():
+        score = np.where(found.kind == kind, _times(score, times), score)
+        if (name := f"p_{kind}") in evidence:
+            evidence[name] = _times(evidence[name], times)
+    weighed = replace(found, score=score, evidence=evidence)
+    return weighed.take(np.argsort(-weighed.score, kind="stable"))
+
+
+def _times(p: FloatArray, times: FloatArray) -> FloatArray:
+    """Probabilities whose odds are multiplied; where by 1, they stay the same to the last bit."""
+    bounded = p.clip(1e-6, 1 - 1e-6)
+    odds = bounded / (1 - bounded) * times
+    return np.where(times == 1.0, p, odds / (1 + odds))
 
 
 def class_shares(labels: IntArray) -> FloatArray:

@@ -28,6 +28,9 @@ _SHARE: Final = 0.06
 """Of the boxes that are spoiled in each way at a time: errors stay among right boxes, as in life."""
 
 _EXAMPLES: Final = 2_000
+_ENOUGH_BOXES: Final = int(_EXAMPLES / _SHARE)
+"""On so many boxes all examples are made in one round; of more, the images are a sample."""
+
 _MOST_ROUNDS: Final = 30
 _STEP, _SCALE = 0.28, 0.3
 _SHIFTED: Final = (0.15, 0.75)
@@ -46,9 +49,12 @@ def rehearse(scene: Scene, habits: Habits, clues: Clues) -> Mapping[str, Example
     Returns:
         Boxes for mislabeled, mislocated and spurious, detections for missing. A kind that cannot be made is left out.
     """
+    rng = np.random.default_rng(0)
+    if len(scene.truth) > _ENOUGH_BOXES:
+        scene = scene.of_images(rng.random(scene.n_images) < _ENOUGH_BOXES / len(scene.truth))
+        clues = read_clues(scene, habits, scene.truth)
     rows = np.flatnonzero(scene.classes[scene.truth.label] >= 0)
     rounds = int(np.clip(_EXAMPLES / max(_SHARE * len(rows), 1.0), 1, _MOST_ROUNDS))
-    rng = np.random.default_rng(0)
     made: dict[str, list[Examples]] = {kind: [] for kind in ERRORS}
     for _ in range(rounds if len(rows) >= len(ERRORS) else 0):
         count = max(int(_SHARE * len(rows)), 1)

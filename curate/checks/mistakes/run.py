@@ -55,7 +55,9 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         *run.judge(labels.whole_image, "images", models),
         *run.judge(labels.boxed & ~labels.crowd & (labels.label >= 0), "crops", {}),
         *run.judge_boxes(box_models),
-        *judge_masks(transaction.base, labels, mask_models, min_score=settings.min_score, check=CHECK.name),
+        *judge_masks(
+            transaction.base, labels, mask_models, min_score=settings.min_score, check=CHECK.name, looks=run.looks
+        ),
     ]
     seen = set(labels.images["image_id"].to_pylist())
     return Judgement(

@@ -78,6 +78,22 @@ class Scene:
             n_images=n_images,
         )
 
+    def of_images(self, chosen: BoolArray) -> Scene:
+        """What is on some of the images, which keep their numbers; `chosen` has shape (n_images,)."""
+        rows = np.flatnonzero(chosen[self.truth.image])
+        found = np.flatnonzero(chosen[self.found.boxes.image])
+        both = np.flatnonzero(chosen[self.truth.image[self.pairs.first]])
+        pairs = self.pairs.take(both)
+        return replace(
+            self,
+            truth=self.truth.take(rows),
+            truth_rows=self.truth_rows[rows],
+            found=self.found.take(found),
+            pairs=Pairs(np.searchsorted(rows, pairs.first), np.searchsorted(found, pairs.second), pairs.iou),
+            same=self.same[both],
+            checkable=self.checkable[found],
+        )
+
     def known(self, labels: IntArray) -> BoolArray:
         """Which renumbered labels are classes that the ground truth has, and that have a name."""
         known = labels >= 0

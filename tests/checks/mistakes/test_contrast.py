@@ -106,3 +106,10 @@ def test_the_share_is_what_the_scores_allow(seed: int, share: float) -> None:
 
 def test_equal_scores_bound_nothing() -> None:
     assert share_of_errors(np.zeros(100), np.zeros(50)) == 1.0
+
+
+def test_what_was_never_seen_is_not_beyond_all_odds() -> None:
+    values = np.concatenate([np.random.default_rng(4).normal(0.0, 0.1, 150), [50.0]])
+    found = contrast(cases(values), [errors(50.0)], 1, IMAGES)
+    assert found.ratio.max() <= len(values)
+    assert found.ratio[:, 0].argmax() == 150

@@ -111,6 +111,21 @@ def test_one_object_gives_one_suspect(planted: tuple[Boxes, Boxes, dict[str, np.
         assert len(np.unique(named)) == len(named)
 
 
+def test_a_suspect_says_how_probable_each_kind_is(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
+    truth, predictions, wrong = planted
+    found = detection_errors(truth, [predictions], sizes=SIZES)
+    kinds = ("mislabeled", "mislocated", "spurious")
+    boxes = found.take(found.annotation >= 0)
+    each = np.stack([boxes.evidence[f"p_{kind}"] for kind in kinds], axis=1)
+    np.testing.assert_array_equal(each.max(axis=1), boxes.score)
+    assert (np.array(kinds)[each.argmax(axis=1)] == boxes.kind).all()
+    assert each.sum(axis=1).max() < 1.0
+    for column, kind in zip(each.T, kinds, strict=True):
+        is_wrong = np.isin(boxes.annotation, wrong[kind])
+        assert column[is_wrong].mean() > 1.5 * column[~is_wrong].mean(), kind
+    assert np.isnan(found.take(found.annotation < 0).evidence["p_spurious"]).all()
+
+
 def test_scores_are_probabilities_about_right(planted: tuple[Boxes, Boxes, dict[str, np.ndarray]]) -> None:
     truth, predictions, _ = planted
     found = detection_errors(truth, [predictions], sizes=SIZES)

@@ -11,12 +11,11 @@ from curate.checks.mistakes.tables import Suspects
 SHARE = np.full(4, 0.25)
 
 
-def suspects(kind: str, scores: list[float], related: int = -1) -> Suspects:
+def suspects(kind: str, scores: list[float], related: int = -1, prediction: int = -1) -> Suspects:
     n = len(scores)
-    none = np.full(n, -1)
     return Suspects(
-        np.full(n, kind), np.array(scores), np.zeros(n, int), np.arange(n), none, np.full(n, related), none,
-        np.full((n, 4), np.nan), np.full(n, "why"),
+        np.full(n, kind), np.array(scores), np.zeros(n, int), np.arange(n), np.full(n, prediction), np.full(n, related),
+        np.full(n, -1), np.full((n, 4), np.nan), np.full(n, "why"), {f"p_{kind}": np.array(scores)},
     )  # fmt: skip
 
 
@@ -31,6 +30,18 @@ def test_a_superfluous_box_looks_like_anything_but_its_label() -> None:
     expected = {0: 0.25 / 0.9 / (1 + 0.25 / 0.9), 1: 0.5, 2: 5 / 6, 3: 0.5}
     assert by_annotation(weighed) == pytest.approx(expected)
     assert weighed.score.tolist() == sorted(weighed.score.tolist(), reverse=True)
+
+
+def test_looks_do_not_outweigh_the_detector() -> None:
+    common = np.full(2, 0.5)
+    weighed = weigh_by_looks(suspects("spurious", [0.5, 0.1]), np.array([0.02, 0.02]), common)
+    assert by_annotation(weighed) == pytest.approx({0: 5 / 6, 1: 0.5 / 0.9 / (1 + 0.5 / 0.9)})
+    np.testing.assert_array_equal(weighed.evidence["p_spurious"], weighed.score)
+
+
+def test_where_something_was_detected_looks_say_nothing_of_nothing() -> None:
+    found = suspects("spurious", [0.5, 0.3], prediction=7)
+    assert by_annotation(weigh_by_looks(found, np.array([0.01, 0.99]), SHARE)) == {0: 0.5, 1: 0.3}
 
 
 def test_a_mislabeled_box_looks_like_another_class() -> None:

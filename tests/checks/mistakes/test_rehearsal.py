@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from curate.checks.boxes import Boxes
+from curate.checks.mistakes import rehearsal
 from curate.checks.mistakes.clues import read_clues
 from curate.checks.mistakes.ensemble import fuse
 from curate.checks.mistakes.habits import Habits, learn_habits
@@ -87,3 +88,32 @@ def test_the_shape_tells_for_the_class_that_is_usually_so() -> None:
     assert habits.shape_tells(large, small, big)[0] > 1.0
     assert habits.shape_tells(large, big, small)[0] < -1.0
     assert habits.shape_tells(large, big, big)[0] == 0.0
+
+
+def test_some_images_of_a_scene_are_matched_as_in_the_whole() -> None:
+    truth, predictions = made()
+    scene, habits = scene_of(truth, predictions)
+    whole = read_clues(scene, habits, scene.truth)
+    part = scene.of_images(np.arange(IMAGES) % 3 == 1)
+    clues = read_clues(part, habits, part.truth)
+    rows = np.flatnonzero(np.isin(scene.truth_rows, part.truth_rows))
+    assert part.n_images == IMAGES
+    assert set(part.truth.image.tolist()) == set(range(1, IMAGES, 3))
+    np.testing.assert_array_equal(clues.boxes.raw, whole.boxes.raw[rows])
+    np.testing.assert_array_equal(clues.boxes.linear, whole.boxes.linear[rows])
+    predicted = [scene.found.prediction[whole.detection_of[rows]], part.found.prediction[clues.detection_of]]
+    np.testing.assert_array_equal(*predicted)
+    np.testing.assert_array_equal(part.pairs.iou, scene.pairs.iou[np.isin(scene.pairs.first, rows)])
+    np.testing.assert_array_equal(part.truth.bbox[part.pairs.first], scene.truth.bbox[rows][part.pairs.first])
+
+
+def test_of_many_boxes_a_sample_of_the_images_is_spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, predictions = made()
+    scene, habits = scene_of(truth, predictions)
+    clues = read_clues(scene, habits, scene.truth)
+    monkeypatch.setattr(rehearsal, "_ENOUGH_BOXES", 120)
+    examples = rehearse(scene, habits, clues)
+    images = set(np.concatenate([examples[kind].image for kind in rehearsal.ERRORS]).tolist())
+    assert 15 < len(images) < 45
+    assert len(examples["missing"]) > 150
+    assert (examples["mislabeled"].raw[:, SAME] == 0).all()
