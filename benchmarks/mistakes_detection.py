@@ -8,10 +8,10 @@ Sets: raccoon and BCCD (where the data folder is given) and a `parts_v3` without
 deleted, added and shifted (`benchmarks.planted_boxes`). Then a detector learns from these labels, errors and all, and predicts
 every image out of fold: `curate train --task detect --folds 3` (--detector trained; minutes for a set and seed), or a
 simulated one (good, mediocre, poor: `benchmarks.simulated_detector`). --predictions keeps what was predicted in files
-NAME-SEED-LAYER.npz, LAYER 0, 1, ..., and takes it from there where it is: columns image, bbox, label, score and, if there are any,
-probabilities; images are numbered in the order of their ids, labels in that of the set's classes. Of several layers curate is
-given the first, and all of them as an ensemble. `curate, and looks` is all of `curate mistakes`: with the first, and the crops
-of the boxes by the built-in encoder.
+NAME-SEED-LAYER.npz, LAYER 0, 1, ..., and takes it from there where it is: columns image, bbox, label, score and, if there are
+any, probabilities; images are numbered in the order of their ids, labels in that of the set's classes. Of several layers curate
+is given the first, and all of them as an ensemble. `curate, and looks` is all of `curate mistakes`: with the first, and the
+crops of the boxes by the built-in encoder.
 
 AP counts every planted error, also those that the detector gives no chance to find; a missing box is found by a suggested box
 with IoU 0.5 or more, one each. The sets have errors of their own, BCCD many boxes that are missing: finding those counts as

@@ -101,8 +101,9 @@ def test_some_images_of_a_scene_are_matched_as_in_the_whole() -> None:
     assert set(part.truth.image.tolist()) == set(range(1, IMAGES, 3))
     np.testing.assert_array_equal(clues.boxes.raw, whole.boxes.raw[rows])
     np.testing.assert_array_equal(clues.boxes.linear, whole.boxes.linear[rows])
-    predicted = [scene.found.prediction[whole.detection_of[rows]], part.found.prediction[clues.detection_of]]
-    np.testing.assert_array_equal(*predicted)
+    np.testing.assert_array_equal(
+        part.found.prediction[clues.detection_of], scene.found.prediction[whole.detection_of[rows]]
+    )
     np.testing.assert_array_equal(part.pairs.iou, scene.pairs.iou[np.isin(scene.pairs.first, rows)])
     np.testing.assert_array_equal(part.truth.bbox[part.pairs.first], scene.truth.bbox[rows][part.pairs.first])
 
