@@ -30,6 +30,7 @@ from curate.commands.predict import predict
 from curate.commands.pull import pull
 from curate.commands.push import push
 from curate.commands.quality import quality
+from curate.commands.report import report
 from curate.commands.runs import runs
 from curate.commands.search import search
 from curate.commands.select import select
@@ -93,6 +94,7 @@ app.command("depth", cls=CurateCommand)(depth)
 app.command("findings", cls=CurateCommand)(findings)
 app.command("accept", cls=CurateCommand)(accept)
 app.command("reject", cls=CurateCommand)(reject)
+app.command("report", cls=CurateCommand)(report)
 app.command("select", cls=CurateCommand)(select)
 app.command("push", cls=CurateCommand)(push)
 app.command("pull", cls=CurateCommand)(pull)

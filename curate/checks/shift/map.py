@@ -25,7 +25,7 @@ _BLOCK: Final = 4_096
 _FEWEST: Final = 8
 
 
-def make_map(vectors: FloatArray, *, seed: int = 0) -> npt.NDArray[np.float32]:
+def make_map(vectors: FloatArray, *, seed: int = 0, landmarks: int | None = None) -> npt.NDArray[np.float32]:
     """Lay images out.
 
     Memory beside the vectors: 0.2 GB, whatever their number.
@@ -33,6 +33,7 @@ def make_map(vectors: FloatArray, *, seed: int = 0) -> npt.NDArray[np.float32]:
     Args:
         vectors: Embedding, shape (n, d).
         seed: Of the sample and the layout.
+        landmarks: How many are laid out by t-SNE; None for `LANDMARKS`.
 
     Returns:
         float32 array of shape (n, 2), within [-1, 1].
@@ -41,18 +42,18 @@ def make_map(vectors: FloatArray, *, seed: int = 0) -> npt.NDArray[np.float32]:
     points = vectors.astype(np.float32)
     dimensions = min(_DIMENSIONS, n, points.shape[1])
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(n)[:LANDMARKS])
+    chosen = np.sort(rng.permutation(n)[: landmarks or LANDMARKS])
     if n == 0 or dimensions < 2:
         return np.zeros((n, 2), np.float32)
     basis = PCA(dimensions, svd_solver="covariance_eigh").fit(points[chosen])
-    landmarks = basis.transform(points[chosen]).astype(np.float32)
-    placed = landmarks[:, :2] if len(chosen) < _FEWEST else _layout(landmarks, seed)
+    known = basis.transform(points[chosen]).astype(np.float32)
+    placed = known[:, :2] if len(chosen) < _FEWEST else _layout(known, seed)
     out = np.empty((n, 2), np.float32)
     out[chosen] = placed
     others = np.setdiff1d(np.arange(n), chosen, assume_unique=True)
     for block in np.array_split(others, max(1, -(-len(others) // _BLOCK))):
         if len(block):
-            out[block] = _among(basis.transform(points[block]).astype(np.float32), landmarks, placed)
+            out[block] = _among(basis.transform(points[block]).astype(np.float32), known, placed)
     out -= out.mean(axis=0)
     return np.asarray(out / max(float(np.abs(out).max()), 1e-12), dtype=np.float32)
 

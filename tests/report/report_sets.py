@@ -1,0 +1,209 @@
+"""Small datasets with findings of every kind, made by hand, for tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageDraw
+
+from curate.checks.findings import Finding, Related, to_table
+from curate.dataset import begin
+from curate.dataset.ids import image_ids
+from curate.dataset.schema import ANNOTATIONS, IMAGES, embeddings_schema
+from curate.geometry import encode_rle
+
+WIDTH, HEIGHT = 160, 120
+PLAIN_NAMES: Final = ("train/a.png", "train/b.png", "val/c.png", "val/d.png", "train/e.png", "val/f.png")
+PLAIN_CLASSES: Final = ("bolt", "nut")
+ODD_NAMES: Final = (
+    "train/\"'><img src=x onerror=alert(1)>.png",
+    "train/<script>alert(1)<.png",
+    f"val/{'long' * 40}/{'name' * 40}.png",
+    "val/🔩🪛 parts.png",
+    "train/صورة 12 مسمار.png",
+    "val/\u202egnp.evil & $& {{data}} `${x}`.png",
+)
+ODD_CLASSES: Final = ("</script><script>document.title='taken'</script>", "'\"<b>מסמר</b>&amp;")
+
+
+def make_set(
+    name: str,
+    folder: Path,
+    *,
+    names: Sequence[str] = PLAIN_NAMES,
+    classes: Sequence[str] = PLAIN_CLASSES,
+    copies: int = 1,
+) -> list[Finding]:
+    """Make a dataset of six images, one object on each, and findings of every kind.
+
+    Args:
+        name: Of the dataset.
+        folder: For the pictures.
+        names: Locations of the six.
+        classes: Names of the two.
+        copies: How often the findings on single objects are repeated, each time on another object of its image.
+
+    Returns:
+        The findings.
+    """
+    ids = image_ids(names).to_pylist()
+    rows, annotations = [], []
+    for number, (location, image_id) in enumerate(zip(names, ids, strict=True)):
+        path = folder / f"{number}.png"
+        _draw(path, number)
+        split = location.partition("/")[0]
+        rows.append(
+            {
+                "image_id": image_id,
+                "location": location,
+                "path": str(path),
+                "width": WIDTH,
+                "height": HEIGHT,
+                "split": split,
+            }
+        )
+        annotations += [_annotation(number, copy, image_id, classes) for copy in range(copies)]
+    found = _findings(names, ids, classes, copies)
+    with begin(name, command=f"curate import '{names[0]}'", create=True) as transaction:
+        transaction.classes[:] = [{"name": each} for each in classes]
+        transaction.append("images", [pa.Table.from_pylist(rows, schema=IMAGES)])
+        transaction.append("annotations", [pa.Table.from_pylist(annotations, schema=ANNOTATIONS)])
+        transaction.append("findings", [to_table([replace(each, commit=1) for each in found])])
+        vectors = np.random.default_rng(0).normal(size=(len(ids), 8)).astype(np.float16)
+        space = {"id": ids, "fingerprint": ids, "vector": vectors.tolist()}
+        schema = embeddings_schema(8)
+        transaction.append("embeddings/test-images", [pa.table(space, schema=schema)], schema)
+        transaction.count("images added", len(ids))
+    return found
+
+
+def _draw(path: Path, number: int) -> None:
+    picture = Image.new("RGB", (WIDTH, HEIGHT), (40 + 30 * number, 90, 200 - 30 * number))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((40, 30, 79, 69), fill=(230, 230, 210))
+    pen.text((5, 5), str(number), fill="white")
+    picture.save(path)
+
+
+def _annotation(number: int, copy: int, image_id: str, classes: Sequence[str]) -> dict[str, object]:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[30:70, 40:80] = 1
+    shapes: dict[int, dict[str, object]] = {
+        0: {"type": "box"},
+        1: {"type": "mask", "rle": encode_rle(mask), "rle_size": [HEIGHT, WIDTH]},
+        2: {"type": "polygon", "polygons": [[40.0, 30.0, 80.0, 30.0, 60.0, 70.0]]},
+        3: {"type": "rotated_box", "rotated_box": [60.0, 50.0, 40.0, 40.0, 30.0]},
+        4: {"type": "keypoints", "keypoints": [60.0, 50.0, 2.0, 50.0, 40.0, 0.0]},
+        5: {"type": "polyline", "polygons": [[40.0, 30.0, 80.0, 70.0, 60.0, 70.0]]},
+    }
+    return {
+        "annotation_id": annotation_id(number, copy),
+        "image_id": image_id,
+        "layer": "ground_truth",
+        "label": classes[number % 2],
+        "bbox": [40.0, 30.0, 40.0, 40.0],
+        **shapes[number],
+    }
+
+
+def annotation_id(number: int, copy: int = 0) -> str:
+    """Id of an object on an image."""
+    return f"{copy:012x}{number + 0xA0:04x}"
+
+
+def _findings(names: Sequence[str], ids: Sequence[str], classes: Sequence[str], copies: int) -> list[Finding]:
+    def on(number: int, kind: str, score: float, check: str = "mistakes", **more: Any) -> Finding:
+        about: dict[str, Any] = {"image": names[number], "image_id": ids[number], **more}
+        return Finding(kind=kind, score=score, check=check, **about)  # type: ignore[arg-type]
+
+    def boxed(number: int, kind: str, score: float, copy: int = 0, **more: Any) -> Finding:
+        box = (40.0, 30.0, 40.0, 40.0)
+        return on(
+            number, kind, score, annotation_id=annotation_id(number, copy), bbox=box, given=classes[number % 2], **more
+        )
+
+    near = [
+        {"image": names[k], "annotation_id": annotation_id(k), "label": classes[1], "similarity": 0.8} for k in (1, 3)
+    ]
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[40:50, 50:60] = 1
+    region = {"bbox": [50.0, 40.0, 10.0, 10.0], "rle": encode_rle(mask), "size": [HEIGHT, WIDTH]}
+    swapped = [
+        boxed(
+            0,
+            "mislabeled",
+            0.99 - 0.9 * copy / max(copies, 2),
+            copy,
+            suggested=classes[1],
+            evidence={"why": f"looks like '{classes[1]}'", "p_wrong": 0.99, "disagreeing": near, "agreeing": []},
+        )
+        for copy in range(copies)
+    ]
+    return [
+        *swapped,
+        boxed(1, "bad_mask", 0.7, evidence={"why": "the mask has holes", "region": region}),
+        boxed(
+            2, "mislocated", 0.6, evidence={"why": "the box is too large", "suggested_bbox": [45.0, 35.0, 30.0, 30.0]}
+        ),
+        boxed(
+            3, "spurious", 0.55, related=(Related(names[3], ids[3], annotation_id(3), None),), evidence={"why": "twice"}
+        ),
+        on(
+            4,
+            "missing",
+            0.8,
+            bbox=(100.0, 60.0, 30.0, 30.0),
+            suggested=classes[0],
+            evidence={"why": "nothing is there"},
+        ),
+        on(
+            5,
+            "hard",
+            0.5,
+            "evaluate",
+            evidence={"why": "misses 1", "missed": [{"bbox": [1.0, 1.0, 9.0, 9.0]}], "false": []},
+        ),
+        on(
+            1,
+            "exact_duplicate",
+            1.0,
+            "duplicates",
+            related=(Related(names[0], ids[0], None, 1.0),),
+            evidence={"why": f"the same bytes as {names[0]}", "group": 1, "keeper": names[0]},
+        ),
+        on(
+            2,
+            "leak",
+            0.95,
+            "leaks",
+            given="val",
+            suggested="train",
+            related=(Related(names[0], ids[0], None, 0.95),),
+            evidence={"why": f"in val, but the same file as {names[0]} in train", "splits": {"train": 1}},
+        ),
+        on(
+            3,
+            "shifted",
+            0.3,
+            "shift",
+            evidence={
+                "why": "the model errs more on dark images",
+                "slice": f"dark, {classes[1]}",
+                "found_by": "light",
+                "error": 0.4,
+                "error_rest": 0.1,
+                "p_value": 0.001,
+            },
+        ),
+        on(4, "dark", 0.9, "quality", status="confirmed", evidence={"why": "dark"}),
+        replace(
+            boxed(5, "mislabeled", 0.85, suggested=classes[0], evidence={"why": "was wrong"}),
+            status="fixed",
+        ),
+        on(0, "blurry", 0.4, "quality", status="rejected", evidence={"why": "not sharp"}),
+    ]
