@@ -159,8 +159,8 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "report_page": Benchmark(
         "A report of a large dataset",
         "`curate report` on a made dataset with eight objects an image; vectors, so that a map is laid out, and measures. "
-        "`cards`: findings that are in it. Then headless Chromium opens the file from disk and turns the wheel through the findings, 120 "
-        "pixels a frame; a frame has 16.7 ms where nothing is missed.",
+        "`cards`: findings that are in it. Then headless Chromium opens the file from disk and turns the wheel through the "
+        "findings, 120 pixels a frame; a frame has 16.7 ms where nothing is missed.",
         quick=["--images", "300", "--findings", "60", "--pictures", "20"],
     ),
 }
