@@ -10,19 +10,20 @@ import pyarrow as pa
 
 from curate.checks.boxes import Boxes
 from curate.checks.labels import Labels
+from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.labels import find_label_errors
-from curate.checks.mistakes.looks import class_shares, weigh_by_looks
+from curate.checks.mistakes.looks import Looks
 from curate.checks.mistakes.tables import Suspects, merge, suspects
 from curate.models.embedding import embed
 from curate.models.encoders.registry import load_encoder
 from curate.models.passes import ITEMS
 
 
-def with_looks(found: Suspects, truth: Boxes, labels: Labels) -> Suspects:
+def with_looks(predictions: Boxes, truth: Boxes, labels: Labels) -> Suspects:
     """A detector's suspects, weighed by the looks of the boxes, and the boxes that are mislabeled by their looks.
 
     Args:
-        found: By predictions alone.
+        predictions: Of one detector.
         truth: The boxes that are judged, with the set's numbers of images and classes.
         labels: The set.
     """
@@ -39,7 +40,8 @@ def with_looks(found: Suspects, truth: Boxes, labels: Labels) -> Suspects:
     )
     p_given = np.full(n, np.nan)
     p_given[rows] = errors.p_given
-    weighed = weigh_by_looks(found, p_given, class_shares(truth.label))
+    looks = Looks.of(p_given, truth.label)
+    weighed = detection_errors(truth, [predictions], sizes=labels.sizes, min_score=0.001, looks=looks)
     by_looks = suspects(
         "mislabeled",
         errors.p_wrong,

@@ -143,7 +143,7 @@ def compare(planted: Planted, layers: Sequence[Boxes], labels: Labels, notes: li
     if len(layers) > 1:
         own["curate, all layers"] = detection_errors(truth, layers, sizes=sizes, min_score=0.001)
     if len(labels.classes) > 1:
-        own["curate, and looks"] = with_looks(found, truth, labels)
+        own["curate, and looks"] = with_looks(first, truth, labels)
     methods: dict[str, Rankings] = {method: curate_rankings(suspects) for method, suspects in own.items()}
     methods["plain"] = plain_matcher(truth, first)
     methods["ObjectLab"] = objectlab(truth, first, len(sizes), len(labels.classes))

@@ -24,10 +24,13 @@ SETTINGS: Final = ("encoder", "predictions", "remotes")
 def is_layer_name(text: str) -> bool:
     """Whether a layer can have this name: 'ground_truth', 'predictions/NAME' or 'annotators/NAME'.
 
-    Folders are named after layers: NAME may have several parts, but none that is empty or leads elsewhere ('.', '..').
+    Folders are named after layers: NAME may have several parts, but none that is empty or leads elsewhere ('.', '..'),
+    and nothing that breaks a line.
     """
     prefix = next((prefix for prefix in (PREDICTIONS, ANNOTATORS) if text.startswith(prefix)), None)
     if prefix is None:
         return text == GROUND_TRUTH
+    if not text.isprintable():
+        return False
     parts = [part.strip() for part in re.split(r"[/\\]", text.removeprefix(prefix))]
     return {"", ".", ".."}.isdisjoint(parts)

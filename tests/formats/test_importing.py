@@ -218,7 +218,14 @@ def test_only_what_stays_from_other_files_on_the_same_images_is_told(source: Pat
     "layer",
     [
         *("foo/bar", "predictions/", "predictions", "predictions/ ", ""),
-        *("predictions/../x", "annotators/..", "predictions/a/../../b", "predictions/a\\..\\b", "annotators//x"),
+        *(
+            "predictions/../x",
+            "annotators/..",
+            "predictions/a/../../b",
+            "predictions/a\\..\\b",
+            "annotators//x",
+            "predictions/a\nb",
+        ),
     ],
 )
 def test_layers_that_cannot_be(source: Path, layer: str) -> None:

@@ -265,3 +265,10 @@ def test_depths_grow_with_distance() -> None:
     np.testing.assert_allclose(inverse.depth, np.array([[1, 0.5], [0.25, nan]]))
     flat = read_depth_map(DepthMapLayout(output="o", inverse=False), {"o": np.ones((2, 2))}, placement)
     assert (flat.depth == 0).all()
+
+
+def test_metres_grow_with_the_distance_unless_it_is_said_otherwise() -> None:
+    assert not DepthMapLayout(metric=True).nearer_is_larger
+    assert DepthMapLayout(metric=True, inverse=True).nearer_is_larger
+    assert DepthMapLayout().nearer_is_larger
+    assert not DepthMapLayout(inverse=False).nearer_is_larger

@@ -27,6 +27,7 @@ from curate.checks.mistakes.clues import Clues, read_clues
 from curate.checks.mistakes.contrast import Contrast, Examples, contrast
 from curate.checks.mistakes.ensemble import fuse
 from curate.checks.mistakes.habits import Habits, learn_habits
+from curate.checks.mistakes.looks import Looks, weigh
 from curate.checks.mistakes.rehearsal import rehearse
 from curate.checks.mistakes.scene import Scene, bounded_logit, log_size
 from curate.checks.mistakes.slip import fit_slip
@@ -55,6 +56,7 @@ def detection_errors(
     sizes: FloatArray | None = None,
     classes: IntArray | None = None,
     min_score: float = 0.01,
+    looks: Looks | None = None,
 ) -> Suspects:
     """Suspected label errors, given the predictions of one detector or of several.
 
@@ -66,6 +68,7 @@ def detection_errors(
         classes: int64 array, the labels that the ground truth may use; by default those it does. A prediction of any other
             class says that there is something, but is never missing and never a better label.
         min_score: Suspects below are left out.
+        looks: What the crops of the ground truth's boxes say of them; by default nothing.
 
     Returns:
         At most one suspect per object; none where there are too few boxes to learn from (some dozens, on several images).
@@ -95,21 +98,33 @@ def detection_errors(
     of_boxes = contrast(clues.boxes.take(judged), errors, len(known), scene.n_images, ambiguous=spurious)
     deleted = rehearsed.get("missing", clues.detections.take(np.zeros(0, dtype=np.int64)))
     parts = [
-        _wrong_boxes(scene, habits, clues, of_boxes, judged, min_score),
+        _wrong_boxes(scene, habits, clues, of_boxes, judged, min_score, looks),
         _missing(scene, habits, clues, deleted, min_score),
     ]
     return merge(parts)
 
 
 def _wrong_boxes(
-    scene: Scene, habits: Habits, clues: Clues, judged: Contrast, rows: IntArray, min_score: float
+    scene: Scene,
+    habits: Habits,
+    clues: Clues,
+    judged: Contrast,
+    rows: IntArray,
+    min_score: float,
+    looks: Looks | None,
 ) -> Suspects:
     """The likeliest error of every box."""
     probability = judged.probability.copy()
+    mislabeled, spurious = _OF_BOXES.index("mislabeled"), _OF_BOXES.index("spurious")
     # That nothing is seen of a class that the detector does not know is no news.
-    probability[~scene.predictable[scene.truth.label[rows]], _OF_BOXES.index("spurious")] = 0.0
+    probability[~scene.predictable[scene.truth.label[rows]], spurious] = 0.0
     # A label is not wrong unless there is another that is better.
-    probability[clues.rival[rows] < 0, _OF_BOXES.index("mislabeled")] = 0.0
+    probability[clues.rival[rows] < 0, mislabeled] = 0.0
+    if looks is not None:
+        own, likelier = looks.take(scene.truth_rows[rows]), np.ones_like(probability)
+        likelier[:, spurious] = np.where(clues.detection_of[rows] < 0, own.for_nothing(), 1.0)
+        likelier[:, mislabeled] = own.for_another_class()
+        probability = weigh(probability, likelier)
     which = probability.argmax(axis=1)
     best = probability.max(axis=1, initial=0.0)
     keep = np.flatnonzero(best >= min_score)
@@ -148,7 +163,8 @@ def _missing(scene: Scene, habits: Habits, clues: Clues, deleted: Examples, min_
     if len(rows) >= _FEW:
         observed = clues.detections.take(rows)
         judged = contrast(observed, [deleted], len(scene.classes), scene.n_images, labels=len(scene.truth))
-        probability, ratio, share = judged.probability[:, 0], judged.ratio[:, 0], float(judged.share[0])
+        probability, ratio = judged.probability[:, 0], judged.ratio[:, 0]
+        share = float(judged.share[0]) * len(rows) / len(scene.truth)
     else:
         probability, share = _of_few(scene, clues, rows)
         ratio = np.full(len(rows), np.nan)

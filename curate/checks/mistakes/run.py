@@ -18,7 +18,7 @@ from curate.checks.mistakes.boxes import impossible_boxes
 from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
-from curate.checks.mistakes.looks import class_shares, weigh_by_looks
+from curate.checks.mistakes.looks import Looks
 from curate.checks.mistakes.masks.run import compared_as_masks, judge_masks, masked
 from curate.checks.mistakes.tables import Suspects, image_scores, merge
 from curate.dataset import Transaction
@@ -61,7 +61,7 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
     ]
     seen = set(labels.images["image_id"].to_pylist())
     return Judgement(
-        _with_all_evidence(findings),
+        _united(findings),
         run.summary(models),
         notes,
         judged=lambda finding: finding.image_id in seen and finding.evidence.get("layer") == settings.layer,
@@ -161,8 +161,9 @@ class _Run:
         layers = {name: model for name, model in models.items() if model.boxed.any()}
         if layers:
             predicted = [replace(model.boxes(), covered=self.labels.covered_by(model)) for model in layers.values()]
-            suspects = detection_errors(truth, predicted, sizes=sizes, min_score=min(self.min_score, 0.01))
-            parts.append(weigh_by_looks(suspects, self.looks[rows], class_shares(self.labels.label[rows])))
+            looks = Looks.of(self.looks[rows], self.labels.label[rows])
+            lowest = min(self.min_score, 0.01)
+            parts.append(detection_errors(truth, predicted, sizes=sizes, min_score=lowest, looks=looks))
         found: Suspects = merge(parts)
         per_image = image_scores(found, self.labels.images.num_rows)
         return suspect_findings(
@@ -180,7 +181,9 @@ class _Run:
         if labels.whole_image.any():
             counts.append(counted(int(labels.whole_image.sum()), "image labels"))
         wrong = sum(float(errors.p_wrong.sum()) for errors in self.judged)
-        expected = f"; about {wrong:,.0f} labels are expected to be wrong" if self.judged else ""
+        expected = (
+            f"; about {wrong:,.0f} labels are expected to be of another class by their looks" if self.judged else ""
+        )
         models_text = ", ".join(models) or "no predictions"
         return (
             f"{self.transaction.base.name}: {', '.join(counts)}, {counted(len(labels.classes), 'classes')}; "
@@ -198,11 +201,28 @@ class _Run:
         return [found for model in models.values() if (found := model.image_predictions()) is not None]
 
 
-def _with_all_evidence(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding per problem: where two parts found the same, the surer one, with the other's evidence."""
+def _united(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding per problem, where parts of the check have found the same, or what excludes the other: the surer one.
+
+    The other's evidence joins it where both suggest the same, else only what it suggested (`also_suggested`).
+    """
     best: dict[str, Finding] = {}
     for finding in sorted(findings, key=lambda finding: -finding.score):
         known = best.setdefault(finding.id, finding)
-        if known is not finding:
-            best[finding.id] = replace(known, evidence={**finding.evidence, **known.evidence})
-    return list(best.values())
+        if known is finding:
+            continue
+        evidence: dict[str, Any]
+        if known.suggested == finding.suggested:
+            evidence = {**finding.evidence, **known.evidence}
+        else:
+            evidence = {**known.evidence, "also_suggested": finding.suggested}
+        best[finding.id] = replace(known, evidence=evidence)
+    kept, judged = [], set()
+    for finding in best.values():  # the surest first
+        # By its looks or by a detector, a box is wrong in one way: that nothing is there, and another class, cannot both be.
+        if {"p_wrong", "p_spurious"} & finding.evidence.keys():
+            if finding.annotation_id in judged:
+                continue
+            judged.add(finding.annotation_id)
+        kept.append(finding)
+    return kept

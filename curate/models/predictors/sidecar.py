@@ -265,13 +265,18 @@ class DepthMapLayout(OutputLayout, frozen=True, tag="depth_map"):
 
     Attributes:
         output: Name of the output.
-        inverse: Whether larger is nearer (MiDaS, Depth Anything).
+        inverse: Whether larger is nearer (MiDaS, Depth Anything); None: it is, unless the numbers are metres.
         metric: Whether the numbers, or their inverse, are metres.
     """
 
     output: str | None = None
-    inverse: bool = True
+    inverse: bool | None = None
     metric: bool = False
+
+    @property
+    def nearer_is_larger(self) -> bool:
+        """`inverse`, or what it is by default."""
+        return not self.metric if self.inverse is None else self.inverse
 
 
 Output = (

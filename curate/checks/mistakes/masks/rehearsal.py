@@ -110,7 +110,7 @@ def worse_than_usual(objects: Objects, rehearsed: Rehearsed, n_classes: int) -> 
     kinds = [_examples(getattr(rehearsed, each.name)) for each in fields(rehearsed)]
     images = int(objects.image.max()) + 1
     judged = contrast(_examples(objects).take(known), kinds, n_classes, images)
-    found[known] = 1.0 - (1.0 - judged.probability).prod(axis=1)
+    found[known] = judged.probability.sum(axis=1)
     return found
 
 

@@ -7,7 +7,7 @@ number of classes, or the pixels; what is kept of a mask are twenty numbers or s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from curate.checks.boxes import NOWHERE, BoolArray, FloatArray, IntArray
 from curate.checks.findings import FLAGGED, Finding, Kind, Related
 from curate.checks.labels import Labels
-from curate.checks.mistakes.looks import class_shares, weigh_by_looks
+from curate.checks.mistakes.looks import Looks, weigh_suspects
 from curate.checks.mistakes.masks.errors import mask_errors
 from curate.checks.mistakes.masks.impossible import Measures, impossible_masks
 from curate.checks.mistakes.masks.measures import NUMBERS, crossing, doubles, holes, measure, specks
@@ -80,7 +80,7 @@ def judge_masks(
         models: The predictions layers that are compared with it (`compared_as_masks`); each on its own.
         min_score: Findings below are left out.
         check: Name of the check.
-        looks: Probability of each annotation's class by its crop, NaN where it was not judged (`looks.weigh_by_looks`).
+        looks: Probability of each annotation's class by its crop, NaN where it was not judged (`looks.weigh_suspects`).
     """
     if not masked(labels).any():
         return []
@@ -97,7 +97,7 @@ def judge_masks(
         if looks is not None:
             # A crop shows all regions of an annotation, and says nothing of a single one.
             own_looks = np.where(objects.pieces == 1, looks[objects.row], np.nan)
-            found = weigh_by_looks(found, own_looks, class_shares(labels.label)[objects.row])
+            found = weigh_suspects(found, replace(Looks.of(looks, labels.label).take(objects.row), p_given=own_looks))
         per_image = 1.0 - (1.0 - per_image) * (1.0 - image_scores(found, labels.images.num_rows))
         kept = found.take(found.score >= min_score)
         chosen += [_Suspect.compared(kept, row, name, objects, regions) for row in range(len(kept))]

@@ -76,11 +76,11 @@ def read_depth_map(layout: DepthMapLayout, outputs: Outputs, placement: Placemen
         depth[rows, columns] = planes[0]
     if layout.metric:
         depth[~(depth > _NEAREST)] = np.nan
-        return DepthMap(np.float32(1) / depth if layout.inverse else depth, metric=True)
+        return DepthMap(np.float32(1) / depth if layout.nearer_is_larger else depth, metric=True)
     seen = depth[~np.isnan(depth)]
     low, high = float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))
     scaled = (depth - np.float32(low)) / np.float32(max(high - low, _NEAREST))
-    return DepthMap(np.float32(1) - scaled if layout.inverse else scaled, metric=False)
+    return DepthMap(np.float32(1) - scaled if layout.nearer_is_larger else scaled, metric=False)
 
 
 def _plane(layout: str, given: Array) -> Array:
