@@ -163,6 +163,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "findings, 120 pixels a frame; a frame has 16.7 ms where nothing is missed.",
         quick=["--images", "300", "--findings", "60", "--pictures", "20"],
     ),
+    "fiftyone_sync": Benchmark(
+        "A dataset in the FiftyOne App",
+        "The same COCO file brought to the same database by FiftyOne's own import and by curate; opening again after changes on "
+        "either side. CPU seconds are of Python and the database together.",
+        quick=["--images", "200"],
+    ),
 }
 PAGE: Final = "README.md"
 

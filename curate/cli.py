@@ -37,6 +37,7 @@ from curate.commands.select import select
 from curate.commands.shift import shift
 from curate.commands.tag import tag
 from curate.commands.train import train
+from curate.commands.view import app as view
 
 app = typer.Typer(
     cls=CurateGroup,
@@ -99,6 +100,7 @@ app.command("select", cls=CurateCommand)(select)
 app.command("push", cls=CurateCommand)(push)
 app.command("pull", cls=CurateCommand)(pull)
 app.command("audit", cls=CurateCommand)(audit)
+app.command("app", cls=CurateCommand)(view)
 app.command("login", cls=CurateCommand, context_settings={"allow_extra_args": True})(login)
 app.add_typer(loop, name="loop")
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from curate.formats.importing import ImportResult
 
 _FORMATS = ", ".join(FORMATS.builtins)
+_FIFTYONE = "fiftyone://"
 _ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
 
 SourceArgument = Annotated[
     str,
     typer.Argument(
         help="File, folder, or archive (zip, tar) of one; or a project on a server: cvat://HOST/projects/3, "
-        "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION.",
+        "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION; or a FiftyOne dataset: fiftyone://NAME.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -72,6 +73,9 @@ def import_(
     from curate.connectors.addresses import is_address
     from curate.errors import UsageError
 
+    if source.startswith(_FIFTYONE):
+        _import_fiftyone(dataset, source, layer=layer, split=split, strict=strict, json=json)
+        return
     if is_address(source):
         pull_one(dataset, source, prefer=None, create=True, strict=strict, json=json)
         return
@@ -97,6 +101,18 @@ def import_(
         print_json(import_json(dataset, result))
         return
     print_import(dataset, Path(source), result)
+
+
+def _import_fiftyone(dataset: str, source: str, *, layer: str, split: str | None, strict: bool, json: bool) -> None:
+    from curate.connectors.fiftyone.transfer import import_fiftyone
+    from curate.formats.base import ReadOptions
+
+    options = ReadOptions(layer=layer, split=split)
+    result = import_fiftyone(dataset, source, options=options, strict=strict, command=command_line())
+    if json:
+        print_json(import_json(dataset, result))
+    else:
+        print_import(dataset, Path(source), result)
 
 
 def import_json(dataset: str, result: ImportResult) -> dict[str, Any]:
@@ -130,11 +146,18 @@ def print_import(dataset: str, source: Path, result: ImportResult) -> None:
 
 
 TargetArgument = Annotated[
-    Path,
-    typer.Argument(help=f"Folder to make; or archive, named {_ARCHIVES}.", metavar="TARGET", show_default=False),
+    str,
+    typer.Argument(
+        help=f"Folder to make; or archive, named {_ARCHIVES}; or a FiftyOne dataset to make: fiftyone://NAME.",
+        metavar="TARGET",
+        show_default=False,
+    ),
 ]
 ExportFormatOption = Annotated[
-    str, typer.Option("--format", "-f", help="See 'curate formats'.", metavar="FORMAT", show_default=False)
+    str | None,
+    typer.Option(
+        "--format", "-f", help="See 'curate formats'; needed for files.", metavar="FORMAT", show_default=False
+    ),
 ]
 ExportLayerOption = Annotated[
     str,
@@ -166,7 +189,7 @@ ExportVariantOption = Annotated[
 def export(
     target: TargetArgument,
     dataset: DatasetOption,
-    format: ExportFormatOption,
+    format: ExportFormatOption = None,
     layer: ExportLayerOption = GROUND_TRUTH,
     where: WhereOption = None,
     copy: CopyOption = False,
@@ -183,10 +206,30 @@ def export(
 
     if copy and link:
         raise UsageError("--copy and --link exclude each other", remedy="choose one")
-    options = WriteOptions(images="copy" if copy else "link" if link else "none", variant=variant)
-    losses = export_dataset(dataset, target, format=format, layer=layer, where=where, options=options, strict=strict)
+    if target.startswith(_FIFTYONE):
+        _refuse_for_fiftyone({"--format": format, "--copy": copy, "--link": link, "--variant": variant})
+        from curate.connectors.fiftyone.transfer import export_fiftyone
+
+        with late_progress("samples") as report:
+            losses = export_fiftyone(dataset, target, layer=layer, where=where, strict=strict, progress=report)
+    elif format is None:
+        raise UsageError("which format?", where="--format", remedy="'curate formats' lists them")
+    else:
+        options = WriteOptions(images="copy" if copy else "link" if link else "none", variant=variant)
+        losses = export_dataset(
+            dataset, Path(target), format=format, layer=layer, where=where, options=options, strict=strict
+        )
     if json:
-        print_json({"dataset": dataset, "target": str(target), "format": format, **losses.to_json()})
+        print_json({"dataset": dataset, "target": target, "format": format or "fiftyone", **losses.to_json()})
         return
     print_losses(losses)
     note(f"wrote {target}")
+
+
+def _refuse_for_fiftyone(options: dict[str, object]) -> None:
+    """Options that are for files only."""
+    from curate.errors import UsageError
+
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UsageError("this is for files", where=", ".join(given), remedy="leave it out for a FiftyOne dataset")

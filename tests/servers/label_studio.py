@@ -138,7 +138,7 @@ def running(folder: Path, *, durable: bool = False) -> Iterator[LabelStudio]:
 
 def installed() -> tuple[Path, Path]:
     """Interpreter of the kept environment and the kept data folder; both are made where they are missing."""
-    kept = _place() / f"label-studio-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}"
+    kept = kept_folder() / f"label-studio-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}"
     kept.mkdir(parents=True, exist_ok=True)
     environment, data = kept / "environment", kept / "data"
     python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -148,7 +148,7 @@ def installed() -> tuple[Path, Path]:
     return python, data
 
 
-def _place() -> Path:
+def kept_folder() -> Path:
     """Folder that test servers are kept in."""
     given = os.environ.get("CURATE_TEST_SERVERS")
     return Path(given).absolute() if given else user_cache_path("curate-tests", appauthor=False)

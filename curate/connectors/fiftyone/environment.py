@@ -1,0 +1,124 @@
+"""FiftyOne, imported as curate wants it: nothing sent anywhere, nothing read or kept in the user's own FiftyOne folders.
+
+FiftyOne reads its settings from the environment when it is imported, and hands the environment on to its server. Both are
+seen to here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+from curate.connectors.fiftyone.database import INSTEAD, URI_VARIABLE, app_folder, database
+from curate.errors import MissingExtra, UnavailableError
+
+_ANSWER_MS: Final = 5_000
+_PRIVATE_PORT: Final = "FIFTYONE_PRIVATE_DATABASE_PORT"
+
+
+@contextmanager
+def connected() -> Iterator[Any]:
+    """The package fiftyone, connected to a database for as long as the block lasts.
+
+    Raises:
+        MissingExtra: FiftyOne is not installed.
+        UnavailableError: It cannot be imported, or its database cannot be reached; says what to do.
+    """
+    if find_spec("fiftyone") is None:
+        error = MissingExtra("fiftyone", "app")
+        error.remedy = f"{error.remedy}; {INSTEAD}"
+        raise error
+    own = URI_VARIABLE not in os.environ
+    with database() as uri, _settings(uri, own=own):
+        package = _import()
+        _connect(package, uri, own=own)
+        try:
+            yield package
+        finally:
+            _disconnect()
+
+
+@contextmanager
+def _settings(uri: str, *, own: bool) -> Iterator[None]:
+    """FiftyOne's part of the environment, put back afterwards."""
+    folder = app_folder()
+    settings = {
+        URI_VARIABLE: uri,
+        "FIFTYONE_DO_NOT_TRACK": "true",
+        "FIFTYONE_SHOW_PROGRESS_BARS": "false",
+        "FIFTYONE_LOGGING_LEVEL": "ERROR",
+        "FIFTYONE_LOGGING_DESTINATION": "stderr",
+        "FIFTYONE_SINGLETON_CACHE": "false",
+        "FIFTYONE_DEFAULT_APP_ADDRESS": "127.0.0.1",
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+    }
+    for name in ("CONFIG", "APP_CONFIG", "ANNOTATION_CONFIG", "EVALUATION_CONFIG", "BRAIN_CONFIG"):
+        settings[f"FIFTYONE_{name}_PATH"] = str(folder / "settings" / f"{name.lower()}.json")
+    for name in ("DEFAULT_DATASET", "PLUGINS", "DATASET_ZOO", "MODEL_ZOO"):
+        settings[f"FIFTYONE_{name}_DIR"] = str(folder / name.lower())
+    if own:
+        settings |= {"FIFTYONE_DATABASE_VALIDATION": "false", "FIFTYONE_DATABASE_NAME": "fiftyone"}
+    before = {name: os.environ.get(name) for name in (*settings, _PRIVATE_PORT)}
+    os.environ.update(settings)
+    os.environ.pop(_PRIVATE_PORT, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _import() -> Any:
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the packages that it imports
+            return import_module("fiftyone")
+    except Exception as error:  # a broken installation may raise anything
+        raise UnavailableError(
+            f"FiftyOne is installed, but cannot be imported: {error}",
+            remedy=f"pip install --force-reinstall 'curate-vision[app]'; {INSTEAD}",
+        ) from error
+
+
+def _connect(package: Any, uri: str, *, own: bool) -> None:
+    """Connect anew: an earlier block of this process may have had its database at another port."""
+    odm = import_module("fiftyone.core.odm.database")
+    package.config.database_uri = uri
+    package.config.database_validation = not own and package.config.database_validation
+    odm._connection_kwargs.clear()
+    try:
+        with import_module("pymongo").MongoClient(uri, serverSelectionTimeoutMS=_ANSWER_MS) as client:
+            client.admin.command("ping")
+        odm.get_db_conn()
+    except Exception as error:  # pymongo's, FiftyOne's and built-in errors alike
+        _disconnect()
+        where = "curate's own database" if own else URI_VARIABLE  # which may hold a password
+        raise UnavailableError(
+            f"FiftyOne's database cannot be used: {_first_line(error)}",
+            where=where,
+            remedy=f"check that the server runs and may be used, or unset {URI_VARIABLE} for curate's own; {INSTEAD}",
+        ) from None
+
+
+def _disconnect() -> None:
+    """Close all connections, so that nothing waits for a database that is gone when the process ends."""
+    import_module("fiftyone.core.odm.database")._disconnect()
+    factory = sys.modules.get("fiftyone.factory.repo_factory")
+    if factory is not None:  # it keeps connections of its own
+        factory.RepositoryFactory.repos.clear()
+        factory._db = None  # type: ignore[attr-defined]
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(error).splitlines() or [type(cause).__name__])[0]

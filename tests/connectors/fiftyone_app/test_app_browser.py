@@ -1,0 +1,135 @@
+"""The App in a real browser: the dataset, its saved views, and a tag made by clicking, which comes back as a decision."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from curate.checks.store import stored_findings
+from curate.connectors.fiftyone.database import URI_VARIABLE
+from curate.connectors.fiftyone.environment import connected
+from curate.dataset import open_dataset
+from tests.connectors.fiftyone_app.app_sets import NAME, ODD, make
+from tests.servers.browser import running_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # FiftyOne's, and of what it imports
+
+COMMAND = [sys.executable, "-c", "from curate.cli import main; main()", "app", "-d", NAME, "--port", "0", "--json"]
+
+
+@dataclass(frozen=True)
+class App:
+    """The running command, and the page that a browser shows of it."""
+
+    process: subprocess.Popen[str]
+    page: Page
+
+    def said(self) -> dict[str, Any]:
+        """The next line that the command prints."""
+        assert self.process.stdout is not None
+        line: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return line
+
+
+@pytest.fixture
+def app(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """The small dataset in the App; fails if a page asks another host for anything, or opens a dialog."""
+    monkeypatch.setenv(URI_VARIABLE, uri)
+    make(tmp_path)
+    faults: list[str] = []
+    with (
+        subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        running_browser() as browser,
+    ):
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            page = browser.new_page(viewport={"width": 2400, "height": 1000})
+            page.set_default_timeout(60_000)
+            page.on("dialog", lambda dialog: faults.append(dialog.message))
+            page.on(
+                "response", lambda response: faults.append(response.url) if "127.0.0.1" not in response.url else None
+            )
+            page.goto(url)
+            page.locator("[data-cy=looker]").first.wait_for()
+            page.get_by_role("button", name="Dismiss").click()
+            yield App(process, page)
+        finally:
+            process.terminate()
+            process.wait(60)
+    with connected() as fiftyone:
+        fiftyone.delete_datasets("*")
+    assert not faults
+
+
+def test_the_app_in_a_browser(app: App) -> None:
+    page = app.page
+    page.get_by_text("4 samples").wait_for()
+    _lasso_on_the_map(page)
+    page.reload()
+    page.get_by_text("4 samples").wait_for()
+    _names_are_shown_as_text(page)
+    _choose_a_view(page)
+    _tag_the_first_sample(page)
+    assert app.said()["changes"] == {"findings rejected": 1}
+    assert {each.kind for each in stored_findings(open_dataset(NAME), status="rejected")} == {"dark"}
+    assert len(stored_findings(open_dataset(NAME), status="open")) == 5
+
+
+def _names_are_shown_as_text(page: Page) -> None:
+    """A tag that would be a script lies in the list of tags."""
+    page.locator("[data-cy=action-tag-sample-labels]").click()
+    page.get_by_text(ODD[:40]).first.wait_for()
+    page.locator("[data-cy=action-tag-sample-labels]").click()
+    scripts = page.evaluate("[...document.querySelectorAll('script')].map(each => each.textContent)")
+    assert not [text for text in scripts if "alert(1)" in text]
+
+
+def _lasso_on_the_map(page: Page) -> None:
+    """Two of the four points lie to the right."""
+    page.locator("[data-cy=new-panel-btn]").first.click()
+    page.get_by_text("Embeddings", exact=True).first.click()
+    page.get_by_text("map", exact=True).first.click()
+    page.get_by_text("4 points").wait_for()
+    page.get_by_text("Select", exact=True).first.click()
+    page.wait_for_timeout(1_000)  # the map is drawn, not made of elements that could be waited for
+    box = page.locator("[data-cy=panel-content-Embeddings]").first.bounding_box()
+    assert box is not None
+
+    def to(x: float, y: float, steps: int = 10) -> None:
+        page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=steps)
+
+    to(0.6, 0.3)
+    page.mouse.down()
+    for x, y in ((0.97, 0.3), (0.97, 0.9), (0.6, 0.9), (0.6, 0.31)):
+        to(x, y)
+    page.mouse.up()
+    page.get_by_text("2 samples").wait_for()
+
+
+def _choose_a_view(page: Page) -> None:
+    page.locator("[data-cy=saved-views-selection]").first.click()
+    for name in ("mislabeled, worst first", "copies, group by group", "shifted, worst first"):
+        page.get_by_text(name, exact=True).wait_for()
+    page.get_by_text("dark, worst first", exact=True).click()
+    page.get_by_text("1 sample", exact=True).wait_for()
+
+
+def _tag_the_first_sample(page: Page) -> None:
+    page.locator("[data-cy=looker]").first.hover()
+    page.locator("[data-cy^=looker-checkbox]").first.click()
+    page.locator("[data-cy=action-tag-sample-labels]").click()
+    page.get_by_text("finding:dark", exact=True).first.wait_for()
+    page.locator("[data-cy=sample-tag-input]").fill("reject:dark")
+    page.keyboard.press("Enter")
+    page.get_by_text("Apply", exact=True).click()

@@ -1,0 +1,172 @@
+"""curate's own database: started, shared and stopped; and what is said where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.connectors.fiftyone import database as module
+from curate.connectors.fiftyone.database import URI_VARIABLE, database, is_listening
+from curate.connectors.fiftyone.environment import connected
+from curate.errors import MissingExtra, UnavailableError
+from tests.commands.typed import curate
+from tests.connectors.fiftyone_app.app_sets import NAME, make
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # FiftyOne's, and of the packages that it imports
+
+HOLD = """
+import sys
+from curate.connectors.fiftyone.database import database
+with database() as uri:
+    print(uri, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_it_is_started_on_this_machine_alone_and_stopped(own_database: Path) -> None:
+    with database() as uri:
+        port = int(uri.rpartition(":")[2])
+        assert uri == f"mongodb://127.0.0.1:{port}"
+        assert is_listening(port)
+    assert not is_listening(port)
+    assert not list((own_database / "users").iterdir())
+    assert (own_database / "database" / "mongod.lock").stat().st_size == 0
+
+
+@pytest.mark.slow
+def test_it_is_shared_and_stopped_by_the_last(own_database: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdin is not None
+        uri = first.stdout.readline().strip()
+        with database() as same:
+            assert same == uri
+            first.stdin.close()
+            first.wait(60)
+            assert is_listening(int(uri.rpartition(":")[2]))
+    assert not is_listening(int(uri.rpartition(":")[2]))
+
+
+@pytest.mark.slow
+def test_a_killed_user_keeps_nothing_running_beyond_the_next(own_database: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        uri = killed.stdout.readline().strip()
+        os.kill(killed.pid, signal.SIGKILL)
+    with database() as same:
+        assert same == uri
+    assert not is_listening(int(uri.rpartition(":")[2]))
+
+
+def test_the_users_own_folders_are_left_alone(
+    own_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    code = (
+        "from curate.connectors.fiftyone.environment import connected\n"
+        "with connected() as fiftyone:\n"
+        "    fiftyone.Dataset('x', persistent=True)\n"
+        "    print(fiftyone.config.do_not_track, fiftyone.config.database_uri)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("True mongodb://127.0.0.1:")
+    assert list(home.iterdir()) == []
+
+
+def test_the_environment_is_put_back(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URI_VARIABLE, uri)
+    before = _settings()
+    with connected():
+        assert os.environ["FIFTYONE_DO_NOT_TRACK"] == "true"
+    assert _settings() == before
+
+
+def _settings() -> dict[str, str]:
+    """FiftyOne's part of the environment; other packages that it imports set things of their own."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("FIFTYONE", "MPL"))}
+
+
+def test_without_fiftyone_the_report_is_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make(tmp_path)
+    monkeypatch.setattr("curate.connectors.fiftyone.environment.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="curate report"), connected():
+        pass
+    said = curate("app", "-d", NAME, status=3).stderr
+    assert "pip install 'curate-vision[app]'" in said
+    assert "curate report" in said
+
+
+def test_without_a_database_the_report_is_offered(own_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"FIFTYONE_DATABASE_URI.*curate report"), database():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'mongod: libcrypto.so.1.1: cannot open shared object file' >&2; exit 127", "OpenSSL 1.1"),
+        ("""echo '{"s":"E","msg":"no space","attr":{"error":"disk full"}}'; exit 1""", "no space: disk full"),
+        ("exit 1", "it gave no reason"),
+    ],
+)
+def test_a_database_that_does_not_start(
+    own_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    program = tmp_path / "mongod"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(module, "find_program", lambda: program)
+    with pytest.raises(UnavailableError) as raised, database():
+        pass
+    assert said in str(raised.value)
+    assert "curate report" in str(raised.value)
+    assert not list((own_database / "users").iterdir())
+
+
+def test_a_server_that_does_not_answer(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "mongodb://me:secret@127.0.0.1:9")
+    monkeypatch.setattr("curate.connectors.fiftyone.environment._ANSWER_MS", 300)
+    with pytest.raises(UnavailableError) as raised, connected():
+        pass
+    assert "secret" not in str(raised.value)
+    assert URI_VARIABLE in str(raised.value)
+
+
+@pytest.mark.slow
+def test_the_command_from_start_to_end(own_database: Path, tmp_path: Path) -> None:
+    """As a user runs it: it says where the App is, ends at Ctrl-C, and leaves nothing running."""
+    make(tmp_path)
+    command = [sys.executable, "-c", "from curate.cli import main; main()", "app", "-d", NAME, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as app:
+        assert app.stdout is not None
+        said = json.loads(app.stdout.readline())
+        assert said["samples"]["added"] == 4
+        port = int(said["url"].split(":")[2].partition("/")[0])
+        assert is_listening(port)
+        app.send_signal(signal.SIGINT)
+        out, err = app.communicate(timeout=120)
+        assert app.returncode == 0, err
+        assert out == ""
+        assert "Exception" not in err
+    until = time.monotonic() + 10
+    while is_listening(port) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_listening(port)
+    assert not list((own_database / "users").iterdir())
+    assert "nothing new on either side" in curate("app", "-d", NAME, "--pull").stderr
