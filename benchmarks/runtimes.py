@@ -15,8 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -129,17 +129,8 @@ def with_torch(network: Network) -> Encode:
 @contextmanager
 def empty_home() -> Iterator[None]:
     """A folder of its own for what is exported, and the variables as they were afterwards."""
-    before = {name: os.environ.get(name) for name in (HOME_VARIABLE, RUNTIME_VARIABLE)}
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[HOME_VARIABLE] = str(Path(folder))
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {HOME_VARIABLE: folder}):
+        yield
 
 
 if __name__ == "__main__":

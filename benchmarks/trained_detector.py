@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -72,16 +73,10 @@ def _coco(labels: Labels, truth: Boxes, root: str) -> dict[str, object]:
 
 def _read(labels: Labels, home: str) -> Boxes:
     """The layer that training wrote, with the set's numbers of images and classes."""
-    before = os.environ.get("CURATE_HOME")
-    os.environ["CURATE_HOME"] = home
-    try:
+    with patch.dict(os.environ, {"CURATE_HOME": home}):
         dataset = open_dataset(_NAME)
         own = load_labels(dataset, GROUND_TRUTH, None)
         (layer,) = load_predictions(dataset, own, None, []).values()
-    finally:
-        os.environ.pop("CURATE_HOME")
-        if before is not None:
-            os.environ["CURATE_HOME"] = before
     image = pc.index_in(own.images["path"], labels.images["path"].combine_chunks()).to_numpy()
     number = pc.index_in(pa.array(own.classes), pa.array(labels.classes)).to_numpy()
     boxes = layer.boxes()

@@ -79,6 +79,12 @@ class Boxes:
         )
 
 
+def known_sizes(sizes: FloatArray) -> BoolArray:
+    """Which images have a size: both sides finite and above 0; float64 array of shape (m, 2) in, shape (m,) out."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((sizes > 0).all(axis=1) & np.isfinite(sizes).all(axis=1))
+
+
 def check_sizes(sizes: FloatArray, *layers: Boxes) -> None:
     """See that every image that a box lies on has a size.
 

@@ -143,8 +143,8 @@ def installed() -> tuple[Path, Path]:
     environment, data = kept / "environment", kept / "data"
     python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     with FileLock(kept / "lock", timeout=INSTALL_SECONDS + MIGRATE_SECONDS):
-        _once(environment, _install)
-        _once(data, lambda folder: _migrate(python, folder))
+        made_once(environment, _install)
+        made_once(data, lambda folder: _migrate(python, folder))
     return python, data
 
 
@@ -154,7 +154,7 @@ def kept_folder() -> Path:
     return Path(given).absolute() if given else user_cache_path("curate-tests", appauthor=False)
 
 
-def _once(target: Path, make: Callable[[Path], None]) -> None:
+def made_once(target: Path, make: Callable[[Path], None]) -> None:
     """Make a folder aside and give it its name when it is whole. The caller holds the lock."""
     if target.is_dir():
         return

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
 from curate.connectors.fiftyone.database import find_program
 from curate.errors import UnavailableError
-from tests.servers.label_studio import INSTALL_SECONDS, NotInstalled, kept_folder
+from tests.servers.label_studio import INSTALL_SECONDS, NotInstalled, kept_folder, made_once
 
 WHEEL = "psycopg2-binary==2.9.5"
 FOLDER = "psycopg2_binary.libs"
@@ -43,7 +41,7 @@ def library_path() -> str | None:
     folder = kept_folder() / "openssl-1.1"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock"), timeout=INSTALL_SECONDS):
-        _once(folder, _fetch)
+        made_once(folder, _fetch)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
     if not _runs(found, path):
         raise NotInstalled(f"{found} does not start, with OpenSSL 1.1 either")
@@ -53,17 +51,6 @@ def library_path() -> str | None:
 def _runs(found: Path, library_path: str | None) -> bool:
     environment = dict(os.environ) | ({"LD_LIBRARY_PATH": library_path} if library_path else {})
     return subprocess.run([found, "--version"], env=environment, capture_output=True, timeout=60).returncode == 0
-
-
-def _once(folder: Path, make: Callable[[Path], None]) -> None:
-    if folder.is_dir():
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}-unfinished-", dir=folder.parent))
-    try:
-        make(aside)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _fetch(folder: Path) -> None:

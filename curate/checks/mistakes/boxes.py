@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, check_sizes
+from curate.checks.boxes import Boxes, FloatArray, IntArray, check_sizes, known_sizes
 from curate.checks.mistakes.matching import pairs_within
 from curate.checks.mistakes.tables import Suspects, merge, suspects
 
@@ -61,7 +61,7 @@ def _no_area(truth: Boxes) -> Suspects:
 
 def _outside(truth: Boxes, sizes: FloatArray) -> Suspects:
     """Boxes over the border: certain when nothing is inside, less so the less is outside or the more usual it is."""
-    rows = np.flatnonzero(truth.usable & _known(sizes)[truth.image])
+    rows = np.flatnonzero(truth.usable & known_sizes(sizes)[truth.image])
     x, y, w, h = truth.bbox[rows].T
     limit = sizes[truth.image[rows]]
     over = np.stack([-x, -y, x + w - limit[:, 0], y + h - limit[:, 1]]).max(axis=0)
@@ -106,7 +106,7 @@ def _slivers(truth: Boxes) -> Suspects:
 
 
 def _whole_image(truth: Boxes, sizes: FloatArray) -> Suspects:
-    rows = np.flatnonzero(truth.usable & _known(sizes)[truth.image])
+    rows = np.flatnonzero(truth.usable & known_sizes(sizes)[truth.image])
     limit = sizes[truth.image[rows]]
     low = np.maximum(truth.bbox[rows, :2], 0)
     seen = np.minimum(truth.bbox[rows, :2] + truth.bbox[rows, 2:], limit) - low
@@ -165,11 +165,6 @@ def _mislocated(
 ) -> Suspects:
     image = truth.image[rows]
     return suspects("mislocated", score, image, annotation=rows, bbox=bbox, reason=reason, evidence=evidence)
-
-
-def _known(sizes: FloatArray) -> BoolArray:
-    with np.errstate(invalid="ignore"):
-        return np.asarray((sizes > 0).all(axis=1) & np.isfinite(sizes).all(axis=1))
 
 
 def _quantile(values: FloatArray, group: IntArray, q: float) -> FloatArray:

@@ -20,7 +20,7 @@ from curate.checks.mistakes.box_fit import logit_iou
 from curate.checks.mistakes.contrast import Examples
 from curate.checks.mistakes.habits import Habits
 from curate.checks.mistakes.matching import Pairs, largest, overlapping_pairs, partner
-from curate.checks.mistakes.scene import SAME_OBJECT, SAME_PLACE, TOUCH, Scene, bounded_logit, log_size, match
+from curate.checks.mistakes.scene import SAME_OBJECT, SAME_PLACE, TOUCH, Scene, bounded_logit, match
 
 _FLOOR = 7.0
 """Log-odds of the lowest confidence that counts, below which is nothing."""
@@ -106,8 +106,8 @@ def _box_clues(scene: Scene, habits: Habits, truth: Boxes, at: _Match) -> Exampl
     has, d = at.detection_of >= 0, np.maximum(at.detection_of, 0)
     nothing, other = ~has, has & ~at.same
 
-    confidence = np.where(has, bounded_logit(found.confidence[d]) - habits.middle_confidence, 0.0)
-    size = log_size(truth, scene.sizes) - habits.middle_size
+    confidence = np.where(has, habits.confidence(found.confidence[d]), 0.0)
+    size = habits.size(truth, scene.sizes)
     ease = habits.ease(truth, size)
     x = habits.fit_features(confidence, size)
     usual, spread = habits.fit.usual(x, truth.label)
@@ -169,8 +169,8 @@ def _detection_clues(scene: Scene, habits: Habits, near: Pairs, alike: BoolArray
     boxes, m = scene.found.boxes, len(scene.found.boxes)
     other = box_of[near.second] != near.first
     beside, beside_other = (largest(m, near.second[rows], near.iou[rows]) for rows in (other & alike, other & ~alike))
-    size = log_size(boxes, scene.sizes) - habits.middle_size
-    confidence = bounded_logit(scene.found.confidence) - habits.middle_confidence
+    size = habits.size(boxes, scene.sizes)
+    confidence = habits.confidence(scene.found.confidence)
     ease, double = habits.ease(boxes, size), scene.found.double
     share = bounded_logit(scene.share(np.arange(m), boxes.label)) if m else np.zeros(0)
     label = np.maximum(boxes.label, 0)

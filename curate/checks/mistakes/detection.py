@@ -29,7 +29,7 @@ from curate.checks.mistakes.ensemble import fuse
 from curate.checks.mistakes.habits import Habits, learn_habits
 from curate.checks.mistakes.looks import Looks, weigh
 from curate.checks.mistakes.rehearsal import rehearse
-from curate.checks.mistakes.scene import Scene, bounded_logit, log_size
+from curate.checks.mistakes.scene import Scene, bounded_logit
 from curate.checks.mistakes.slip import fit_slip
 from curate.checks.mistakes.tables import Suspects, merge, suspects
 
@@ -134,7 +134,8 @@ def _wrong_boxes(
     has, d = found >= 0, np.maximum(found, 0)
     given, said = scene.truth.label[boxes], np.where(has, scene.found.boxes.label[d], -1)
     reason = np.array([[_REASONS[name, seen] for seen in (False, True)] for name in _OF_BOXES])
-    usual = habits.fit.usual_iou(_fit_features(scene, habits, boxes, d), given)
+    size = habits.size(scene.truth.take(boxes), scene.sizes)
+    usual = habits.fit.usual_iou(habits.fit_features(habits.confidence(scene.found.confidence[d]), size), given)
     return suspects(
         kind,
         best[keep],
@@ -207,9 +208,3 @@ def _of_few(scene: Scene, clues: Clues, rows: IntArray) -> tuple[FloatArray, flo
         spread=np.array([3.0, 1.0, 3.0]),
     )
     return fit.wrong_label(x[rows], label[rows]), fit.slip
-
-
-def _fit_features(scene: Scene, habits: Habits, boxes: IntArray, found: IntArray) -> FloatArray:
-    confidence = bounded_logit(scene.found.confidence[found]) - habits.middle_confidence
-    size = log_size(scene.truth.take(boxes), scene.sizes) - habits.middle_size
-    return habits.fit_features(confidence, size)

@@ -48,6 +48,14 @@ class Habits:
     shape_spread: FloatArray
     fit: BoxFit
 
+    def confidence(self, scores: FloatArray) -> FloatArray:
+        """Log-odds of confidences, relative to the middle; shape (n,)."""
+        return np.asarray(bounded_logit(scores) - self.middle_confidence)
+
+    def size(self, boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
+        """Logarithms of sizes, relative to the middle; shape (n,). `sizes` are of the images."""
+        return np.asarray(log_size(boxes, sizes) - self.middle_size)
+
     def ease(self, boxes: Boxes, size: FloatArray) -> FloatArray:
         """Log-odds with which an object of that class and size is usually detected, less the median; shape (n,)."""
         effects = self.ease_of_class[np.maximum(boxes.label, 0)]

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.random import Generator
 
-from curate.checks.boxes import Boxes, FloatArray, IntArray
+from curate.checks.boxes import Boxes, FloatArray, IntArray, known_sizes
 from curate.checks.mistakes.clues import Clues, read_clues
 from curate.checks.mistakes.contrast import Examples
 from curate.checks.mistakes.habits import Habits
@@ -114,7 +114,7 @@ def _shift(boxes: Boxes, sizes: FloatArray | None, rng: Generator) -> tuple[Floa
     centre = boxes.bbox[:, :2] + boxes.bbox[:, 2:] * (0.5 + rng.normal(0.0, _STEP, (len(boxes), 2)))
     low, high = centre - extent / 2, centre + extent / 2
     if sizes is not None:
-        limit = np.where(_known(sizes)[:, None], sizes, np.inf)[boxes.image]
+        limit = np.where(known_sizes(sizes)[:, None], sizes, np.inf)[boxes.image]
         low, high = np.maximum(low, 0.0), np.minimum(high, limit)
     moved = np.concatenate([low, high - low], axis=1)
     own = np.arange(len(boxes))
@@ -132,7 +132,7 @@ def _place(boxes: Boxes, scene: Scene, rng: Generator) -> Boxes:
     bbox = boxes.bbox.copy()
     random = rng.random((len(boxes), 2))
     if scene.sizes is not None:
-        known = _known(scene.sizes)
+        known = known_sizes(scene.sizes)
         both = known[boxes.image] & known[image]
         scale = np.divide(
             scene.sizes[image], scene.sizes[boxes.image], out=np.ones((len(boxes), 2)), where=both[:, None]
@@ -147,7 +147,3 @@ def _place(boxes: Boxes, scene: Scene, rng: Generator) -> Boxes:
     _, first = np.unique(image[rows], return_index=True)
     # Of the tries that found room, one on an image, in no order.
     return placed.take(np.sort(rng.permutation(rows[first])[:count]))
-
-
-def _known(sizes: FloatArray) -> np.ndarray:
-    return np.asarray((np.nan_to_num(sizes, nan=0.0, posinf=0.0) > 0).all(axis=1))

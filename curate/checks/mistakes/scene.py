@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.special import logit
 
-from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, known_sizes
 from curate.checks.mistakes.ensemble import Detections
 from curate.checks.mistakes.matching import Pairs, assign, covered_share, overlapping_pairs
 
@@ -161,7 +161,7 @@ def log_size(boxes: Boxes, sizes: FloatArray | None) -> FloatArray:
     """Logarithm of the square root of the area: as a share of the image where sizes of images are known, else in pixels."""
     area = boxes.bbox[:, 2] * boxes.bbox[:, 3]
     if sizes is not None:
-        whole = np.where((sizes > 0).all(axis=1) & np.isfinite(sizes).all(axis=1), sizes.prod(axis=1), np.nan)
+        whole = np.where(known_sizes(sizes), sizes.prod(axis=1), np.nan)
         known = whole[np.isfinite(whole)]
         usual = float(np.median(known)) if len(known) else 1.0
         area = area / np.nan_to_num(whole, nan=usual)[boxes.image]
