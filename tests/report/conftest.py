@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; tests that ask for it are skipped where it is not there."""
+    """Chromium, for one file of tests: Playwright runs once at a time in a process. Skipped where it is not there."""
     with running_browser() as running:
         yield running
 
