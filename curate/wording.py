@@ -1,4 +1,4 @@
-"""Words for people that depend on a number."""
+"""Texts for people: words that depend on a number, and names from the data that may hold anything."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ def counted(count: int, plural: str) -> str:
             words[place] = _singular(words[place])
         plural = " ".join(words)
     return f"{count:,} {plural}"
+
+
+def printable(text: str) -> str:
+    """A text from outside as a terminal can show it: control characters, those of writing directions too, spelt out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _is_plural(word: str) -> bool:

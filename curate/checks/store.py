@@ -48,6 +48,22 @@ def stored_findings(
     return _ranked(found)
 
 
+def findings_of_ids(dataset: Dataset, ids: Sequence[str]) -> list[Finding]:
+    """Findings in the order in which they are named.
+
+    Args:
+        dataset: The snapshot to read.
+        ids: Ids, or beginnings of ids that fit one finding only.
+
+    Raises:
+        UsageError: An id fits no finding, or several.
+    """
+    table = dataset.table("findings")
+    wanted = _resolve(ids, table["id"].to_pylist())
+    found = {each.id: each for each in from_table(table.filter(pc.is_in(table["id"], pa.array(wanted, pa.string()))))}
+    return [found[each] for each in wanted]
+
+
 def replace_findings(
     transaction: Transaction,
     check: str,

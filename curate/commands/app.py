@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from curate.errors import CurateError
 from curate.redaction import redact
+from curate.wording import printable_lines
 
 INTERRUPTED = 130
 INTERNAL = 70
@@ -68,7 +69,7 @@ def print_error(error: CurateError) -> None:
     """What happened, where, and the remedy, on stderr."""
     for lead, text in (("error", error.what), ("   at", error.where), ("   do", error.remedy)):
         if text is not None:
-            print(f"{lead}: {redact(text)}", file=sys.stderr)
+            print(f"{lead}: {printable_lines(redact(text))}", file=sys.stderr)
 
 
 def _remedy(error: OSError) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from curate.commands.app import command_line
 from curate.commands.options import DatasetOption, JsonOption, OptionalDatasetOption, YesOption
-from curate.commands.output import note, print_json, print_json_lines
+from curate.commands.output import agrees, note, print_json, print_json_lines
 from curate.names import GROUND_TRUTH, PREDICTIONS
 
 NameArgument = Annotated[
@@ -145,22 +144,13 @@ def rm(
 
     chosen = _name(name, dataset)
     count = open_dataset(chosen).count("images")
-    if not yes and not _agrees(f"Delete the dataset '{chosen}' ({counted(count, 'images')}, all commits)?"):
+    if not yes and not agrees(f"Delete the dataset '{chosen}' ({counted(count, 'images')}, all commits)?"):
         raise UsageError("not removed", where=chosen, remedy="answer y, or say --yes")
     remove(chosen)
     if json:
         print_json({"removed": chosen})
     else:
         note(f"removed {chosen}")
-
-
-def _agrees(question: str) -> bool:
-    """Ask on stderr; no answer, as where there is no terminal, means no."""
-    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not (sys.stdin.isatty() and answer):
-        print(file=sys.stderr)  # only a terminal shows the answer, with the end of its line
-    return answer.strip().lower() in {"y", "yes"}
 
 
 def _name(argument: str | None, option: str | None) -> str:

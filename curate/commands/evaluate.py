@@ -33,8 +33,8 @@ SlicesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--slices",
-        help="Also on parts of the images: split, tags, group, shift (what curate shift found), split:val, tag:night, or "
-        "SQL conditions; separated by commas, repeatable.",
+        help="Also on parts of the images: split, tags, group, shift (slices that fail by curate shift), split:val, "
+        "tag:night, slice:dark_warm, or SQL conditions; separated by commas, repeatable.",
         metavar="LIST",
     ),
 ]

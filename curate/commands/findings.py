@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
+from click.core import ParameterSource
 
 from curate.commands.app import command_line
-from curate.commands.options import DatasetOption, FindingsWhereOption, JsonOption
+from curate.commands.arguments import CurateCommand
+from curate.commands.options import DatasetOption, FindingsWhereOption, JsonOption, OptionalDatasetOption
 from curate.commands.output import note, print_json, print_json_lines
 
 KindOption = Annotated[
@@ -30,8 +34,34 @@ SkipStaleOption = Annotated[
 ]
 
 
-def findings(
-    dataset: DatasetOption,
+class ImageName(StrEnum):
+    """How a terminal is sent a picture."""
+
+    AUTO = "auto"
+    KITTY = "kitty"
+    ITERM = "iterm"
+    SIXEL = "sixel"
+    BLOCKS = "blocks"
+    NONE = "none"
+
+
+ShownArgument = Annotated[
+    list[str], typer.Argument(help="Ids of findings, or their first digits.", metavar="ID...", show_default=False)
+]
+ImageOption = Annotated[
+    ImageName,
+    typer.Option(
+        "--image", envvar="CURATE_IMAGE", help="How the picture is shown; auto asks the terminal.", show_envvar=True
+    ),
+]
+
+findings = typer.Typer(invoke_without_command=True)
+
+
+@findings.callback()
+def list_findings(
+    context: typer.Context,
+    dataset: OptionalDatasetOption = None,
     kind: KindOption = None,
     status: Annotated[
         str | None, typer.Option("--status", help="open, queued, confirmed, rejected or fixed.", metavar="STATUS")
@@ -41,16 +71,66 @@ def findings(
     limit: Annotated[int, typer.Option("-n", help="How many rows to show; --json prints all.", min=0)] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List what the checks have found, highest score first."""
+    """List what the checks have found, highest score first; or show one, with its picture."""
+    if context.invoked_subcommand is not None:
+        _leave_to(context, context.invoked_subcommand)
+        return
     from curate.checks.store import stored_findings
     from curate.dataset import open_dataset
     from curate.report.findings import print_findings
 
-    chosen = stored_findings(open_dataset(dataset), kind=kind, status=status, where=where, min_score=min_score)
+    opened = open_dataset(_required_dataset(context, dataset))
+    chosen = stored_findings(opened, kind=kind, status=status, where=where, min_score=min_score)
     if json:
         print_json_lines(finding.to_json() for finding in chosen)
     else:
         print_findings(chosen, limit=limit)
+
+
+@findings.command("show", cls=CurateCommand)
+def show(
+    context: typer.Context,
+    ids: ShownArgument,
+    dataset: OptionalDatasetOption = None,
+    image: ImageOption = ImageName.AUTO,
+    no_image: Annotated[bool, typer.Option("--no-image", help="Text only.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show findings one by one: the picture, where this terminal can show one, and what is known of it."""
+    from curate.checks.store import findings_of_ids
+    from curate.dataset import open_dataset
+
+    opened = open_dataset(_required_dataset(context, dataset))
+    chosen = findings_of_ids(opened, ids)
+    if json:
+        print_json_lines(finding.to_json() for finding in chosen)
+        return
+    from curate.report.show import show_findings
+
+    show_findings(opened, chosen, ImageName.NONE.value if no_image else image.value)
+
+
+def _leave_to(context: typer.Context, command: str) -> None:
+    """See that no option of the list stands before another command, which would not know of it; but for the dataset."""
+    from curate.errors import UsageError
+
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and parameter.name != "dataset":
+            raise UsageError(
+                f"this belongs to the list of findings, or behind '{command}'",
+                where=parameter.opts[0],
+                remedy=f"curate findings {command} --help",
+            )
+
+
+def _required_dataset(context: click.Context, dataset: str | None) -> str:
+    """The dataset, named here or before; without one the error is that of every other command."""
+    before: Any = context.parent.params.get("dataset") if context.parent else None
+    if not (dataset or before):
+        parameter = next(each for each in context.command.params if each.name == "dataset")
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return str(dataset or before)
 
 
 def accept(

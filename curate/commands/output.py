@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from curate.wording import printable_lines
+
 Progress = Callable[[int, int], None]
 """Called with how many are done, and how many there are."""
 
@@ -26,7 +28,16 @@ def print_json_lines(values: Iterable[Any]) -> None:
 
 def note(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr)
+    print(printable_lines(text), file=sys.stderr)
+
+
+def agrees(question: str) -> bool:
+    """Ask on stderr; no answer, as where there is no terminal, means no."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not (sys.stdin.isatty() and answer):
+        print(file=sys.stderr)  # only a terminal shows the answer, with the end of its line
+    return answer.strip().lower() in {"y", "yes"}
 
 
 @contextmanager

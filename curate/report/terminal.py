@@ -12,15 +12,23 @@ from rich.table import Table
 
 from curate.formats.losses import LossReport
 from curate.formats.unread import Unread
-from curate.wording import counted
+from curate.wording import counted, printable, printable_lines
 
 _PIPE_WIDTH = 160
 
 
+class _Printable(Console):
+    """Names from the data are printed as text, whatever control characters are in them; only lines may be broken."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        shown = [printable_lines(each) if isinstance(each, str) else each for each in objects]
+        super().print(*shown, **options)
+
+
 def console() -> Console:
-    """Where tables go: stdout. Names from the data are never taken for markup."""
+    """Where tables go: stdout. Names from the data are never taken for markup, nor for commands to the terminal."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+    return _Printable(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, right: Collection[str] = (), title: str | None = None) -> None:
@@ -73,11 +81,11 @@ def print_losses(losses: LossReport, *, folder: Path | None = None, unread: Sequ
         out.print(f"{loss.outcome}: {counted(loss.count, loss.what)}: {loss.reason}", soft_wrap=True)
         more = ", ..." if loss.count > len(loss.places) else ""
         places = ", ".join(loss.places) if folder is None else _relative(", ".join(loss.places), folder)
-        out.print(f"    at {_printable(places)}{more}", soft_wrap=True)
+        out.print(f"    at {printable(places)}{more}", soft_wrap=True)
     for each in unread:
         more = ", ..." if each.count > len(each.places) else ""
         out.print(f"not read: {counted(each.count, each.what)}", soft_wrap=True)
-        out.print(f"    at {_printable(', '.join(each.places))}{more}", soft_wrap=True)
+        out.print(f"    at {printable(', '.join(each.places))}{more}", soft_wrap=True)
 
 
 def print_difference(result: Mapping[str, Any]) -> None:
@@ -104,11 +112,6 @@ def print_difference(result: Mapping[str, Any]) -> None:
 def _relative(text: str, folder: Path) -> str:
     """A text with the paths in it relative to a folder, where they lie below it."""
     return text if folder == folder.parent else text.replace(str(folder / "_").removesuffix("_"), "")
-
-
-def _printable(text: str) -> str:
-    """A text from outside that may hold anything, as a terminal can show it: without its control characters."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -138,4 +141,4 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_cell(item) for item in value) + "]"
-    return str(value)
+    return printable(str(value))

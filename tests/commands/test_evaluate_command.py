@@ -216,6 +216,27 @@ def test_what_evaluations_came_to_is_kept(detection: Path) -> None:
     assert kept[0]["classes"].keys() == {"bolt", "nut"}
     (only,) = stored_evaluations(open_dataset("set"), layer="predictions/poor")
     assert only["commit"] == 3
+    columns = ("true", "predicted", "objects", "share_of_true")
+    assert kept[0]["confusion"] == [{name: row[name] for name in columns} for row in found["Confusion"]]
+    assert only["confusion"]
+
+
+def test_an_evaluation_of_an_older_version_is_read_and_replaced(detection: Path) -> None:
+    """It has no column of what is taken for what."""
+    evaluate("--layer", "poor")
+    (whole,) = stored_evaluations(open_dataset("set"))
+    with begin("set", command="test") as transaction:
+        older = transaction.read("evaluations").drop_columns(["confusion"])
+        transaction.overwrite("evaluations", [older], older.schema)
+    (known,) = stored_evaluations(open_dataset("set"))
+    assert known == {**whole, "confusion": []}
+    evaluate("--layer", "good")
+    assert {row["layer"]: len(row["confusion"]) for row in stored_evaluations(open_dataset("set"))} == {
+        "predictions/good": len(evaluate("--layer", "good")["Confusion"]),
+        "predictions/poor": 0,
+    }
+    evaluate("--layer", "poor")
+    assert whole in stored_evaluations(open_dataset("set"))
 
 
 def test_a_metric_that_is_too_low_fails(detection: Path) -> None:

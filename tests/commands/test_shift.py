@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from curate.checks.base import Check, Judgement, Settings, run_checks
 from curate.checks.findings import Finding
 from curate.checks.shift.check import CHECK
+from curate.checks.shift.explore import _Part, _told_apart
+from curate.checks.shift.stored import read_slices
 from curate.checks.store import stored_findings
 from curate.cli import app
 from curate.dataset import Transaction, begin, open_dataset
@@ -153,6 +155,37 @@ def test_a_failing_slice_comes_first(dataset: str) -> None:
     run("check", "-d", "pictures", "--encoder", "builtin", "--only", "shift", "--fail-on", "shifted:1")
 
 
+def test_slices_are_kept(dataset: str) -> None:
+    """Those that are printed, with the numbers that are printed; the failing one first, and whole."""
+    found = rows("-d", "boxes")
+    (failing,) = [row["slice"] for row in found if row.get("table") == "Slices that fail"]
+    kept = read_slices(open_dataset("boxes"))
+    assert next(iter(kept)) == failing
+    assert [each.name for each in kept.values() if each.fails] == [failing]
+    locations = open_dataset("boxes").table("images", columns=["image_id", "location"]).to_pylist()
+    dark = {row["image_id"] for row in locations if is_dark(row["location"])}
+    assert set(kept[failing].image_ids.to_pylist()) >= dark
+    assert kept[failing].errors_by == "predictions/model"
+    for row in found:
+        if row.get("table") in {"Light", "Content"}:
+            same = kept[row["cluster"].rpartition(f", {row['images']}")[0]]
+            assert len(same) == row["images"]
+            assert (round(same.error or 0, 3), same.metadata) == (row["error"], row["metadata"])
+    assert {each.kind for each in kept.values()} == {"light", "content", "axis"}
+    # Of other images, other slices.
+    rows("-d", "boxes", "--where", "location LIKE 'train/%'")
+    assert sum(len(each) for each in read_slices(open_dataset("boxes")).values() if each.kind == "light") in {0, 40}
+    run("undo", "-d", "boxes")
+    assert read_slices(open_dataset("boxes")) == kept
+
+
+def test_slices_of_one_name_are_told_apart() -> None:
+    inside = np.array([True, False])
+    same = [_Part("light", "dark", inside), _Part("content", "dark", inside), _Part("content", "dark", inside)]
+    named = [each.name for each in _told_apart([*same, _Part("axis", "warm", inside)])]
+    assert named == ["dark (light)", "dark (content)", "dark (content) 2", "warm"]
+
+
 @pytest.mark.slow
 def test_nothing_depends_on_the_order_of_images(dataset: str, tmp_path: Path) -> None:
     order = np.random.default_rng(1).permutation(90)
@@ -242,6 +275,11 @@ def test_next_to_nothing_to_look_at(tmp_path: Path) -> None:
     assert "not one image can be read" in run("check", "-d", "gone", "--encoder", "builtin", "--only", "shift")
 
 
+def is_dark(location: str) -> bool:
+    split, _, file = location.split("/")
+    return split == "test" and int(file[:2]) < DARK
+
+
 def import_boxes(name: str, pictures: str, folder: Path, order: Sequence[int]) -> None:
     """The pictures in some order, one box on each, with predictions that mistake the dark ones for the other class."""
     table = open_dataset(pictures).table("images", columns=["location", "path"])
@@ -249,9 +287,8 @@ def import_boxes(name: str, pictures: str, folder: Path, order: Sequence[int]) -
     classes = {"bolt": 1, "nut": 2}
     images, truth, guesses = [], [], []
     for number, place in enumerate(order, 1):
-        split, kind, file = seen[place].split("/")
-        wrong = split == "test" and int(file[:2]) < DARK
-        guess = 3 - classes[kind] if wrong else classes[kind]
+        kind = seen[place].split("/")[1]
+        guess = 3 - classes[kind] if is_dark(seen[place]) else classes[kind]
         images.append({"id": number, "file_name": seen[place], "width": 96, "height": 96})
         box = {"id": number, "image_id": number, "bbox": [8, 8, 80, 80]}
         truth.append({**box, "category_id": classes[kind]})

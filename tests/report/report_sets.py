@@ -11,7 +11,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from curate.checks.evaluation.confusion import NOTHING
+from curate.checks.evaluation.store import store_evaluations
 from curate.checks.findings import Finding, Related, to_table
+from curate.checks.shift.stored import Kind, Slice, store_slices
 from curate.dataset import begin
 from curate.dataset.ids import image_ids
 from curate.dataset.schema import ANNOTATIONS, IMAGES, embeddings_schema
@@ -78,8 +81,43 @@ def make_set(
         space = {"id": ids, "fingerprint": ids, "vector": vectors.tolist()}
         schema = embeddings_schema(8)
         transaction.append("embeddings/test-images", [pa.table(space, schema=schema)], schema)
+        store_slices(transaction, _slices(ids, classes))
         transaction.count("images added", len(ids))
     return found
+
+
+def evaluate_set(name: str, classes: Sequence[str] = PLAIN_CLASSES) -> None:
+    """Keep an evaluation of a model that misses the first class, makes the second up, and takes one for the other."""
+    confused = [(*classes, 5, 0.5), (classes[0], NOTHING, 3, 0.3), (NOTHING, classes[1], 1, None)]
+    keys = ("true", "predicted", "objects", "share_of_true")
+    row = {
+        "layer": "predictions/model",
+        "labels": "ground_truth",
+        "task": "detect",
+        "where": None,
+        "images": 6,
+        "metrics": {"AP": 0.25},
+        "classes": {},
+        "slices": {},
+        "confusion": [dict(zip(keys, each, strict=True)) for each in confused],
+    }
+    with begin(name, command="curate evaluate") as transaction:
+        store_evaluations(transaction, [(transaction.base, row)])
+
+
+def _slices(ids: Sequence[str], classes: Sequence[str]) -> list[Slice]:
+    def part(name: str, kind: Kind, chosen: Sequence[str], **more: Any) -> Slice:
+        return Slice(name, kind, pa.array(sorted(chosen), pa.string()), **more)
+
+    measured = ({"axis": "brightness", "median": 21.0, "rest": 48.5, "effect": -0.9},)
+    dark = f"dark, {classes[1]}"
+    return [
+        part(dark, "light", ids[:4], fails=True, error=0.4, rest=0.1, p_value=0.001, measured=measured),
+        part("bright", "light", ids[4:], error=0.1, rest=0.4, p_value=1.0, classes=f"{classes[0]} 60% (40%)"),
+        part("plain", "content", ids[:2]),
+        part("rich", "content", ids[2:5]),
+        part("dark (brightness <= 21)", "axis", ids[:1]),
+    ]
 
 
 def _draw(path: Path, number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.checks.evaluation.store import store_evaluations
-from curate.checks.findings import Finding, to_table
+from curate.checks.findings import Finding, from_table, to_table
+from curate.checks.shift.stored import read_slices
 from curate.cli import app
 from curate.dataset import begin, open_dataset
 from curate.dataset.ids import image_ids
@@ -26,12 +28,13 @@ from curate.report.html.build import Choice, Report, write_report
 from curate.report.html.cards import choose_findings
 from curate.report.html.charts import bar_chart, clean, heatmap, histogram
 from curate.report.html.outlines import CLOSED, OPEN, POINTS, annotation_outlines, box_outline
-from curate.report.html.page import as_json
+from curate.report.html.page import SCRIPTS, as_json
 from curate.report.html.pictures import LEVELS, Source, Wanted, make_pictures, window_around
 from curate.report.html.places import place_images
-from curate.report.html.rounds import without_home
-from curate.report.html.summary import count_classes, count_confusions, count_findings
-from tests.report.report_sets import HEIGHT, PLAIN_NAMES, WIDTH, make_set
+from curate.report.html.rounds import model_confusions, without_home
+from curate.report.html.setups import cluster_rows, clusters_of
+from curate.report.html.summary import count_classes, count_findings
+from tests.report.report_sets import HEIGHT, PLAIN_NAMES, WIDTH, evaluate_set, make_set
 
 ABSENT = dict.fromkeys(("type", "label", "bbox", "rotated_box", "polygons", "rle", "rle_size", "keypoints"))
 
@@ -212,14 +215,81 @@ def test_findings_are_counted_by_check_kind_and_status(tmp_path: Path) -> None:
     mislabeled = rows["mistakes", "mislabeled"]
     assert (mislabeled["all"], mislabeled["flagged"], mislabeled["open"], mislabeled["fixed"]) == (2, 2, 1, 1)
     assert mislabeled["expected"] == pytest.approx(1.8, abs=0.05)
-    (confused, back) = count_confusions(dataset.table("findings"))
-    assert (confused["given"], confused["probably"], confused["flagged"]) == ("bolt", "nut", 1)
-    assert (back["given"], back["probably"]) == ("nut", "bolt")
     bolt, nut = sorted(
         count_classes(dataset, dataset.table("findings"), dataset.table("images")), key=lambda row: str(row["class"])
     )
     assert (bolt["class"], bolt["objects"], bolt["splits"]) == ("bolt", 3, {"train": 2, "val": 1})
     assert (nut["objects"], nut["flagged"]) == (3, 3)
+
+
+def test_leaks_and_slices_are_counted_among_all_findings(tmp_path: Path) -> None:
+    """Whether they have a card or not, but for those that are settled."""
+    make_set("plain", tmp_path)
+    table = open_dataset("plain").table("findings")
+    leak, shifted = (next(each for each in from_table(table) if each.kind == kind) for kind in ("leak", "shifted"))
+    more = [replace(leak, image_id=f"{number:016x}") for number in range(30)]
+    more += [replace(leak, image_id=f"{number:016x}", status="fixed") for number in range(30, 34)]
+    more += [replace(shifted, image_id=f"{number:016x}") for number in range(40, 52)]
+    told = {**shifted.evidence, "slice": "by night", "p_value": 0.04}
+    more += [replace(shifted, image_id=f"{number:016x}", evidence=told) for number in range(60, 63)]
+    with begin("plain", command="test") as transaction:
+        transaction.append("findings", [to_table(more)])
+    write("plain", tmp_path / "r.html", most=5)
+    data: Any = data_of(tmp_path / "r.html")
+    assert len(data["cards"]) == 5
+    assert data["leaks"] == [{"split": "val", "other": "train", "images": 31}]
+    rows = [(each["slice"], each["images"], each["findings"], each["p_value"]) for each in data["slices"]]
+    assert rows == [("dark, nut", 4, 13, 0.001), ("by night", None, 3, 0.04)]
+
+
+def test_set_ups_of_light_and_kinds_of_content_are_told_and_color_the_map(tmp_path: Path) -> None:
+    make_set("plain", tmp_path)
+    slices = read_slices(open_dataset("plain"))
+    rows = cluster_rows(slices)
+    assert [(row["found_by"], row["slice"], row["images"], row["error"]) for row in rows] == [
+        ("light", "dark, nut", 4, 0.4),
+        ("light", "bright", 2, 0.1),
+        ("content", "rich", 3, None),
+        ("content", "plain", 2, None),
+    ]
+    assert [row["measured"] for row in rows[:2]] == ["brightness 21 (48.5)", ""]
+    ids = image_ids(PLAIN_NAMES).to_pylist()
+    clusters = clusters_of([ids[5], ids[0], ids[2]], slices)
+    assert clusters == {
+        "light": {"names": ["dark, nut", "bright"], "of": [1, 0, 0]},
+        "content": {"names": ["plain", "rich"], "of": [-1, 0, 1]},
+    }
+    assert clusters_of(ids, {}) == {}
+
+
+def test_what_models_confuse_is_told_of_their_newest_evaluation(tmp_path: Path) -> None:
+    make_set("plain", tmp_path)
+    assert model_confusions(open_dataset("plain")) == []
+    evaluate_set("plain")
+    (found,) = model_confusions(open_dataset("plain"))
+    assert (found["layer"], found["commit"], found["counted"]) == ("predictions/model", 1, "objects")
+    assert found["rows"][0] == {"true": "bolt", "predicted": "nut", "count": 5, "share": 0.5}
+    write("plain", tmp_path / "r.html")
+    charts: Any = data_of(tmp_path / "r.html")["charts"]
+    (chart,) = [each for each in charts if each["title"] == "Confusion of predictions/model"]
+    assert ["(nothing)", "nut", 1] in chart["rows"]
+
+
+def test_what_is_drawn_of_an_object_is_traced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many cards show it, and however often a page is tried."""
+    make_set("plain", tmp_path, copies=100)
+    make_noise(tmp_path)
+    traced: list[tuple[Any, Any]] = []
+
+    def counting(row: Any, window: Any) -> Any:
+        traced.append((row["annotation_id"], window))
+        return annotation_outlines(row, window)
+
+    monkeypatch.setattr("curate.report.html.cards.annotation_outlines", counting)
+    report = write("plain", tmp_path / "r.html", max_bytes=150_000)
+    assert "have a card" in report.notes[0]
+    drawn = [each for each in traced if each[0] is not None]
+    assert len(drawn) == len(set(drawn)) > 100
 
 
 @given(st.tuples(*[st.floats(-500, 1500)] * 2, *[st.floats(0, 2000)] * 2), st.integers(1, 2000), st.integers(1, 2000))
@@ -286,6 +356,11 @@ def test_a_drawing_holds_nothing_that_runs_or_is_fetched() -> None:
         assert gone not in svg
 
 
+def test_every_script_beside_the_page_is_in_it() -> None:
+    there = {each.name for each in files("curate.report.html").joinpath("js").iterdir()}
+    assert there == set(SCRIPTS)
+
+
 def test_charts_hold_any_name_as_text_and_all_numbers_as_a_table() -> None:
     odd = "<script>alert(1)</script>"
     names = [odd, "x" * 300, f"{'x' * 299}y", "bell\x07", "מסמר", "", "a.b[0]\\"]
@@ -296,7 +371,7 @@ def test_charts_hold_any_name_as_text_and_all_numbers_as_a_table() -> None:
     assert [row[2] for row in chart.rows] == [1, 2, 3, 4, 5, 6, 7]
     assert histogram([1, 2], [0, 1, 2], title="", unit="", caption="").rows == [["0", "1", 1], ["1", "2", 2]]
     cell = {"row": odd, "column": "b", "value": 1.5, "says": odd}
-    assert "<script>" not in heatmap([cell], title="", caption="", row="given", column="probably").svg
+    assert "<script>" not in heatmap([cell], title="", caption="", row="given", column="probably", value="wrong").svg
 
 
 def test_the_map_is_laid_out_alike_every_time_and_keeps_what_has_findings(
@@ -335,7 +410,12 @@ def test_rounds_and_models_are_told_with_what_they_gained(tmp_path: Path) -> Non
             "images": 6 + commit,
         }
         with begin("plain", command="curate evaluate") as transaction:
-            measured = {**row, "metrics": {"AP": value, "AP50": 0.9}, "classes": {}, "slices": {"split:val": 0.4}}
+            numbers: dict[str, Any] = {
+                "metrics": {"AP": value, "AP50": 0.9},
+                "classes": {},
+                "slices": {"split:val": 0.4},
+            }
+            measured = {**row, **numbers, "confusion": []}
             store_evaluations(transaction, [(open_dataset("plain"), measured)])
     state = State(
         log=[{"round": 1, "step": "evaluate", "time": "", "metric": 0.6}, {"round": 1, "step": "wait", "fixed": 3}]

@@ -14,13 +14,25 @@ from curate.checks.store import stored_findings
 from curate.cli import app
 from curate.dataset import open_dataset
 from curate.report.html.build import Choice, write_report
-from tests.report.report_sets import ODD_CLASSES, ODD_NAMES, make_set
+from tests.report.report_sets import ODD_CLASSES, ODD_NAMES, PLAIN_CLASSES, evaluate_set, make_set
 from tests.servers.browser import Open
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-SECTIONS = ("summary", "findings", "classes", "copies", "leaks", "slices", "spread", "map", "rounds", "history")
+SECTIONS = (
+    "summary",
+    "findings",
+    "classes",
+    "taken",
+    "copies",
+    "leaks",
+    "slices",
+    "spread",
+    "map",
+    "rounds",
+    "history",
+)
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -38,6 +50,7 @@ def odd(tmp_path: Path) -> Path:
 
 def report_of(name: str, folder: Path, **options: Any) -> Path:
     make_set(name, folder, **options)
+    evaluate_set(name, options.get("classes", PLAIN_CLASSES))
     path = folder / f"{name}.html"
     write_report(open_dataset(name), path, Choice())
     return path
@@ -73,10 +86,21 @@ def test_every_section_is_there_and_says_what_the_dataset_holds(plain: Path, ope
     assert "bolt" in page.locator("#confusion-rows").inner_text()
     assert page.locator("#group-rows li img").count() == 2
     assert page.locator("#leak-pairs li img").count() == 2
-    assert "dark, nut" in page.locator("#slice-rows").inner_text()
+    assert page.locator("#taken-rows tbody tr").all_inner_texts()[0].split("\t")[:3] == ["bolt", "nut", "5"]
+    assert page.locator("#slice-rows tbody tr").inner_text().split("\t")[:4] == ["dark, nut", "light", "4", "1"]
+    assert page.locator("#light-rows tbody tr").count() == page.locator("#content-rows tbody tr").count() == 2
+    assert "brightness 21 (48.5)" in page.locator("#light-rows").inner_text()
     assert page.locator("#fate-rows tbody tr").count() == 3
     assert "curate import" in page.locator("#commit-rows").inner_text()
     assert page.locator("#map-legend li").count() >= 2
+
+
+def test_leaks_without_a_card_are_counted_all_the_same(tmp_path: Path, open_page: Open) -> None:
+    make_set("plain", tmp_path)
+    write_report(open_dataset("plain"), tmp_path / "few.html", Choice(most=1))
+    page = open_page(tmp_path / "few.html")
+    assert page.locator("#leak-rows tbody tr").inner_text().split("\t") == ["val", "train", "1"]
+    assert page.locator("#slice-rows tbody tr").inner_text().split("\t")[:4] == ["dark, nut", "light", "4", "1"]
 
 
 def test_a_card_shows_what_is_there_what_should_be_and_what_it_is_compared_with(plain: Path, open_page: Open) -> None:
@@ -219,7 +243,7 @@ def test_saved_decisions_are_what_accept_reads(plain: Path, open_page: Open) -> 
     page.click("#close")
     assert page.locator("#saving").is_hidden()
     result = CliRunner().invoke(app, ["accept", "--from", str(saved), "-d", "plain", "--json"])
-    assert json.loads(result.stdout) == {"confirmed": 1, "rejected": 1, "unchanged": 0, "stale": 0, "commit": 2}
+    assert json.loads(result.stdout) == {"confirmed": 1, "rejected": 1, "unchanged": 0, "stale": 0, "commit": 3}
     status = {finding.kind: finding.status for finding in stored_findings(open_dataset("plain"))}
     assert (status["missing"], status["leak"], status["hard"]) == ("confirmed", "rejected", "open")
 
@@ -266,6 +290,15 @@ def test_the_map_shows_images_by_pointer_and_by_keyboard(plain: Path, open_page:
         page.click(f"#{button}")
     page.select_option("#map-by", "split")
     assert page.locator("#map-legend").inner_text().split() == ["train", "3", "val", "3"]
+    page.select_option("#map-by", "light")
+    assert page.locator("#map-legend li").all_inner_texts() == ["dark, nut 4", "bright 2"]
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    light = tip.locator("strong").inner_text()
+    assert light in {"dark, nut", "bright"}
+    assert light in page.locator("#said").inner_text()
+    page.select_option("#map-by", "content")
+    assert page.locator("#map-legend li").all_inner_texts() == ["rich 3", "plain 2", "in none 1"]
     canvas.focus()
     page.keyboard.press("Escape")
     assert tip.is_hidden()
@@ -286,7 +319,7 @@ def test_the_map_shows_images_by_pointer_and_by_keyboard(plain: Path, open_page:
     assert shown(page) >= 1
 
 
-@pytest.mark.parametrize("section", ["findings", "copies", "map", "classes", "history"])
+@pytest.mark.parametrize("section", ["findings", "copies", "map", "classes", "taken", "slices", "history"])
 def test_odd_names_are_text_everywhere(odd: Path, open_page: Open, section: str) -> None:
     page = open_page(odd)
     page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))

@@ -23,7 +23,7 @@ from curate.checks.evaluation.base import (
     worst,
 )
 from curate.checks.evaluation.calibration import brier_score, calibration, log_loss
-from curate.checks.evaluation.confusion import NOTHING, confusion_rows
+from curate.checks.evaluation.confusion import CONFUSION, NOTHING, confusion_rows
 from curate.checks.evaluation.thresholds import SHOWN, curve
 from curate.wording import counted
 
@@ -85,7 +85,7 @@ def evaluate_labels(guesses: Guesses, asked: Asked) -> Evaluation:
         {
             "Thresholds": [*rows, *(found.at(threshold).row("") for threshold in SHOWN)] if rated.any() else [],
             "Calibration": reliable.rows(),
-            "Confusion": confusion_rows(matrix, asked.classes, "images"),
+            CONFUSION: confusion_rows(matrix, asked.classes, "images"),
         },
         lambda weights: _resample(guesses, asked, weights),
         _hard(guesses, asked),

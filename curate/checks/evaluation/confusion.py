@@ -11,6 +11,9 @@ from curate.checks.boxes import FloatArray, IntArray
 from curate.checks.evaluation.objects import Objects
 from curate.checks.mistakes.matching import Pairs, assign
 
+CONFUSION: Final = "Confusion"
+"""Title of the table of what is taken for what."""
+
 NOTHING: Final = "(nothing)"
 """Stands for a class where there is none: a missed object, a detection of the background, a pixel of no class."""
 

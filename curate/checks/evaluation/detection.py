@@ -11,7 +11,7 @@ from curate.checks.boxes import NOWHERE, BoolArray, FloatArray, IntArray
 from curate.checks.evaluation.average_precision import coco_scores, mean_over_classes, resampled_precision
 from curate.checks.evaluation.base import Asked, Evaluation, Hard, Key, Part, Rows, Weights, worst
 from curate.checks.evaluation.calibration import calibration
-from curate.checks.evaluation.confusion import confusion_matrix, confusion_rows
+from curate.checks.evaluation.confusion import CONFUSION, confusion_matrix, confusion_rows
 from curate.checks.evaluation.matching import AREAS, FALSE, HIT, LEFT_OUT, Matches, match_objects
 from curate.checks.evaluation.objects import Objects
 from curate.checks.evaluation.thresholds import SHOWN, Curve, Operating, curve
@@ -69,7 +69,7 @@ def evaluate_objects(
             "Sizes": _size_rows(matches, scores.summary()),
             "Thresholds": thresholds,
             "Calibration": reliable.rows(),
-            "Confusion": confusion_rows(confused, asked.classes, "objects"),
+            CONFUSION: confusion_rows(confused, asked.classes, "objects"),
         },
         lambda weights: _resample(matches, parts, asked, weights),
         _hard(predicted, truth, matches, used, asked, predicted_id, true_id),

@@ -16,6 +16,7 @@ from curate.checks.evaluation.base import Asked, Evaluation, Task, Unlabelled
 from curate.checks.evaluation.bootstrap import LEVEL
 from curate.checks.evaluation.classification import evaluate_labels
 from curate.checks.evaluation.compare import CORRECTION, FEWEST, RESAMPLES, Difference, compare
+from curate.checks.evaluation.confusion import CONFUSION
 from curate.checks.evaluation.detection import evaluate_objects
 from curate.checks.evaluation.hard import hard_findings
 from curate.checks.evaluation.load import (
@@ -116,7 +117,8 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         which = f"{source.model.layer}, commit {source.dataset.commit.number}: " if wanted.compares else ""
         notes += [f"{which}{line}" for line in each.notes]
     rows = [_row(source, each, image_ids, settings) for source, each in zip(sources, evaluations, strict=True)]
-    store_evaluations(transaction, [(source.dataset, row) for source, row in zip(sources, rows, strict=True)])
+    kept = [{**row, "confusion": each.tables[CONFUSION]} for row, each in zip(rows, evaluations, strict=True)]
+    store_evaluations(transaction, [(source.dataset, row) for source, row in zip(sources, kept, strict=True)])
     differences = _differences(evaluations, _groups(sources[0], image_ids), settings, wanted, notes)
     keeps = wanted.findings and wanted.commit is None
     seen = frozenset(image_ids.to_pylist()) if keeps else frozenset()

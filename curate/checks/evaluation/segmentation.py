@@ -27,7 +27,7 @@ from curate.checks.evaluation.base import (
     row_means,
     worst,
 )
-from curate.checks.evaluation.confusion import confusion_rows
+from curate.checks.evaluation.confusion import CONFUSION, confusion_rows
 from curate.formats.mask_images import paint, split_labels
 
 COVERED: Final = 0.95
@@ -148,7 +148,7 @@ def evaluate_pixels(counts: PixelCounts, asked: Asked) -> Evaluation:
         "mIoU",
         [_class_part(columns, every, label, asked) for label in present],
         [_slice_part(columns, images, name) for name, images in asked.slices.items()],
-        {"Confusion": confusion_rows(matrix, asked.classes, "pixels")},
+        {CONFUSION: confusion_rows(matrix, asked.classes, "pixels")},
         lambda weights: _resample(columns, asked, weights),
         _hard(columns, asked),
         notes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.boxes import BoolArray
+from curate.checks.shift.stored import find_slice
+from curate.checks.shift.stored import read_slices as read_stored
 from curate.dataset import Dataset
 from curate.dataset.query import quote
 from curate.errors import UsageError
@@ -22,6 +23,7 @@ _COLUMNS: Final = {"split": "split = {}", "group": "`group` = {}", "tag": "array
 _WHOLE: Final = {"splits": "split", "groups": "group", "tags": "tag", "split": "split", "group": "group", "tag": "tag"}
 _PLURAL: Final = {"split": "splits", "group": "groups", "tag": "tags"}
 _SHIFT: Final = "shift"
+_NAMED: Final = "slice:"
 
 
 def split_list(texts: Iterable[str]) -> list[str]:
@@ -62,18 +64,20 @@ def read_slices(
         dataset: The dataset.
         image_ids: Of the n images that are evaluated.
         wanted: 'split', 'tags' or 'group' for all values there are; 'split:val', 'tag:night', 'group:NAME' for one; 'shift'
-            for the slices in findings of `curate shift`; anything else is an SQL condition on images.
+            for the slices on which more goes wrong by `curate shift`, 'slice:dark_warm' for any that it found; anything else
+            is an SQL condition on images.
         notes: What is left out is added here.
 
     Returns:
         bool of shape (n,) by the slice's name; those without an image are left out.
 
     Raises:
-        UsageError: A condition cannot be understood, or a column has too many values.
+        UsageError: A condition cannot be understood, a column has too many values, or there is no slice of a name.
     """
     found: dict[str, BoolArray] = {}
     for text in wanted:
-        named = _shifted(dataset, image_ids) if text == _SHIFT else _conditions(dataset, image_ids, text)
+        found_by_shift = text == _SHIFT or text.startswith(_NAMED)
+        named = (_shifted if found_by_shift else _conditions)(dataset, image_ids, text)
         if not named:
             notes.append(f"slice {text}: there is none")
         for name, value in named.items():
@@ -112,19 +116,19 @@ def _chosen(dataset: Dataset, image_ids: pa.Array, condition: str, text: str) ->
     try:
         inside = dataset.table("images", columns=["image_id"], where=condition)["image_id"]
     except UsageError as error:
-        known = "split, tags, group, shift, split:NAME, tag:NAME, group:NAME, or a condition"
+        known = "split, tags, group, shift, split:NAME, tag:NAME, group:NAME, slice:NAME, or a condition"
         raise UsageError(error.what, where=f"--slices {text!r}", remedy=f"{known}; {error.remedy}") from error
     return np.asarray(pc.is_in(image_ids, inside.combine_chunks()), dtype=np.bool_)
 
 
-def _shifted(dataset: Dataset, image_ids: pa.Array) -> dict[str, str | BoolArray]:
-    """Images of the slices that findings of `curate shift` name."""
-    columns = ["image_id", "evidence"]
-    table = dataset.table("findings", columns=columns, where="check = 'shift' AND evidence LIKE '%\"slice\"%'")
-    images: dict[str, list[str]] = {}
-    for image, evidence in zip(table["image_id"].to_pylist(), table["evidence"].to_pylist(), strict=True):
-        images.setdefault(json.loads(evidence)["slice"], []).append(image)
+def _shifted(dataset: Dataset, image_ids: pa.Array, text: str) -> dict[str, str | BoolArray]:
+    """Slices that `curate shift` has found: those that fail, or the one that is named."""
+    stored = read_stored(dataset)
+    if text == _SHIFT:
+        chosen = [part for part in stored.values() if part.fails]
+    else:
+        chosen = [find_slice(stored, text.removeprefix(_NAMED), where=f"--slices {text!r}")]
     return {
-        f"shift:{name}": np.asarray(pc.is_in(image_ids, pa.array(inside)), dtype=np.bool_)
-        for name, inside in sorted(images.items())
+        f"{_NAMED}{part.name}": np.asarray(pc.is_in(image_ids, part.image_ids), dtype=np.bool_)
+        for part in sorted(chosen, key=lambda part: part.name)
     }

@@ -29,10 +29,15 @@ _SCHEMA: Final = pa.schema(
         pa.field("metrics", pa.string(), nullable=False),
         pa.field("classes", pa.string(), nullable=False),
         pa.field("slices", pa.string(), nullable=False),
+        # JSON: what is taken for what, as `curate.checks.evaluation.confusion.confusion_rows` has it; the most frequent.
+        pa.field("confusion", pa.string(), nullable=False),
     ]
 )
 
-_OBJECTS: Final = ("metrics", "classes", "slices")
+MOST_CONFUSED: Final = 1_000
+"""Rows of a confusion that are kept."""
+
+_TEXTS: Final = ("metrics", "classes", "slices", "confusion")
 _STATE: Final = ("images", "annotations")
 
 
@@ -46,7 +51,8 @@ def stored_evaluations(dataset: Dataset, *, layer: str | None = None) -> list[di
     if EVALUATIONS not in dataset.commit.tables:
         return []
     rows = [
-        {**row, **{name: json.loads(row[name]) for name in _OBJECTS}}
+        # Of an evaluation by an older version it is not known what was taken for what.
+        {**row, **{name: json.loads(row.get(name, "[]")) for name in _TEXTS}}
         for row in dataset.table(EVALUATIONS).to_pylist()
         if layer in {None, row["layer"]}
     ]
@@ -58,19 +64,21 @@ def store_evaluations(transaction: Transaction, evaluated: Sequence[tuple[Datase
 
     Args:
         transaction: The commit being made.
-        evaluated: The commit that each is of, and its row: layer, labels, task, where, images, metrics, classes, slices.
+        evaluated: The commit that each is of, and its row: layer, labels, task, where, images, metrics, classes, slices,
+            confusion.
     """
     known = {row["id"]: row for row in stored_evaluations(transaction.snapshot())}
     fresh = {}
     for dataset, row in evaluated:
         key = _identity(dataset, row)
         commit = known[key]["commit"] if key in known else dataset.commit.number
-        whole = {"id": key, "commit": commit, **row}
+        whole = {"id": key, "commit": commit, **row, "confusion": list(row["confusion"][:MOST_CONFUSED])}
         if whole != known.get(key):
             fresh[key] = whole
     if fresh:
-        rows = [{**row, **{name: json.dumps(row[name]) for name in _OBJECTS}} for row in fresh.values()]
-        transaction.upsert(EVALUATIONS, pa.Table.from_pylist(rows, schema=_SCHEMA), "id")
+        # All anew: a table that an older version wrote has fewer columns.
+        rows = [{**row, **{name: json.dumps(row[name]) for name in _TEXTS}} for row in ({**known, **fresh}).values()]
+        transaction.overwrite(EVALUATIONS, [pa.Table.from_pylist(rows, schema=_SCHEMA)], _SCHEMA)
         transaction.count("evaluations", len(fresh))
 
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from curate.checks.base import Check, Judgement, Settings, left_out_note
 from curate.checks.boxes import BoolArray, FloatArray
-from curate.checks.findings import FLAGGED, SETTLED, Finding
+from curate.checks.findings import Finding, to_table
 from curate.checks.labels import Labels, load_labels, load_predictions
 from curate.checks.mistakes.boxes import impossible_boxes
+from curate.checks.mistakes.confused import confused_classes
 from curate.checks.mistakes.detection import detection_errors
 from curate.checks.mistakes.evidence import mislabeled_findings, suspect_findings
 from curate.checks.mistakes.labels import LabelErrors, find_label_errors
@@ -65,32 +66,11 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         run.summary(models),
         notes,
         judged=lambda finding: finding.image_id in seen and finding.evidence.get("layer") == settings.layer,
-        digest=lambda stored: {"Classes confused": confused_classes(stored)},
+        digest=lambda stored: {"Classes confused": confused_classes(to_table(stored))},
     )
 
 
 CHECK: Final = Check("mistakes", judge, ("mislabeled", "missing", "spurious", "mislocated", "bad_mask"))
-
-
-def confused_classes(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Pairs of classes by how many labels of the one are flagged, and expected, to be the other; the most first."""
-    flagged: dict[tuple[str, str], int] = {}
-    expected: dict[tuple[str, str], float] = {}
-    for finding in findings:
-        if (
-            finding.kind == "mislabeled"
-            and finding.status not in SETTLED
-            and finding.given is not None
-            and finding.suggested is not None
-        ):
-            pair = (finding.given, finding.suggested)
-            flagged[pair] = flagged.get(pair, 0) + (finding.score >= FLAGGED)
-            expected[pair] = expected.get(pair, 0.0) + finding.score
-    rows = [
-        {"given": given, "probably": probably, "flagged": count, "expected_wrong": round(expected[given, probably], 1)}
-        for (given, probably), count in flagged.items()
-    ]
-    return sorted(rows, key=lambda row: (-row["flagged"], -row["expected_wrong"], row["given"], row["probably"]))
 
 
 @dataclass

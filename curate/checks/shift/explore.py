@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from curate.checks.base import Judgement, Settings
 from curate.checks.findings import Finding, from_table, surest
@@ -18,7 +20,8 @@ from curate.checks.shift.compare import NAME, class_counts
 from curate.checks.shift.load import Pictures
 from curate.checks.shift.naming import Shared, differences, metadata_columns, shared_values, words
 from curate.checks.shift.performance import Performance, classifier_errors, detector_performance, label_errors
-from curate.checks.shift.slices import SliceTest, ends, slice_errors
+from curate.checks.shift.slices import ALPHA, SliceTest, ends, slice_errors
+from curate.checks.shift.stored import Kind, Slice, store_slices
 from curate.dataset import Transaction
 from curate.wording import counted
 
@@ -35,6 +38,7 @@ A row counts the images that are in none of the rows above it.
 
 LIGHT: Final = "Light"
 CONTENT: Final = "Content"
+MEASURED: Final = "Measured"
 
 _DETECTED: Final = "1 - F1 of the model is {error:.2f} on images with {name}, and {rest:.2f} on the others"
 _CLASSIFIED: Final = "the model errs on {error:.0%} of the images with {name}, and on {rest:.0%} of the others"
@@ -61,10 +65,10 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """Some of the images, and where they come from: 'light', 'content', 'axis' or 'metadata'."""
+class _Part:
+    """Some of the images, before anything is known of how they do."""
 
-    source: str
+    source: Kind
     name: str
     inside: BoolArray
 
@@ -73,7 +77,7 @@ class _Slice:
 class _Failing:
     """A slice that fails: its images that are in no surer one, those they are compared with, and a sentence on both."""
 
-    part: _Slice
+    part: _Part
     test: SliceTest
     inside: BoolArray
     rest: BoolArray
@@ -94,23 +98,26 @@ def explore(transaction: Transaction, pictures: Pictures, settings: Settings, no
     light = cluster_light(lamps, pictures.groups, clusters=settings.options.get("clusters"), seed=settings.seed)
     content = cluster_content(pictures.vectors, pictures.groups, seed=settings.seed)
     errors = image_errors(transaction, pictures, notes)
-    slices = [
-        *_clusters(pictures, light, "light", columns),
-        *_clusters(pictures, content, "content", columns),
-        *_axis_ends(pictures.axes),
-        *_values(columns, len(pictures)),
-    ]
-    inside = np.stack([each.inside for each in slices], axis=1) if slices else np.zeros((len(pictures), 0), bool)
+    parts = _told_apart(
+        [
+            *_clusters(pictures, light, "light", columns),
+            *_clusters(pictures, content, "content", columns),
+            *_axis_ends(pictures.axes),
+            *_values(columns, len(pictures)),
+        ]
+    )
+    inside = np.stack([each.inside for each in parts], axis=1) if parts else np.zeros((len(pictures), 0), bool)
     unknown = np.full(len(pictures), np.nan)
     values = unknown if errors is None else errors.values
     tests = slice_errors(inside, values, pictures.groups, seed=settings.seed)
-    tested = list(zip(slices, tests, strict=True))
-    failing = [] if errors is None else _failing(slices, tests, errors, pictures.groups, settings.seed)
+    failing = [] if errors is None else _failing(parts, tests, errors, pictures.groups, settings.seed)
+    slices = _slices(pictures, parts, tests, errors, columns, failing)
+    store_slices(transaction, slices)
     tables = {
         SLICES: [_slice_row(each, errors) for each in failing],
-        LIGHT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "light")],
-        CONTENT: [_cluster_row(pictures, each, test, errors, columns) for each, test in _of(tested, "content")],
-        "Measured": [row for each in slices if each.source == "light" for row in _measured_rows(pictures, each)],
+        LIGHT: [_cluster_row(each, errors) for each in _of(slices, "light")],
+        CONTENT: [_cluster_row(each, errors) for each in _of(slices, "content")],
+        MEASURED: [{"cluster": each.name, **row} for each in slices if each.kind == "light" for row in each.measured],
     }
     findings = [
         *_in_failing(pictures, failing),
@@ -142,7 +149,7 @@ def image_errors(transaction: Transaction, pictures: Pictures, notes: list[str])
     return None if found is None else Errors(found, "findings", _LABELLED)
 
 
-def _clusters(pictures: Pictures, labels: IntArray, source: str, columns: dict[str, list[str | None]]) -> list[_Slice]:
+def _clusters(pictures: Pictures, labels: IntArray, source: Kind, columns: dict[str, list[str | None]]) -> list[_Part]:
     """The clusters with their names; none where there is one at most."""
     present = np.unique(labels[labels != NO_CLUSTER])
     if len(present) < 2:
@@ -156,7 +163,7 @@ def _clusters(pictures: Pictures, labels: IntArray, source: str, columns: dict[s
         named += [
             f"{each.key} {each.value}" for each in _first_of_each(shared_values(columns, inside, pictures.groups))
         ]
-        found.append(_Slice(source, ", ".join(named) or f"nothing that stands out ({source} {k + 1})", inside))
+        found.append(_Part(source, ", ".join(named) or f"nothing that stands out ({source} {k + 1})", inside))
     return found
 
 
@@ -168,7 +175,7 @@ def _first_of_each(shared: Sequence[Shared]) -> list[Shared]:
     return list(first.values())[:2]
 
 
-def _axis_ends(axes: FloatArray) -> list[_Slice]:
+def _axis_ends(axes: FloatArray) -> list[_Part]:
     slices = ends(axes)
     found = []
     for k, axis in enumerate(AXES):
@@ -177,11 +184,11 @@ def _axis_ends(axes: FloatArray) -> list[_Slice]:
             if word and inside.any():
                 limit = in_units(axis, float(axes[inside, k].min() if end else axes[inside, k].max()))
                 sign = ">=" if end else "<="
-                found.append(_Slice("axis", f"{word} ({axis.name} {sign} {limit:.3g})", inside))
+                found.append(_Part("axis", f"{word} ({axis.name} {sign} {limit:.3g})", inside))
     return found
 
 
-def _values(columns: dict[str, list[str | None]], n: int) -> list[_Slice]:
+def _values(columns: dict[str, list[str | None]], n: int) -> list[_Part]:
     """Values of metadata that are on some images but not on all."""
     found = []
     for key, values in sorted(columns.items()):
@@ -190,20 +197,70 @@ def _values(columns: dict[str, list[str | None]], n: int) -> list[_Slice]:
             continue
         column = np.array([value or "" for value in values])
         given = np.array([value is not None for value in values])
-        found += [_Slice("metadata", f"{key} {value}", given & (column == value)) for value in sorted(distinct)]
+        found += [_Part("metadata", f"{key} {value}", given & (column == value)) for value in sorted(distinct)]
     return [each for each in found if not each.inside.all()]
 
 
-def _of(tested: Sequence[tuple[_Slice, SliceTest]], source: str) -> list[tuple[_Slice, SliceTest]]:
-    """Those from one source, failing ones first, then the largest."""
-    chosen = [each for each in tested if each[0].source == source]
-    return sorted(
-        chosen, key=lambda each: (not each[1].fails, each[1].p_value if each[1].fails else 0, -each[0].inside.sum())
-    )
+def _told_apart(parts: Sequence[_Part]) -> list[_Part]:
+    """The parts with names that no two share: what they were found by is added, then a number."""
+    taken = Counter(each.name for each in parts)
+    named = [replace(each, name=f"{each.name} ({each.source})") if taken[each.name] > 1 else each for each in parts]
+    seen: Counter[str] = Counter()
+    found = []
+    for each in named:
+        seen[each.name] += 1
+        found.append(each if seen[each.name] == 1 else replace(each, name=f"{each.name} {seen[each.name]}"))
+    return found
+
+
+def _slices(
+    pictures: Pictures,
+    parts: Sequence[_Part],
+    tests: Sequence[SliceTest],
+    errors: Errors | None,
+    columns: dict[str, list[str | None]],
+    failing: Sequence[_Failing],
+) -> list[Slice]:
+    """The parts with what is known of them: those that fail first, as surely as they do."""
+    ids = pictures.ids.combine_chunks()
+    order = np.argsort(ids.to_numpy(zero_copy_only=False))
+    rank = {each.part.name: place for place, each in enumerate(failing)}
+    slices = []
+    for part, test in zip(parts, tests, strict=True):
+        chosen = ids.take(pa.array(order[part.inside[order]]))
+        found = Slice(part.name, part.source, chosen, fails=part.name in rank)
+        if errors is not None:
+            found = replace(found, error=test.error, rest=test.rest, p_value=test.p_value, errors_by=errors.source)
+        if part.source in {"light", "content"}:
+            found = replace(found, **_cluster_facts(pictures, part, errors, columns))
+        slices.append(found)
+    return sorted(slices, key=lambda each: rank.get(each.name, len(rank)))
+
+
+def _cluster_facts(
+    pictures: Pictures, part: _Part, errors: Errors | None, columns: dict[str, list[str | None]]
+) -> dict[str, Any]:
+    """What is told of clusters alone: how a detector does there, what they have in common, and what sets them apart."""
+    shared = shared_values(columns, part.inside, pictures.groups)
+    precise = None if errors is None or errors.detector is None else errors.detector.average_precision
+    return {
+        "mAP50": None if precise is None else precise(part.inside),
+        "mAP50_rest": None if precise is None else precise(~part.inside),
+        "metadata": "; ".join(f"{e.key} {e.value} {e.inside:.0%} ({e.outside:.0%})" for e in shared[:4]),
+        "classes": _class_mix(pictures, part.inside),
+        "measured": tuple(_measured_rows(pictures, part)) if part.source == "light" else (),
+    }
+
+
+def _of(slices: Sequence[Slice], kind: Kind) -> list[Slice]:
+    """Those of one kind, the ones that do worse than chance allows first, then the largest."""
+    chosen = [each for each in slices if each.kind == kind]
+    p_values = {each.name: 1.0 if each.p_value is None else each.p_value for each in chosen}
+    return sorted(chosen, key=lambda each: (p_values[each.name] if p_values[each.name] <= ALPHA else 1, -len(each)))
 
 
 def _failing(
-    slices: Sequence[_Slice], tests: Sequence[SliceTest], errors: Errors, groups: IntArray, seed: int
+    slices: Sequence[_Part], tests: Sequence[SliceTest], errors: Errors, groups: IntArray, seed: int
 ) -> list[_Failing]:
     """Slices that fail, the surest first, each judged without the images of those before it.
 
@@ -247,23 +304,21 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(value, 3)
 
 
-def _cluster_row(
-    pictures: Pictures, part: _Slice, test: SliceTest, errors: Errors | None, columns: dict[str, list[str | None]]
-) -> dict[str, Any]:
-    count = int(part.inside.sum())
-    numbers = _error_columns(part.inside, ~part.inside, test, errors)
-    name = f"{part.name}, {counted(count, 'images')}"
+def _cluster_row(part: Slice, errors: Errors | None) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    if errors is not None:
+        numbers = {"error": _rounded(part.error), "error_rest": _rounded(part.rest)}
+        if errors.detector is not None:
+            numbers |= {"mAP50": _rounded(part.mAP50), "mAP50_rest": _rounded(part.mAP50_rest)}
+    name = f"{part.name}, {counted(len(part), 'images')}"
     if numbers.get("mAP50") is not None and numbers.get("mAP50_rest") is not None:
         name += f", mAP {numbers['mAP50']:.2f} against {numbers['mAP50_rest']:.2f}"
     elif numbers.get("error") is not None and numbers.get("error_rest") is not None:
         name += f", error {numbers['error']:.2f} against {numbers['error_rest']:.2f}"
-    row = {"cluster": name, "images": count, **numbers}
+    row = {"cluster": name, "images": len(part), **numbers}
     if errors is not None:
-        row["p_value"] = test.p_value
-    shared = shared_values(columns, part.inside, pictures.groups)
-    row["metadata"] = "; ".join(f"{e.key} {e.value} {e.inside:.0%} ({e.outside:.0%})" for e in shared[:4])
-    row["classes"] = _class_mix(pictures, part.inside)
-    return row
+        row["p_value"] = part.p_value
+    return {**row, "metadata": part.metadata, "classes": part.classes}
 
 
 def _class_mix(pictures: Pictures, inside: BoolArray) -> str:
@@ -277,7 +332,7 @@ def _class_mix(pictures: Pictures, inside: BoolArray) -> str:
     return "; ".join(f"{name} {-less:.0%} ({there:.0%})" for less, name, there in named if less < 0)
 
 
-def _measured_rows(pictures: Pictures, part: _Slice) -> Rows:
+def _measured_rows(pictures: Pictures, part: _Part) -> Rows:
     """Exposure, white balance, contrast, focus and noise of a cluster against the rest, and what sets it apart.
 
     An effect of None is one that is small or may be chance.
@@ -292,7 +347,6 @@ def _measured_rows(pictures: Pictures, part: _Slice) -> Rows:
         )
         rows.append(
             {
-                "cluster": part.name,
                 "axis": name,
                 "median": float(f"{here:.4g}"),
                 "rest": float(f"{there:.4g}"),

@@ -12,21 +12,45 @@ import pyarrow as pa
 
 from curate import __version__
 from curate.checks.findings import FLAGGED, Finding, require_probability
+from curate.checks.mistakes.confused import confused_classes
+from curate.checks.shift.stored import Slice, read_slices
 from curate.dataset import Dataset
 from curate.dataset.query import in_layer
 from curate.dataset.store import now
 from curate.errors import UsageError
 from curate.files import write_atomic
 from curate.names import GROUND_TRUTH
-from curate.report.html.cards import Cards, Names, choose_findings, image_ids_of, make_cards, read_shapes, read_sources
+from curate.report.html.cards import (
+    Cards,
+    Names,
+    Shapes,
+    choose_findings,
+    image_ids_of,
+    make_cards,
+    read_shapes,
+    read_sources,
+)
 from curate.report.html.charts import Chart
 from curate.report.html.decisions import FORMAT
-from curate.report.html.distributions import class_chart, confusion_chart, measured_charts, size_charts
+from curate.report.html.distributions import (
+    class_chart,
+    confusion_chart,
+    measured_charts,
+    model_confusion_chart,
+    size_charts,
+)
 from curate.report.html.page import is_report, make_page
-from curate.report.html.pictures import Made, Wanted, make_pictures
+from curate.report.html.pictures import Made, Source, Wanted, make_pictures
 from curate.report.html.places import Places, place_images
-from curate.report.html.rounds import changes_since, evaluation_chart, evaluation_rows, history_rows
-from curate.report.html.summary import count_classes, count_confusions, count_findings, count_splits
+from curate.report.html.rounds import (
+    changes_since,
+    evaluation_chart,
+    evaluation_rows,
+    history_rows,
+    model_confusions,
+)
+from curate.report.html.setups import cluster_rows, clusters_of
+from curate.report.html.summary import count_classes, count_findings, count_leaks, count_slices, count_splits
 from curate.wording import counted
 
 MOST_FINDINGS: Final = 5_000
@@ -36,6 +60,7 @@ _PLACES_WITH_PICTURES: Final = 600
 _TEXT_SHARE: Final = 0.6
 """Part of the room for cards that may be text: without pictures few findings can be judged."""
 _TRIES: Final = 4
+_MOST_ROWS: Final = 200
 _HEAD: Final = 4096
 
 
@@ -102,6 +127,23 @@ class _Content:
         return make_page(title, {**self.data, "pictures": pictures, "notes": list(notes)}, self.charts).encode()
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What is read of the dataset once, however many cards there will be.
+
+    Attributes:
+        shapes: The annotations that findings with a card speak of.
+        sources: The images that those speak of, and those on the map.
+        places: The map.
+        slices: What `curate shift` found.
+    """
+
+    shapes: Shapes
+    sources: Mapping[str, Source]
+    places: Places | None
+    slices: Mapping[str, Slice]
+
+
 def write_report(
     dataset: Dataset, path: Path, choice: Choice, *, progress: Callable[[int, int], None] | None = None
 ) -> Report:
@@ -160,13 +202,15 @@ def _read_findings(dataset: Dataset, choice: Choice) -> pa.Table:
 
 def _fitting(dataset: Dataset, findings: pa.Table, choice: Choice, title: str) -> tuple[_Content, int]:
     """The content with as many cards as leave room for pictures, and their number."""
-    base = _base(dataset, findings, choice)
+    slices = read_slices(dataset)
+    base = _base(dataset, findings, slices, choice)
     most = min(choice.most, findings.num_rows)
     fixed = len(base.page(title, [], base.notes))
     share = _TEXT_SHARE * max(0, choice.max_bytes - fixed)
-    places = place_images(dataset, {each.image_id for each in choose_findings(findings, most)}, seed=choice.seed)
+    read = _read(dataset, choose_findings(findings, most), slices, choice.seed)
     for _ in range(_TRIES):
-        content, shown = _with_cards(base, dataset, choose_findings(findings, most), places)
+        # Fewer findings are some of more: all that they speak of has been read.
+        content, shown = _with_cards(base, choose_findings(findings, most), read)
         text = len(content.page(title, [], [])) - fixed
         if text <= share or shown <= 1:
             break
@@ -180,15 +224,23 @@ def _fitting(dataset: Dataset, findings: pa.Table, choice: Choice, title: str) -
     return content, shown
 
 
-def _base(dataset: Dataset, findings: pa.Table, choice: Choice) -> _Content:
+def _read(dataset: Dataset, findings: Sequence[Finding], slices: Mapping[str, Slice], seed: int) -> _Read:
+    places = place_images(dataset, {each.image_id for each in findings}, seed=seed)
+    shapes = read_shapes(dataset, findings)
+    shown = [*image_ids_of(findings, shapes), *(places.ids if places else ())]
+    return _Read(shapes, read_sources(dataset, shown), places, slices)
+
+
+def _base(dataset: Dataset, findings: pa.Table, slices: Mapping[str, Slice], choice: Choice) -> _Content:
     """All that does not depend on how many cards there are."""
     images = dataset.table("images", columns=["image_id", "path", "width", "height", "split"])
     classes = count_classes(dataset, findings, images)
-    confusions = count_confusions(findings)
+    confusions, of_models = confused_classes(findings), model_confusions(dataset)
     evaluations = evaluation_rows(dataset)
     history, commits = history_rows(dataset)
     found = class_chart(classes), confusion_chart(confusions), evaluation_chart(evaluations)
     charts = {name: [chart] for name, chart in zip(("classes", "confusion", "models"), found, strict=True) if chart}
+    charts["taken"] = [chart for chart in map(model_confusion_chart, of_models) if chart]
     measured = measured_charts(dataset)
     charts["spread"] = [*measured, *size_charts(images)]
     data = {
@@ -207,7 +259,11 @@ def _base(dataset: Dataset, findings: pa.Table, choice: Choice) -> _Content:
         "min_score": choice.min_score,
         "kinds": count_findings(findings),
         "classes": classes,
-        "confusions": confusions[:200],
+        "confusions": confusions[:_MOST_ROWS],
+        "taken": of_models,
+        "leaks": count_leaks(findings),
+        "slices": count_slices(findings, slices)[:_MOST_ROWS],
+        "clusters": cluster_rows(slices)[:_MOST_ROWS],
         "evaluations": evaluations,
         "rounds": [dict(row) for row in choice.rounds],
         "history": history,
@@ -229,17 +285,13 @@ def _base_notes(dataset: Dataset, images: pa.Table, measured: Sequence[Chart]) -
     return notes
 
 
-def _with_cards(
-    base: _Content, dataset: Dataset, chosen: Sequence[Finding], places: Places | None
-) -> tuple[_Content, int]:
+def _with_cards(base: _Content, chosen: Sequence[Finding], read: _Read) -> tuple[_Content, int]:
     """The content with cards of the findings that were chosen, and with the map."""
-    shapes = read_shapes(dataset, chosen)
-    image_ids = image_ids_of(chosen, shapes)
-    sources = read_sources(dataset, [*image_ids, *(places.ids if places else ())])
-    wanted, names = Wanted(sources), Names(sources)
-    cards = make_cards(chosen, shapes, names, wanted)
+    wanted, names = Wanted(read.sources), Names(read.sources)
+    cards = make_cards(chosen, read.shapes, names, wanted)
     notes = list(base.notes)
-    drawn = _map_data(places, names, wanted)
+    places = read.places
+    drawn = _map_data(places, read.slices, names, wanted)
     if places is None:
         notes.append("there is no map, for nothing is embedded: 'curate embed', then 'curate shift --map'")
     elif len(places.ids) < places.total:
@@ -252,14 +304,14 @@ def _card_data(cards: Cards, names: Names) -> dict[str, Any]:
     return {
         "cards": cards.cards,
         "groups": cards.groups,
-        "leaks": cards.leaks,
-        "slices": cards.slices,
         "names": names.locations,
         "split_of": names.splits,
     }
 
 
-def _map_data(places: Places | None, names: Names, wanted: Wanted) -> dict[str, Any] | None:
+def _map_data(
+    places: Places | None, slices: Mapping[str, Slice], names: Names, wanted: Wanted
+) -> dict[str, Any] | None:
     """The map with an image and, of some, a picture for each point."""
     if places is None:
         return None
@@ -271,7 +323,8 @@ def _map_data(places: Places | None, names: Names, wanted: Wanted) -> dict[str, 
         numbers.append(names.number(image_id, source.location if source else image_id))
         # Of an image with a card there is another picture to show.
         pictures.append(None if place % step else wanted.want(image_id))
-    return {**places.to_json(), "images": numbers, "pictures": pictures}
+    clusters = clusters_of(places.ids, slices)
+    return {**places.to_json(), "images": numbers, "pictures": pictures, "clusters": clusters}
 
 
 def _ratios(wanted: Wanted) -> list[int]:

@@ -15,6 +15,7 @@ from curate.checks.findings import VERDICT, Finding, Related, from_table
 from curate.dataset import Dataset
 from curate.report.html.outlines import Outline, annotation_outlines, box_outline
 from curate.report.html.pictures import Source, Wanted, Window
+from curate.report.html.values import cut, short_number
 
 GIVEN, SUGGESTED, REGION = "given", "suggested", "region"
 """What an outline stands for: what is there, what should be, and where exactly something is wrong."""
@@ -26,15 +27,29 @@ _WHOLE: Final = 200
 """Cards that are complete before others have any picture."""
 _DETAILS: Final = 12
 _MOST_MISSED: Final = 20
-_LONGEST: Final = 200
 _HIDDEN: Final = frozenset({"why", "flagged", "layer", "encoder", "remedy", VERDICT})
 _SHAPE_COLUMNS: Final = [
     *("annotation_id", "image_id", "type", "label", "bbox", "rotated_box", "polygons", "rle", "rle_size", "keypoints"),
 ]
 
 
-Shapes = Mapping[str, Mapping[str, Any]]
-"""Annotations by id: columns of `curate.dataset.schema.ANNOTATIONS` that say where and what they are."""
+@dataclass
+class Shapes:
+    """Annotations by id: columns of `curate.dataset.schema.ANNOTATIONS` that say where and what they are."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    _drawn: dict[tuple[str, Window], list[Outline]] = field(default_factory=dict)
+
+    def get(self, annotation_id: str | None) -> Mapping[str, Any] | None:
+        """The annotation of an id; None where there is none."""
+        return None if annotation_id is None else self.rows.get(annotation_id)
+
+    def outlines(self, annotation_id: str, window: Window) -> list[Outline]:
+        """What is drawn of an annotation; traced once, however often a page is tried."""
+        key = (annotation_id, window)
+        if key not in self._drawn:
+            self._drawn[key] = annotation_outlines(self.rows[annotation_id], window)
+        return self._drawn[key]
 
 
 @dataclass
@@ -63,14 +78,10 @@ class Cards:
     Attributes:
         cards: One of each finding, JSON-ready.
         groups: Groups of copies: numbers of the keeper, its picture and its cards, JSON-ready.
-        leaks: How many images of one split have copies in another, JSON-ready.
-        slices: Parts of the set on which more goes wrong than elsewhere, JSON-ready.
     """
 
     cards: list[dict[str, Any]]
     groups: list[dict[str, Any]]
-    leaks: list[dict[str, Any]]
-    slices: list[dict[str, Any]]
 
 
 def choose_findings(table: pa.Table, most: int) -> list[Finding]:
@@ -118,7 +129,7 @@ def read_shapes(dataset: Dataset, findings: Sequence[Finding]) -> Shapes:
         for batch in dataset.scan("annotations", columns=_SHAPE_COLUMNS):
             for row in batch.filter(pc.is_in(batch["annotation_id"], value_set=wanted)).to_pylist():
                 shapes[row["annotation_id"]] = row
-    return shapes
+    return Shapes(shapes)
 
 
 def image_ids_of(findings: Sequence[Finding], shapes: Shapes) -> set[str]:
@@ -126,7 +137,7 @@ def image_ids_of(findings: Sequence[Finding], shapes: Shapes) -> set[str]:
     return (
         {each.image_id for each in findings}
         | {other.image_id for each in findings for other in [*each.related[:_COMPARED], *_keeper(each)]}
-        | {shape["image_id"] for shape in shapes.values()}
+        | {shape["image_id"] for shape in shapes.rows.values()}
     )
 
 
@@ -151,7 +162,7 @@ def make_cards(findings: Sequence[Finding], shapes: Shapes, names: Names, wanted
             cards[number]["related"] = [_related(other, shapes, names, wanted) for other in compared]
         if not first:
             wanted.mark()
-    return Cards(cards, _groups(findings, names, wanted), _leaks(findings), _slices(findings))
+    return Cards(cards, _groups(findings, names, wanted))
 
 
 def _kinds_in_turn(findings: Sequence[Finding]) -> list[int]:
@@ -177,30 +188,30 @@ def _card(finding: Finding, shapes: Shapes, names: Names, wanted: Wanted) -> dic
         "picture": picture,
         "given": finding.given,
         "suggested": finding.suggested,
-        "why": _cut(str(evidence.get("why", ""))),
+        "why": cut(str(evidence.get("why", ""))),
         "box": None if finding.bbox is None else [_rounded(value) for value in finding.bbox],
         "outlines": [],
         "details": _details(evidence),
     }
-    shape = shapes.get(finding.annotation_id or "")
+    shape = shapes.get(finding.annotation_id)
     if finding.status in ("fixed", "confirmed") and finding.annotation_id is not None:
         card["now"] = None if shape is None else shape["label"]
     if VERDICT in evidence:
-        card["verdict"] = _cut(", ".join(str(value) for value in evidence[VERDICT].values()))
+        card["verdict"] = cut(", ".join(str(value) for value in evidence[VERDICT].values()))
     if "slice" in evidence:
-        card["slice"] = _cut(str(evidence["slice"]))
+        card["slice"] = cut(str(evidence["slice"]))
     if picture is not None:
         window = wanted.windows[picture][1]
-        card["outlines"] = _outlines(finding, shape, window)
+        card["outlines"] = _outlines(finding, shapes, window)
     return card
 
 
-def _outlines(finding: Finding, shape: Mapping[str, Any] | None, window: Window) -> list[tuple[str, list[Outline]]]:
+def _outlines(finding: Finding, shapes: Shapes, window: Window) -> list[tuple[str, list[Outline]]]:
     """What is there, what should be, and where exactly something is wrong."""
     evidence = finding.evidence
     drawn: list[tuple[str, list[Outline]]] = []
-    if finding.annotation_id is not None and shape is not None and finding.kind != "mislocated":
-        drawn.append((GIVEN, annotation_outlines(shape, window)))
+    if finding.annotation_id is not None and finding.annotation_id in shapes.rows and finding.kind != "mislocated":
+        drawn.append((GIVEN, shapes.outlines(finding.annotation_id, window)))
     elif finding.bbox is not None:
         drawn.append((SUGGESTED if finding.kind == "missing" else GIVEN, box_outline(finding.bbox, window)))
     if evidence.get("suggested_bbox") is not None and finding.kind != "missing":
@@ -221,10 +232,12 @@ def _region_row(region: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _related(other: Related, shapes: Shapes, names: Names, wanted: Wanted) -> dict[str, Any]:
-    shape = shapes.get(other.annotation_id or "")
+    shape = shapes.get(other.annotation_id)
     image_id = other.image_id if shape is None else shape["image_id"]
     picture = wanted.want(image_id, None if shape is None else shape["bbox"])
-    outlines = [] if shape is None or picture is None else annotation_outlines(shape, wanted.windows[picture][1])
+    outlines: list[Outline] = []
+    if shape is not None and picture is not None:
+        outlines = shapes.outlines(shape["annotation_id"], wanted.windows[picture][1])
     return {
         "image": names.number(image_id, other.image),
         "picture": picture,
@@ -273,40 +286,6 @@ def _groups(findings: Sequence[Finding], names: Names, wanted: Wanted) -> list[d
     return sorted(groups.values(), key=lambda group: (-len(group["cards"]), names.locations[group["keeper"]]))
 
 
-def _leaks(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """How many images of one split have a copy, or come from the same source, in another."""
-    counts: dict[tuple[str, str], int] = {}
-    for finding in findings:
-        if finding.kind == "leak":
-            for other in finding.evidence.get("splits", {}):
-                key = (str(finding.given), str(other))
-                counts[key] = counts.get(key, 0) + 1
-    rows = [{"split": own, "other": other, "images": count} for (own, other), count in counts.items()]
-    return sorted(rows, key=lambda row: (-int(row["images"]), str(row["split"]), str(row["other"])))
-
-
-def _slices(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Parts of the set that fail, by what the findings on their images say."""
-    slices: dict[str, dict[str, Any]] = {}
-    for finding in findings:
-        name = finding.evidence.get("slice")
-        if name is None:
-            continue
-        row = slices.setdefault(
-            str(name),
-            {
-                "slice": _cut(str(name)),
-                "found_by": finding.evidence.get("found_by"),
-                "error": _number(finding.evidence.get("error")),
-                "rest": _number(finding.evidence.get("error_rest")),
-                "p_value": _number(finding.evidence.get("p_value")),
-                "images": 0,
-            },
-        )
-        row["images"] += 1
-    return sorted(slices.values(), key=lambda row: (row["p_value"] is None, row["p_value"], -row["images"]))
-
-
 def _details(evidence: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Single numbers and short texts of a finding's evidence."""
     found: list[tuple[str, Any]] = []
@@ -316,23 +295,13 @@ def _details(evidence: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if isinstance(value, bool):
             found.append((key, "yes" if value else "no"))
         elif isinstance(value, int | float):
-            found.append((key, _number(value)))
+            found.append((key, short_number(value)))
         elif isinstance(value, str):
-            found.append((key, _cut(value)))
+            found.append((key, cut(value)))
         elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-            found.append((key, _cut(", ".join(value))))
+            found.append((key, cut(", ".join(value))))
     return found
-
-
-def _number(value: Any) -> float | int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
 def _rounded(value: float) -> float | None:
     return round(float(value), 1) if math.isfinite(value) else None
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

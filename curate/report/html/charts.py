@@ -160,7 +160,9 @@ def histogram(counts: Sequence[int], edges: Sequence[float], *, title: str, unit
     return Chart(title, caption, _draw(spec), ["from", "to", "images"], table)
 
 
-def heatmap(cells: Rows, *, title: str, caption: str, row: str, column: str) -> Chart:
+def heatmap(
+    cells: Rows, *, title: str, caption: str, row: str, column: str, value: str, written: str = ".2~g"
+) -> Chart:
     """Values of pairs of names, the larger the darker.
 
     Args:
@@ -169,6 +171,8 @@ def heatmap(cells: Rows, *, title: str, caption: str, row: str, column: str) -> 
         caption: What it shows.
         row: What the rows are.
         column: What the columns are.
+        value: What the values are.
+        written: How they are written: a format of D3.
     """
     short = _shortened([cell[key] for cell in cells for key in ("row", "column")])
     names = sorted(set(short.values()))
@@ -196,12 +200,12 @@ def heatmap(cells: Rows, *, title: str, caption: str, row: str, column: str) -> 
             },
             {
                 "mark": {"type": "text", "fontSize": 11, "color": "currentColor"},
-                "encoding": {"text": {"field": "value", "format": ".2~g"}},
+                "encoding": {"text": {"field": "value", "format": written}},
             },
         ],
     }
     table = [[cell["row"], cell["column"], cell["value"]] for cell in cells]
-    return Chart(title, caption, _draw(spec), [row, column, "expected wrong"], table)
+    return Chart(title, caption, _draw(spec), [row, column, value], table)
 
 
 def line_chart(rows: Rows, *, title: str, caption: str, x: str, y: str) -> Chart:

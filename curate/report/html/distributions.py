@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -106,23 +107,13 @@ def confusion_chart(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
     """Classes that are taken for one another; None if there are none.
 
     Args:
-        rows: What `curate.report.html.summary.count_confusions` gives.
+        rows: What `curate.checks.mistakes.confused.confused_classes` gives.
     """
-    names: dict[str, float] = {}
-    for row in rows:
-        for name in (row["given"], row["probably"]):
-            names[name] = names.get(name, 0.0) + row["expected"]
-    kept = set(sorted(names, key=lambda name: -names[name])[:_MOST_CLASSES])
-    cells = [
-        {
-            "row": row["given"],
-            "column": row["probably"],
-            "value": row["expected"],
-            "says": f"labelled {row['given']}, probably {row['probably']}: {row['expected']:g} expected to be wrong",
-        }
-        for row in rows
-        if {row["given"], row["probably"]} <= kept and row["expected"] > 0
-    ]
+    cells = _cells(
+        rows,
+        ("given", "probably", "expected_wrong"),
+        "labelled {row}, probably {column}: {value:g} expected to be wrong",
+    )
     if not cells:
         return None
     return heatmap(
@@ -131,7 +122,46 @@ def confusion_chart(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
         caption="How many labels are expected to be wrong, by the class they have and the class they probably should have",
         row="labelled",
         column="probably",
+        value="expected wrong",
     )
+
+
+def model_confusion_chart(confusion: Mapping[str, Any]) -> Chart | None:
+    """What a model takes for what; None if it makes no mistake.
+
+    Args:
+        confusion: One row of what `curate.report.html.rounds.model_confusions` gives.
+    """
+    counts = confusion["counted"]
+    cells = _cells(
+        confusion["rows"], ("true", "predicted", "count"), f"{{row}} taken for {{column}}: {{value:,}} {counts}"
+    )
+    if not cells:
+        return None
+    return heatmap(
+        cells,
+        title=f"Confusion of {confusion['layer']}",
+        caption=f"How many {counts} of a class the model takes for another; of nothing: made up, for nothing: missed",
+        row="is",
+        column="taken for",
+        value=counts,
+        written=".3~s",
+    )
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], keys: tuple[str, str, str], says: str) -> list[dict[str, Any]]:
+    """Cells of a heat map of the largest classes, from rows of two classes and a value."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        for key in keys[:2]:
+            sums[row[key]] += row[keys[2]]
+    kept = {name for name, _ in sums.most_common(_MOST_CLASSES)}
+    found = [dict(zip(("row", "column", "value"), (row[key] for key in keys), strict=True)) for row in rows]
+    return [
+        {**cell, "says": says.format(**cell)}
+        for cell in found
+        if {cell["row"], cell["column"]} <= kept and cell["value"] > 0
+    ]
 
 
 def _histogram(values: npt.NDArray[np.float64], title: str, unit: str) -> Chart | None:

@@ -224,25 +224,49 @@ def _of_image(
     assert size is not None
     assert path is not None
     windows = [wanted.windows[number][1] for number in numbers]
-    largest = max(side for side, _ in levels)
-    scale = min(1.0, max(largest / max(window[2:]) for window in windows))
     try:
-        pixels = Image.fromarray(load_pixels(path, shortest_side=max(1, round(scale * min(size)))))
+        pixels = open_windows(path, size, windows, max(side for side, _ in levels))
     except ImageError as error:
         return numbers, error
+    return numbers, [
+        [_encode(cut_window(pixels, size, window, side), quality) for side, quality in levels] for window in windows
+    ]
+
+
+def open_windows(path: str, size: tuple[int, int], windows: Sequence[Window], side: int) -> Image.Image:
+    """An image, decoded as small as the windows that will be cut out of it allow.
+
+    Args:
+        path: The file.
+        size: Its full width and height.
+        windows: Those, in pixels of its full size.
+        side: Longer side that each is to have at most.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    scale = min(1.0, max(side / max(window[2:]) for window in windows))
+    return Image.fromarray(load_pixels(path, shortest_side=max(1, round(scale * min(size)))))
+
+
+def cut_window(pixels: Image.Image, size: tuple[int, int], window: Window, side: int) -> Image.Image:
+    """A window of an image at most `side` pixels long; it is never enlarged.
+
+    Args:
+        pixels: The image at whatever size it was decoded.
+        size: Its full width and height.
+        window: In pixels of its full size.
+        side: Pixels.
+    """
     across, down = pixels.width / size[0], pixels.height / size[1]
-    made = []
-    for x, y, w, h in windows:
-        place = (x * across, y * down, (x + w) * across, (y + h) * down)
-        made.append([_encode(pixels, place, side, quality) for side, quality in levels])
-    return numbers, made
+    x, y, w, h = window
+    scale = min(1.0, side / max(w * across, h * down))
+    small = (max(1, round(w * across * scale)), max(1, round(h * down * scale)))
+    place = (x * across, y * down, (x + w) * across, (y + h) * down)
+    return pixels.resize(small, Image.Resampling.BICUBIC, box=place, reducing_gap=2.0)
 
 
-def _encode(pixels: Image.Image, place: tuple[float, float, float, float], side: int, quality: int) -> str:
-    w, h = place[2] - place[0], place[3] - place[1]
-    scale = min(1.0, side / max(w, h))
-    size = (max(1, round(w * scale)), max(1, round(h * scale)))
-    small = pixels.resize(size, Image.Resampling.BICUBIC, box=place, reducing_gap=2.0)
+def _encode(picture: Image.Image, quality: int) -> str:
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=quality, method=3)
+    picture.save(file, "WEBP", quality=quality, method=3)
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -11,8 +11,13 @@ from curate.dataset import Dataset, open_dataset, read_history
 from curate.dataset.difference import difference
 from curate.redaction import redact
 from curate.report.html.charts import Chart, line_chart
+from curate.report.html.values import short_number
 
 _MOST_COMMITS: Final = 200
+_MOST_CONFUSIONS: Final = 4
+_MOST_ROWS: Final = 200
+_COUNTED: Final = {"classify": "images", "segment": "pixels"}
+"""What a confusion counts, by task; in any other, objects."""
 _MAIN: Final = ("AP", "AP50", "mIoU", "accuracy", "macro_F1", "F1")
 """Metrics that a chart shows, the first of them that a model has."""
 
@@ -59,6 +64,33 @@ def evaluation_rows(dataset: Dataset) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def model_confusions(dataset: Dataset) -> list[dict[str, Any]]:
+    """What each model takes for what, by its newest evaluation: layer, commit, task, where, images, what is counted, and rows.
+
+    A row has the true and the predicted class, the count, and its share of the true class; the most frequent first. Models
+    that make no mistake have none.
+    """
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for each in stored_evaluations(dataset):
+        if each["confusion"]:
+            newest[each["layer"], each["task"]] = each
+    found = []
+    for each in sorted(newest.values(), key=lambda row: -row["commit"])[:_MOST_CONFUSIONS]:
+        counted = _COUNTED.get(each["task"], "objects")
+        rows = [
+            {
+                "true": row["true"],
+                "predicted": row["predicted"],
+                "count": row[counted],
+                "share": short_number(row["share_of_true"]),
+            }
+            for row in each["confusion"][:_MOST_ROWS]
+        ]
+        about = {name: each[name] for name in ("layer", "commit", "task", "where", "images")}
+        found.append({**about, "counted": counted, "rows": rows})
+    return found
 
 
 def main_metric(metrics: Mapping[str, float]) -> str | None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.findings import FLAGGED, STATUSES
+from curate.checks.findings import FLAGGED, SETTLED, STATUSES
+from curate.checks.shift.stored import Slice
 from curate.dataset import Dataset
 from curate.dataset.query import in_layer
 from curate.names import GROUND_TRUTH
+from curate.report.html.values import cut, short_number
 
 NO_CLASS: Final = "(none)"
+
+_TOLD: Final = {"error": "error", "rest": "error_rest", "p_value": "p_value"}
+"""What evidence tells of a slice."""
 
 
 def count_findings(findings: pa.Table) -> list[dict[str, Any]]:
@@ -85,33 +92,57 @@ def count_classes(dataset: Dataset, findings: pa.Table, splits: pa.Table) -> lis
     return sorted(rows, key=lambda row: (-row["objects"], row["class"]))
 
 
-def count_confusions(findings: pa.Table) -> list[dict[str, Any]]:
-    """One row for each pair of classes that are taken for one another: given, probably, flagged, expected to be wrong.
+def count_leaks(findings: pa.Table) -> list[dict[str, Any]]:
+    """How many images of one split have a copy, or come from the same source, in another; what is settled is not counted.
 
     Args:
-        findings: Columns kind, given, suggested and score.
+        findings: Columns kind, status, given and evidence.
 
     Returns:
-        JSON-ready; first the pair of which most are expected to be wrong.
+        JSON-ready rows split, other and images; most images first.
     """
-    chosen = findings.filter(
-        pc.and_(pc.equal(findings["kind"], "mislabeled"), pc.and_(*(pc.is_valid(findings[n]) for n in _PAIR)))
+    leaks = _unsettled(findings).filter(pc.field("kind") == "leak")
+    counts: Counter[tuple[str, str]] = Counter()
+    for given, evidence in zip(leaks["given"].to_pylist(), leaks["evidence"].to_pylist(), strict=True):
+        counts.update((str(given), str(other)) for other in json.loads(evidence).get("splits", {}))
+    rows = [{"split": own, "other": other, "images": count} for (own, other), count in counts.items()]
+    return sorted(rows, key=lambda row: (-int(row["images"]), str(row["split"]), str(row["other"])))
+
+
+def count_slices(findings: pa.Table, slices: Mapping[str, Slice]) -> list[dict[str, Any]]:
+    """The slices that fail: how many images they have, how many findings tell of them, and what they say.
+
+    Args:
+        findings: Columns kind, status and evidence.
+        slices: What is stored of slices; what findings tell of others is taken from the findings.
+
+    Returns:
+        JSON-ready rows slice, found_by, images, findings, error, rest and p_value; the surest first.
+    """
+    told = _unsettled(findings).filter(
+        (pc.field("kind") == "shifted") & pc.match_substring(pc.field("evidence"), '"slice"')
     )
-    flagged = pc.cast(pc.greater_equal(chosen["score"], FLAGGED), pa.int64())
-    grouped = chosen.append_column("flagged", flagged).group_by(list(_PAIR))
-    rows = grouped.aggregate([("score", "sum"), ("flagged", "sum")]).to_pylist()
-    return sorted(
-        (
-            {
-                "given": row["given"],
-                "probably": row["suggested"],
-                "flagged": row["flagged_sum"],
-                "expected": round(row["score_sum"], 1),
-            }
-            for row in rows
-        ),
-        key=lambda row: (-row["expected"], row["given"], row["probably"]),
-    )
+    rows = {each.name: slice_row(each) | {"findings": 0} for each in slices.values() if each.fails}
+    for text in told["evidence"].to_pylist():
+        evidence = json.loads(text)
+        name = str(evidence["slice"])
+        if name not in rows:
+            numbers = {key: short_number(evidence.get(of)) for key, of in _TOLD.items()}
+            by = evidence.get("found_by")
+            rows[name] = {"slice": cut(name), "found_by": by, "images": None, **numbers, "findings": 0}
+        rows[name]["findings"] += 1
+    return sorted(rows.values(), key=lambda row: (row["p_value"] is None, row["p_value"], -row["findings"]))
+
+
+def slice_row(part: Slice) -> dict[str, Any]:
+    """A slice as a table shows it, JSON-ready."""
+    numbers = {"error": part.error, "rest": part.rest, "p_value": part.p_value}
+    return {
+        "slice": cut(part.name),
+        "found_by": part.kind,
+        "images": len(part),
+        **{name: short_number(value) for name, value in numbers.items()},
+    }
 
 
 def count_splits(splits: pa.Table) -> dict[str, int]:
@@ -123,7 +154,8 @@ def count_splits(splits: pa.Table) -> dict[str, int]:
     }
 
 
-_PAIR: Final = ("given", "suggested")
+def _unsettled(findings: pa.Table) -> pa.Table:
+    return findings.filter(~pc.field("status").isin(sorted(SETTLED)))
 
 
 def _sums(keys: pa.ChunkedArray, values: pa.ChunkedArray) -> dict[str, float]:

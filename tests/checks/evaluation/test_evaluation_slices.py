@@ -1,4 +1,4 @@
-"""Parts of the images, by what the images table and earlier findings say."""
+"""Parts of the images, by what the images table and slices that were found say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from curate.checks.evaluation.slices import MOST, read_slices, split_list
-from curate.checks.findings import Finding, to_table
+from curate.checks.shift.stored import Slice, store_slices
 from curate.dataset import Dataset, begin, open_dataset
 from curate.dataset.ids import image_ids
 from curate.dataset.schema import IMAGES
@@ -53,11 +53,8 @@ def made(count: int = 6) -> tuple[Dataset, pa.Array]:
     )
     with begin("set", command="test", create=True) as transaction:
         transaction.append("images", [table])
-        found = [
-            Finding("shifted", 0.9, f"{k}.jpg", ids[k].as_py(), "shift", evidence={"slice": "dark", "why": ""})
-            for k in (1, 3)
-        ]
-        transaction.append("findings", [to_table([*found, Finding("shifted", 0.9, "0.jpg", ids[0].as_py(), "shift")])])
+        dark = Slice("dark, warm", "light", ids.take(pa.array([1, 3])), fails=True)
+        store_slices(transaction, [dark, Slice("bright", "axis", ids.take(pa.array([0, 2])))])
     return open_dataset("set"), ids
 
 
@@ -69,7 +66,9 @@ def made(count: int = 6) -> tuple[Dataset, pa.Array]:
         ("tag:rain", {"tag:rain": [0, 1]}),
         ("group", {"group:it's 0": [0, 1], "group:it's 1": [2, 3], "group:it's 2": [4]}),
         ("group:it's 1", {"group:it's 1": [2, 3]}),
-        ("shift", {"shift:dark": [1, 3]}),
+        ("shift", {"slice:dark, warm": [1, 3]}),
+        ("slice:dark_warm", {"slice:dark, warm": [1, 3]}),
+        ("slice:bright", {"slice:bright": [0, 2]}),
         ("width > 250", {"width > 250": [3, 4]}),
     ],
 )
@@ -87,6 +86,12 @@ def test_slices_without_an_image_are_told_and_left_out() -> None:
         "slice width > 400: none of the images that are evaluated",
         "slice tag:snow: none of the images that are evaluated",
     ]
+
+
+def test_an_unknown_slice_is_told_with_those_there_are() -> None:
+    dataset, ids = made()
+    with pytest.raises(UsageError, match=r"--slices 'slice:blue': there is no slice 'blue' .*'dark, warm'; 'bright'"):
+        read_slices(dataset, ids, ["slice:blue"], [])
 
 
 def test_too_many_values_are_told() -> None:

@@ -45,7 +45,7 @@ function fill(select, options) {
 }
 
 /**
- * A table in a frame that scrolls. Columns are [heading, cell of a row, 'number' or nothing]; a cell is a text, a number,
+ * A table in a frame that scrolls. Columns are [heading, cell of a row, 'number', 'text' (which is wide) or nothing]; a cell is a text, a number,
  * an element, or nothing.
  */
 function table(title, columns, rows) {

@@ -35,6 +35,8 @@ function firstInView() {
 }
 
 function go(article) {
+  // A window that is not in front tells of no focus.
+  current = article;
   article.focus({ preventScroll: true });
   fillCard(article);
   article.scrollIntoView({ block: 'start' });

@@ -15,6 +15,9 @@ function showMap(show) {
   );
   const map = new ImageMap(by('map-canvas'), by('map-tip'), DATA.map, show);
   map.listen();
+  const words = { light: 'set-up of light', content: 'kind of content' };
+  const clusters = Object.keys(DATA.map.clusters).map((kind) => make('option', { value: kind, text: words[kind] }));
+  by('map-by').append(...clusters);
   map.colorBy('kind');
   by('map-in').addEventListener('click', () => map.zoomBy(1.6));
   by('map-out').addEventListener('click', () => map.zoomBy(1 / 1.6));
@@ -25,8 +28,8 @@ function showMap(show) {
 }
 
 class ImageMap {
-  constructor(canvas, tip, { x, y, images, pictures }, show) {
-    Object.assign(this, { canvas, tip, images, pictures, show });
+  constructor(canvas, tip, { x, y, images, pictures, clusters }, show) {
+    Object.assign(this, { canvas, tip, images, pictures, clusters, show });
     this.x = unpack(x);
     this.y = unpack(y);
     this.cards = new Map();
@@ -36,10 +39,19 @@ class ImageMap {
     this.chosen = null;
   }
 
-  /** Color the points by the kind of their surest finding, or by their split; the most frequent values have colors. */
+  /** What a point is colored by: the kind of its surest finding, its split, or the cluster that it is in. */
+  valueOf(name, i) {
+    const image = this.images[i];
+    if (name === 'split') return DATA.split_of[image] ?? 'none';
+    if (name !== 'kind') return this.clusters[name].names[this.clusters[name].of[i]];
+    const kind = DATA.cards[this.cards.get(image)?.[0]]?.kind;
+    return kind && plain(kind);
+  }
+
+  /** Color the points; the most frequent values have colors. */
   colorBy(name) {
-    const value = (image) => (name === 'split' ? (DATA.split_of[image] ?? 'none') : DATA.cards[this.cards.get(image)?.[0]]?.kind);
-    const values = this.images.map(value);
+    const values = this.images.map((_, i) => this.valueOf(name, i));
+    this.values = name === 'kind' ? [] : values;
     const counts = new Map();
     for (const each of values) counts.set(each, (counts.get(each) ?? 0) + 1);
     const none = counts.get(undefined) ?? 0;
@@ -48,10 +60,10 @@ class ImageMap {
     const colors = new Map(order.map((each, place) => [each, Math.min(place, MOST_COLORS) + 1]));
     this.colors = values.map((each) => colors.get(each) ?? 0);
     const own = order.length > MOST_COLORS + 1 ? MOST_COLORS : order.length;
-    const rows = order.slice(0, own).map((each) => [colors.get(each), plain(each), counts.get(each)]);
+    const rows = order.slice(0, own).map((each) => [colors.get(each), each, counts.get(each)]);
     const rest = order.slice(own).reduce((sum, each) => sum + counts.get(each), 0);
     if (rest) rows.push([MOST_COLORS + 1, 'others', rest]);
-    if (none) rows.push([0, 'no finding', none]);
+    if (none) rows.push([0, name === 'kind' ? 'no finding' : 'in none', none]);
     showLegend(rows);
     this.draw();
   }
@@ -111,6 +123,7 @@ class ImageMap {
     this.tip.replaceChildren(
       shown === undefined ? '' : picture(shown, name),
       make('div', {}, word(name)),
+      ...(this.values[i] === undefined ? [] : [make('div', {}, make('strong', {}, word(this.values[i])))]),
       cards.length
         ? make('button', { type: 'button', class: 'link', click: go }, `${counted(cards.length, 'findings', 'finding')}: `, word(kinds))
         : make('div', { class: 'quiet', text: 'no finding' }),
@@ -119,7 +132,7 @@ class ImageMap {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     this.tip.style.left = `${Math.max(0, px > width / 2 ? px - this.tip.offsetWidth - 16 : px + 16)}px`;
     this.tip.style.top = `${Math.max(0, Math.min(py - 20, height - this.tip.offsetHeight))}px`;
-    if (aloud) say(`${name}, ${cards.length ? kinds : 'no finding'}`);
+    if (aloud) say([name, this.values[i], cards.length ? kinds : 'no finding'].filter(Boolean).join(', '));
   }
 
   /** The image of the least distance; nothing if all are as far as `most`. A distance may be infinite. */

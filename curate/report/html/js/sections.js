@@ -1,10 +1,11 @@
-// The sections above the findings: numbers, charts' words and tables, groups of copies, leaks, slices, rounds, history.
+// The sections above the findings: numbers, charts' words and tables, what models confuse, groups of copies, leaks, slices, rounds, history.
 
 function showSections(show) {
   const link = (text, values) => make('button', { type: 'button', class: 'link', click: () => filterTo(values, show) }, word(text));
   showHead();
   showSummary(link);
   showClasses(link);
+  showTaken();
   showCopies(link);
   showLeaks(link);
   showSlices(link);
@@ -95,7 +96,7 @@ function showClasses(link) {
         ['labelled', (row) => row.given],
         ['probably', (row) => row.probably],
         ['probable findings', (row) => row.flagged, 'number'],
-        ['expected wrong', (row) => row.expected, 'number'],
+        ['expected wrong', (row) => row.expected_wrong, 'number'],
         ['', (row) => link('show', { kind: '=mislabeled', text: '', class: `=${row.given}` })],
       ],
       DATA.confusions,
@@ -104,6 +105,26 @@ function showClasses(link) {
 }
 
 const GROUPS_AT_FIRST = 24;
+
+function showTaken() {
+  if (!DATA.taken.length) return;
+  reveal('taken');
+  for (const { layer, commit, task, where, images, counted: what, rows } of DATA.taken) {
+    const asked = where ? `, images where ${where}` : '';
+    by('taken-rows').append(
+      table(
+        `${layer}: ${task}, ${number(images)} images of commit ${number(commit)}${asked}`,
+        [
+          ['is', (row) => row.true],
+          ['taken for', (row) => row.predicted],
+          [what, (row) => row.count, 'number'],
+          ['of all that are', (row) => (row.share === null ? null : percent(row.share)), 'number'],
+        ],
+        rows,
+      ),
+    );
+  }
+}
 
 function showCopies(link) {
   if (!DATA.groups.length) return;
@@ -142,7 +163,7 @@ function grow(parent, style, rows, item) {
 
 function showLeaks(link) {
   const cards = DATA.cards.filter((card) => card.kind === 'leak');
-  if (!cards.length) return;
+  if (!cards.length && !DATA.leaks.length) return;
   reveal('leaks');
   if (DATA.leaks.length) {
     by('leak-rows').append(
@@ -166,16 +187,30 @@ function showLeaks(link) {
   });
 }
 
+/** Slices that fail, then the groups that the images fall into by their light and by what they show. */
 function showSlices(link) {
-  if (!DATA.slices.length) return;
+  const shown = [showFailing(link), showClusters('light', 'Set-ups of light', link), showClusters('content', 'Kinds of content', link)];
+  if (!shown.some(Boolean)) return;
   reveal('slices');
+  by('slices-about').textContent = 'Images that have something in common, by the names that their light, their measures and their metadata give them. '
+    + 'The error is a mean over images, from 0 to 1; the p-value is corrected for all slices that were tried.';
+}
+
+const sliceNamed = (link) => {
+  const told = new Set(DATA.cards.map((card) => card.slice));
+  return (row) => (told.has(row.slice) ? link(row.slice, { slice: `=${row.slice}` }) : row.slice);
+};
+
+function showFailing(link) {
+  if (!DATA.slices.length) return false;
   by('slice-rows').append(
     table(
-      'Slices',
+      'Slices on which more goes wrong',
       [
-        ['slice', (row) => link(row.slice, { slice: `=${row.slice}` })],
+        ['slice', sliceNamed(link)],
         ['told by', (row) => row.found_by],
         ['images', (row) => row.images, 'number'],
+        ['findings', (row) => row.findings, 'number'],
         ['error', (row) => row.error, 'number'],
         ['error elsewhere', (row) => row.rest, 'number'],
         ['p-value', (row) => row.p_value, 'number'],
@@ -183,6 +218,33 @@ function showSlices(link) {
       DATA.slices,
     ),
   );
+  return true;
+}
+
+const against = (value, rest) => (value === null ? null : `${value.toFixed(3)} (${rest === null ? '–' : rest.toFixed(3)})`);
+
+/** The clusters of one kind; columns of what is known of none are left out. */
+function showClusters(kind, title, link) {
+  const rows = DATA.clusters.filter((row) => row.found_by === kind);
+  if (!rows.length) return false;
+  const some = (key, column) => (rows.some((row) => row[key] !== null && row[key] !== '') ? [column] : []);
+  by(`${kind}-rows`).append(
+    table(
+      title,
+      [
+        ['slice', sliceNamed(link), 'text'],
+        ['images', (row) => row.images, 'number'],
+        ...some('error', ['error (elsewhere)', (row) => against(row.error, row.rest), 'number']),
+        ...some('error', ['p-value', (row) => row.p_value, 'number']),
+        ...some('mAP50', ['mAP50 (elsewhere)', (row) => against(row.mAP50, row.mAP50_rest), 'number']),
+        ...some('metadata', ['metadata (elsewhere)', (row) => row.metadata, 'text']),
+        ...some('measured', ['measured (elsewhere)', (row) => row.measured, 'text']),
+        ...some('classes', ['classes (elsewhere)', (row) => row.classes, 'text']),
+      ],
+      rows,
+    ),
+  );
+  return true;
 }
 
 function showRounds() {
