@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from curate.connectors.fiftyone.database import FOLDER_VARIABLE, URI_VARIABLE, database
 from tests.servers.label_studio import LabelStudio, NotInstalled, installed, running
+from tests.servers.mongodb import library_path
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("unhurried", deadline=None)
@@ -46,6 +49,31 @@ def new_label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Label
     """The same for one test alone: its first project is number 1."""
     with _label_studio(tmp_path_factory.mktemp("label-studio")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mongodb_libraries() -> str | None:
+    """`LD_LIBRARY_PATH` for FiftyOne's database; tests that ask for it are skipped where there can be none."""
+    if find_spec("fiftyone") is None:
+        pytest.skip("FiftyOne is not installed: pip install 'curate-vision[app]'")
+    try:
+        return library_path()
+    except NotInstalled as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def mongodb(mongodb_libraries: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running database for FiftyOne."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CURATE_HOME", str(tmp_path_factory.mktemp("fiftyone")))
+            patch.delenv(URI_VARIABLE, raising=False)
+            patch.delenv(FOLDER_VARIABLE, raising=False)
+            if mongodb_libraries:
+                patch.setenv("LD_LIBRARY_PATH", mongodb_libraries)
+            uri = stack.enter_context(database())
+        yield uri
 
 
 def _label_studio(folder: Path) -> AbstractContextManager[LabelStudio]:

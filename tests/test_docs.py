@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.connectors.fiftyone.database import URI_VARIABLE
 from curate.loop.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:    )?\$ (curate .*)$", re.MULTILINE)
 SERVER = "127.0.0.1:8080"
+FIFTYONE = "fiftyone://"
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LOOP = re.compile(r"```yaml\n(dataset: .*?)```", re.DOTALL)
 
@@ -44,14 +47,32 @@ def test_commands_run(
         server = request.getfixturevalue("new_label_studio")
         host = server.url.removeprefix("http://")
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    if FIFTYONE in page.read_text():
+        monkeypatch.setenv(URI_VARIABLE, request.getfixturevalue("mongodb"))
+        request.getfixturevalue("recwarn")  # FiftyOne's, and of what it imports, are not ours to end
     monkeypatch.chdir(tmp_path)
     own_data = tmp_path / "my_parts"
     own_data.symlink_to(tmp_path / "curate-home" / "demo" / "parts_v3")
     for command in commands(page):
         text = command.partition("#")[0].partition("|")[0].partition(">")[0].replace(SERVER, host)
+        if text.startswith("curate app ") and "--pull" not in text:
+            _open_and_end(shlex.split(text)[1:])
+            continue
         result = CliRunner().invoke(app, shlex.split(text)[1:])
         allowed = {0, 1} if "--fail-on" in text else {0}
         assert result.exit_code in allowed, f"{command}\n{result.stdout}\n{result.stderr}\n{result.exception!r}"
+
+
+def _open_and_end(arguments: list[str]) -> None:
+    """Run a command that shows the App until Ctrl-C."""
+    command = [sys.executable, "-c", "from curate.cli import main; main()", *arguments, "--json", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        opened = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "127.0.0.1" in opened, said
 
 
 @pytest.mark.parametrize(

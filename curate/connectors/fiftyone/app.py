@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stdout, 
 from typing import Any, Final
 from urllib.parse import quote
 
-from curate.connectors.fiftyone.database import LOCAL, free_port, is_listening
+from filelock import FileLock, Timeout
+
+from curate.connectors.fiftyone.database import LOCAL, app_folder, free_port, is_listening
 from curate.connectors.fiftyone.environment import connected
 from curate.connectors.fiftyone.publish import Progress
 from curate.connectors.fiftyone.server import server
@@ -52,7 +54,7 @@ def run_app(
     Raises:
         MissingExtra: FiftyOne is not installed.
         UnavailableError: Its database cannot be used, or the App's server does not start.
-        UsageError: The port is taken, or FiftyOne has another dataset of this name.
+        UsageError: The port is taken, the dataset is in the App already, or FiftyOne has another one of this name.
     """
     open_dataset(name)  # one that is not there is told before anything is started
     if port and is_listening(port):
@@ -60,12 +62,12 @@ def run_app(
             "the port is taken", where=f"{LOCAL}:{port}", remedy="close what listens there, or say another with --port"
         )
     until = until or threading.Event()
-    with _ended_by_signals(until), connected() as fiftyone:
+    with opened_once(name), connected() as fiftyone:
         link = Link(fiftyone, name, command)
         first = link.open(anew=anew, progress=progress)
         assert link.target is not None  # the sync has made it
         port = port or free_port()
-        with server(port):
+        with _ended_by_signals(until), server(port):
             session = _session(fiftyone, link.target.dataset, port)
             opened(f"http://{LOCAL}:{port}/datasets/{quote(name)}", first)
             try:
@@ -81,11 +83,11 @@ def pull_app(name: str, *, command: str) -> Synced:
     Raises:
         MissingExtra: FiftyOne is not installed.
         UnavailableError: Its database cannot be used.
-        UsageError: The dataset has not been in the App.
+        UsageError: The dataset has not been in the App, or is in it now.
         DatasetLocked: Another process is writing to the dataset.
     """
     open_dataset(name)
-    with connected() as fiftyone:
+    with opened_once(name), connected() as fiftyone:
         return Link(fiftyone, name, command).pull()
 
 
@@ -139,6 +141,21 @@ def _refresh(session: Any) -> None:
 def _silent() -> AbstractContextManager[Any]:
     """Keeps what FiftyOne prints for people at a Python prompt off stdout."""
     return redirect_stdout(io.StringIO())
+
+
+@contextmanager
+def opened_once(name: str) -> Iterator[None]:
+    """Keeps a second process from showing a dataset: both would take over each edit."""
+    folder = app_folder() / "open"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{name}.lock", blocking=False):
+            yield
+    except Timeout as error:
+        raise UsageError(
+            f"'{name}' is in the App already, which takes over what is done there",
+            remedy="use that one, or end it with Ctrl-C first",
+        ) from error
 
 
 @contextmanager

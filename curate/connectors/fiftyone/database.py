@@ -110,7 +110,7 @@ def _others(users: Path) -> bool:
 def _running(folder: Path, data: Path) -> int | None:
     """The port of our server, if it runs on this folder."""
     state = _state(folder)
-    if state is None or not is_listening(state["port"]):
+    if state is None or not _is_alive(state["pid"]) or not is_listening(state["port"]):
         return None
     if state["data"] != str(data):
         raise UnavailableError(
@@ -172,11 +172,23 @@ def _stop(folder: Path, data: Path) -> None:
         os.kill(state["pid"], signal.SIGTERM)
     with suppress(OSError):  # reaped here if it is our own child
         until = time.monotonic() + _STOP_SECONDS
-        while (_holds(data) or is_listening(state["port"])) and time.monotonic() < until:
+        while (_holds(data) or is_listening(state["port"])) and _is_alive(state["pid"]) and time.monotonic() < until:
             time.sleep(0.05)
-        if sys.platform != "win32":
-            with suppress(ChildProcessError):
-                os.waitpid(state["pid"], 0)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one of our own that has ended is reaped."""
+    if sys.platform == "win32":
+        return True  # asking would end it; the port tells
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's, so none of ours
+        return False
+    return True
 
 
 def _holds(data: Path) -> bool:

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from curate.checks.findings import Finding
 from curate.connectors.base import Row
 from curate.connectors.fiftyone.labels import (
+    SOURCE,
     Document,
     Family,
     Size,
     attribute_name,
     attributes_of,
     is_changed,
+    label_id,
     same_shape,
     to_shape,
     unmark,
@@ -30,9 +33,6 @@ from curate.dataset.query import quote
 from curate.formats.losses import LossReport
 from curate.names import PREDICTIONS
 
-SOURCE: Final = "fiftyone"
-"""Where an annotation drawn in the App says that it is from."""
-
 DECISIONS: Final = {
     "confirm": "confirmed",
     "confirmed": "confirmed",
@@ -44,6 +44,9 @@ DECISIONS: Final = {
 """What a tag decides, by the tag. 'relabel' takes a suggested class, or asks for the label to be made anew."""
 
 
+_UNDECIDED: Final = frozenset({"open", "queued"})
+
+
 @dataclass(frozen=True)
 class Decision:
     """A tag that decides on findings.
@@ -51,16 +54,12 @@ class Decision:
     Attributes:
         verdict: A value of `DECISIONS`.
         image_id: The image that it is on.
-        finding_id: The finding that it is on.
-        annotation_id: The annotation that it is on.
-        kind: Only findings of this kind ('reject:dark').
+        finding_ids: The findings that it decides on, none that its author did not see.
     """
 
     verdict: str
     image_id: str
-    finding_id: str | None = None
-    annotation_id: str | None = None
-    kind: str | None = None
+    finding_ids: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,8 @@ def read_edits(documents: Sequence[Document], open_renderer: Callable[[int], Ren
         for batch in renderer.documents(ids):
             for shown in batch:
                 image_id = shown[OWN]["image_id"]
-                reader = _Reader(edits, renderer.layout, losses, image_id, rows.get(image_id, {}))
+                findings = marks.findings if (marks := renderer.marks.get(image_id)) else []
+                reader = _Reader(edits, renderer.layout, losses, image_id, rows.get(image_id, {}), findings)
                 reader.read(shown, samples[image_id])
     return edits
 
@@ -126,7 +126,8 @@ class _Reader:
         layout: Fields of the layers.
         losses: Gets what cannot be taken over.
         image_id: Its image.
-        rows: The annotations of its image by id, as shown.
+        rows: The annotations of its image as shown, by their labels' ids.
+        findings: The findings on it as shown.
     """
 
     edits: Edits
@@ -134,6 +135,7 @@ class _Reader:
     losses: LossReport
     image_id: str
     rows: Mapping[str, Row]
+    findings: Sequence[Finding]
 
     def read(self, shown: Document, now: Document) -> None:
         """Take note of all that differs."""
@@ -151,7 +153,7 @@ class _Reader:
 
     def _sample_tags(self, shown: Sequence[str], now: Sequence[str]) -> None:
         known = {tag for tag in shown if not tag.startswith(RESERVED)}
-        decided = self._decide(set(now) - set(shown))
+        decided = self._decide(set(now) - set(shown), self.findings)
         added = [tag for tag in now if tag not in known and tag not in decided and not tag.startswith(RESERVED)]
         removed = sorted(known - set(now))
         if added:
@@ -163,22 +165,34 @@ class _Reader:
         before = {label["_id"]: set(label["tags"]) for label in shown}
         for label in now:
             if label["_id"] in before:
-                self._decide(set(_texts(label.get("tags"))) - before[label["_id"]], finding=unmark(label["_id"]))
+                its_own = [each for each in self.findings if each.id == unmark(label["_id"])]
+                self._decide(set(_texts(label.get("tags"))) - before[label["_id"]], its_own, also_decided=True)
 
     def _label_tags(self, shown: Sequence[Document], now: Sequence[Document]) -> None:
         before = {label["_id"]: set(label["tags"]) for label in shown}
         for label in now:
             if label["_id"] in before:
-                self._decide(set(_texts(label.get("tags"))) - before[label["_id"]], annotation=unmark(label["_id"]))
+                annotation = self.rows[str(label["_id"])]["annotation_id"]
+                about_it = [each for each in self.findings if each.annotation_id == annotation]
+                self._decide(set(_texts(label.get("tags"))) - before[label["_id"]], about_it)
 
-    def _decide(self, tags: Iterable[str], *, finding: str | None = None, annotation: str | None = None) -> set[str]:
-        """Take note of the decisions among tags that were added; returns those tags."""
+    def _decide(self, tags: Iterable[str], findings: Sequence[Finding], *, also_decided: bool = False) -> set[str]:
+        """Take note of the decisions among tags that were added; returns those tags.
+
+        Args:
+            tags: The tags.
+            findings: Those that they may be about.
+            also_decided: Whether they are about decided ones too; else only where none is undecided.
+        """
         decided = set()
         for tag in sorted(tags):
             word, _, kind = tag.strip().lower().partition(":")
             if word in DECISIONS and not tag.startswith(RESERVED):
-                decision = Decision(DECISIONS[word], self.image_id, finding, annotation, kind.strip() or None)
-                self.edits.decisions.append(decision)
+                chosen = [each for each in findings if each.kind == (kind.strip() or each.kind)]
+                if not also_decided and DECISIONS[word] != "open":
+                    chosen = [each for each in chosen if each.status in _UNDECIDED] or chosen
+                ids = frozenset(each.id for each in chosen)
+                self.edits.decisions.append(Decision(DECISIONS[word], self.image_id, ids))
                 decided.add(tag)
         return decided
 
@@ -194,14 +208,14 @@ class _Reader:
             count = len(new) + len(gone) + len(changed)
             self.losses.dropped("edits", "of a model's predictions, which stay as the model made them", place, count)
             return
-        self.edits.rows += [EditedRow(self.rows[unmark(label["_id"]) or ""], None) for label in gone]
+        self.edits.rows += [EditedRow(self.rows[str(label["_id"])], None) for label in gone]
         for label in changed:
             self._changed(family, size, before[label["_id"]], label, place)
         for label in new:
             self._drawn(layer, family, size, label, place)
 
     def _changed(self, family: Family, size: Size, shown: Document, label: Document, place: str) -> None:
-        row = self.rows[unmark(label["_id"]) or ""]
+        row = self.rows[str(label["_id"])]
         after: Row = {**row, "label": label.get("label"), "attributes": _attributes(row, shown, label)}
         if not same_shape(shown, label, size):
             try:
@@ -250,7 +264,7 @@ def _rows_by_image(renderer: Renderer, image_ids: Sequence[str]) -> dict[str, di
     chosen = ", ".join(map(quote, image_ids))
     found: dict[str, dict[str, Row]] = {}
     for row in rows_of(renderer.dataset.table("annotations", where=f"image_id IN ({chosen})")):
-        found.setdefault(row["image_id"], {})[row["annotation_id"]] = row
+        found.setdefault(row["image_id"], {})[label_id(row)] = row
     return found
 
 

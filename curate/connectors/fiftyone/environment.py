@@ -18,6 +18,8 @@ from curate.connectors.fiftyone.database import INSTEAD, URI_VARIABLE, app_folde
 from curate.errors import MissingExtra, UnavailableError
 
 _ANSWER_MS: Final = 5_000
+_AWAY_MS: Final = 15_000
+"""For how long a database that answered before may be away, before that is an error."""
 _PRIVATE_PORT: Final = "FIFTYONE_PRIVATE_DATABASE_PORT"
 
 
@@ -39,6 +41,12 @@ def connected() -> Iterator[Any]:
         _connect(package, uri, own=own)
         try:
             yield package
+        except import_module("pymongo").errors.PyMongoError as error:
+            raise UnavailableError(
+                f"FiftyOne's database does not answer any more: {_first_line(error)}",
+                where=_place(own),
+                remedy="run the command again: what was done in the App before is taken over then",
+            ) from None
         finally:
             _disconnect()
 
@@ -96,16 +104,16 @@ def _connect(package: Any, uri: str, *, own: bool) -> None:
     package.config.database_uri = uri
     package.config.database_validation = not own and package.config.database_validation
     odm._connection_kwargs.clear()
+    odm._connection_kwargs["serverSelectionTimeoutMS"] = _AWAY_MS
     try:
         with import_module("pymongo").MongoClient(uri, serverSelectionTimeoutMS=_ANSWER_MS) as client:
             client.admin.command("ping")
         odm.get_db_conn()
     except Exception as error:  # pymongo's, FiftyOne's and built-in errors alike
         _disconnect()
-        where = "curate's own database" if own else URI_VARIABLE  # which may hold a password
         raise UnavailableError(
             f"FiftyOne's database cannot be used: {_first_line(error)}",
-            where=where,
+            where=_place(own),
             remedy=f"check that the server runs and may be used, or unset {URI_VARIABLE} for curate's own; {INSTEAD}",
         ) from None
 
@@ -117,6 +125,11 @@ def _disconnect() -> None:
     if factory is not None:  # it keeps connections of its own
         factory.RepositoryFactory.repos.clear()
         factory._db = None  # type: ignore[attr-defined]
+
+
+def _place(own: bool) -> str:
+    """What to call the database: its address may hold a password."""
+    return "curate's own database" if own else URI_VARIABLE
 
 
 def _first_line(error: BaseException) -> str:

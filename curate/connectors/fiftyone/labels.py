@@ -2,7 +2,7 @@
 
 FiftyOne has one kind of label for each kind of shape, in coordinates relative to the image, and a field holds one kind only.
 Labels are made as documents of the database, without FiftyOne's own objects: building those takes ten times as long.
-An annotation's id is in its label's, so that the two find each other however the App moves them about.
+An annotation's id gives its label's, so that the two find each other however the App moves them about.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -56,6 +57,9 @@ CONTAINERS: Final[Mapping[Family, tuple[str, str]]] = {
 MARK: Final = "63757261"
 """First half of the ids that curate gives to samples and labels; the rest is curate's own id."""
 
+SOURCE: Final = "fiftyone"
+"""Where an annotation drawn in the App says that it is from."""
+
 OWN_KEYS: Final = frozenset(
     {"_id", "_cls", "tags", "attributes", "label", "bounding_box", "mask", "mask_path", "confidence", "index", "points"}
     | {"closed", "filled", "logits", "instance", "id", "visibility", "source_id", "num_keypoints", "iscrowd", "area"}
@@ -65,6 +69,9 @@ OWN_KEYS: Final = frozenset(
 
 _NEAR: Final = 0.02
 """Pixels by which a shape may differ and be the same: what is left of it after it was made relative and back."""
+
+_CLOSE: Final = 1e-6
+"""By how much two numbers may differ and be the same."""
 
 _BOX: Final = "box"
 """Where the box around keypoints is kept, of which FiftyOne's labels know none."""
@@ -84,6 +91,12 @@ def unmark(fiftyone_id: object) -> str | None:
     return text[len(MARK) :] if text.startswith(MARK) else None
 
 
+def label_id(row: Mapping[str, Any]) -> str:
+    """The id that FiftyOne knows an annotation's label by. One drawn in the App keeps its own: its editor goes on with it."""
+    drawn = row["source"] == SOURCE and re.fullmatch("[0-9a-f]{24}", row["source_id"] or "")
+    return str(row["source_id"]) if drawn else MARK + row["annotation_id"]
+
+
 def to_label(row: Row, size: Size, make_id: Callable[[str], Any]) -> Document:
     """An annotation as a label of `FAMILIES[row["type"]]`.
 
@@ -94,12 +107,14 @@ def to_label(row: Row, size: Size, make_id: Callable[[str], Any]) -> Document:
     """
     family = FAMILIES[row["type"]]
     label: Document = {
-        "_id": make_id(MARK + row["annotation_id"]),
+        "_id": make_id(label_id(row)),
         "_cls": CONTAINERS[family][1],
         "tags": [],
         "attributes": {},
-        "label": row["label"],
-        "confidence": row["score"],
+    }
+    # Members without a value are left out, as FiftyOne does: its editor would go on putting them right.
+    label |= {
+        name: value for name, value in (("label", row["label"]), ("confidence", row["score"])) if value is not None
     }
     _SHAPES[family](row, size, label)
     if row["iscrowd"]:
@@ -112,7 +127,7 @@ def to_label(row: Row, size: Size, make_id: Callable[[str], Any]) -> Document:
 def is_changed(before: Document, now: Document, size: Size) -> bool:
     """Whether a label says something else than before: another class, shape or attribute."""
     return (
-        before["label"] != now.get("label")
+        before.get("label") != now.get("label")
         or attributes_of(before) != attributes_of(now)
         or not same_shape(before, now, size)
     )
@@ -124,7 +139,32 @@ def same_shape(before: Document, now: Document, size: Size) -> bool:
         return False
     apart = np.abs(_points(before) - _points(now)) * np.resize(size, 2)
     hidden = np.isnan(_points(before)) & np.isnan(_points(now))
-    return bool((hidden | (apart <= _NEAR)).all()) and before.get("mask") == now.get("mask")
+    return bool((hidden | (apart <= _NEAR)).all()) and same_content(before.get("mask"), now.get("mask"))
+
+
+def same_content(one: Any, other: Any) -> bool:
+    """Whether two values of the database say the same.
+
+    Arrays however they were packed, numbers to a millionth, and labels in any order: they are told apart by their ids.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [key for key in one.keys() | other.keys() if one.get(key) is not None or other.get(key) is not None]
+        return all(same_content(one.get(name), other.get(name)) for name in names)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_content, sorted(one, key=_id), sorted(other, key=_id)))
+    if isinstance(one, bytes) and isinstance(other, bytes) and one != other:
+        try:
+            return np.array_equal(unpack_array(one), unpack_array(other))
+        except ValueError:
+            return False
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= _CLOSE or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
+
+
+def _id(value: Any) -> str:
+    """What members of a list are put in order by: labels by their ids, others not at all."""
+    return str(value.get("_id", "")) if isinstance(value, dict) else ""
 
 
 def attributes_of(label: Document) -> dict[str, Any]:
@@ -158,9 +198,9 @@ def attribute_name(name: str) -> str:
 
 
 def pack_array(array: npt.NDArray[Any]) -> bytes:
-    """An array as FiftyOne keeps it: NumPy's file format, deflated."""
+    """An array as FiftyOne keeps it: NumPy's file format, deflated. Row by row, for its editor reads no other order."""
     with io.BytesIO() as file:
-        np.save(file, array, allow_pickle=False)
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
         return zlib.compress(file.getvalue(), 1)
 
 

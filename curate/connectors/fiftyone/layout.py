@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from curate.connectors.fiftyone.labels import CONTAINERS, FAMILIES, Family
 from curate.dataset import Dataset
-from curate.names import PREDICTIONS
+from curate.names import GROUND_TRUTH, PREDICTIONS
 
 FINDINGS: Final = "findings"
 """Field of the findings that have a place on the image."""
@@ -46,6 +46,7 @@ _TAKEN: Final = frozenset(
 )
 _UNFOLDED: Final = ("tags", "labels", SCORES)
 _STANDS_OUT: Final = "#ff2d55"
+_STANDS_BACK: Final = "#4da3ff"
 _LONGEST: Final = 60
 
 
@@ -136,15 +137,17 @@ def declare(fiftyone: Any, target: Any, layout: Layout, kinds: list[str], datase
         add(f"{name}.{family}.related", "ListField", subfield=fiftyone.StringField)
 
 
-def arrange(fiftyone: Any, target: Any) -> None:
+def arrange(fiftyone: Any, target: Any, layout: Layout) -> None:
     """Put what is looked at most at the top of the App's sidebar, fold the rest, and draw findings so that they stand out."""
     groups = fiftyone.DatasetAppConfig.default_sidebar_groups(target)
     for group in groups:
         group.expanded = group.name in _UNFOLDED
     groups.sort(key=lambda group: _UNFOLDED.index(group.name) if group.name in _UNFOLDED else len(_UNFOLDED))
     target.app_config.sidebar_groups = groups
-    colors = [{"path": name, "fieldColor": _STANDS_OUT} for name in (FINDINGS, IMAGE_FINDINGS)]
-    target.app_config.color_scheme = fiftyone.ColorScheme(fields=colors)
+    colors = {name: _STANDS_BACK for name, (layer, _) in layout.fields.items() if layer == GROUND_TRUTH}
+    colors |= dict.fromkeys((FINDINGS, IMAGE_FINDINGS), _STANDS_OUT)
+    fields = [{"path": name, "fieldColor": color} for name, color in colors.items()]
+    target.app_config.color_scheme = fiftyone.ColorScheme(fields=fields)
     target.save()
 
 

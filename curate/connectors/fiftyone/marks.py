@@ -63,12 +63,6 @@ class Marks:
         best = max(waiting, key=lambda finding: finding.score, default=None)
         return None if best is None else f"{best.kind}: {best.evidence.get('why', '')}".rstrip(": ")
 
-    @property
-    def slices(self) -> list[str]:
-        """Names of the slices on which a model fails that the image is in, sorted."""
-        found = {str(f.evidence["slice"]) for f in self.findings if "slice" in f.evidence and f.status not in SETTLED}
-        return sorted(found)
-
 
 def tag_of(finding: Finding) -> str:
     """The tag that says that a finding is on something, and what became of it."""

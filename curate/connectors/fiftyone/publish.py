@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 
 from curate.checks.findings import KINDS, from_table
+from curate.checks.shift.stored import MEMBERS, read_slices
 from curate.connectors.fiftyone.brain import update_runs
+from curate.connectors.fiftyone.editor import update_editor
+from curate.connectors.fiftyone.labels import Document, unmark
 from curate.connectors.fiftyone.layout import Layout, arrange, declare, extended
 from curate.connectors.fiftyone.marks import marks_of
-from curate.connectors.fiftyone.samples import BATCH, Renderer, measures_table
+from curate.connectors.fiftyone.samples import BATCH, Renderer, measures_table, shows_already
 from curate.connectors.fiftyone.target import State, Target, new_target, shows
 from curate.connectors.fiftyone.views import save_views
 from curate.dataset import Dataset, open_dataset
@@ -77,7 +79,7 @@ def publish_changes(
     dataset: Dataset,
     losses: LossReport,
     *,
-    taken: dict[Any, datetime],
+    taken: dict[Any, Document],
     progress: Progress | None = None,
 ) -> Published:
     """Bring a FiftyOne dataset from the commit that it shows to another.
@@ -87,12 +89,16 @@ def publish_changes(
         state: What it shows, of the same dataset.
         dataset: The commit that it is to show.
         losses: Gets what cannot be shown.
-        taken: When the samples were modified whose changes have been taken over, by their ids; they are made anew too.
+        taken: Samples whose changes have been taken over, by their ids; they are made anew too.
         progress: Told (done, total).
     """
     shown = open_dataset(dataset.name, commit=state.commit)
     changed, removed = changed_images(shown, dataset)
-    changed |= {str(each)[8:] for each in taken} - removed
+    changed |= {image_id for each in taken if (image_id := unmark(each))} - removed
+    deleted = {image_id: location for image_id, location in target.missing(shown).items() if image_id not in removed}
+    changed |= deleted.keys()
+    reason = "of samples in the App: their images stay in the dataset, and are shown again"
+    losses.dropped("deletions", reason, sorted(deleted.values()), len(deleted))
     layout = state.layout
     if state.commit != dataset.commit.number:
         layout = extended(layout, dataset)
@@ -151,34 +157,39 @@ def changed_images(old: Dataset, new: Dataset) -> tuple[set[str], set[str]]:
             changed |= _texts(dataset, "findings", "image_id", numbers)
         before, after = (_copies(dataset) for dataset in (old, new))
         changed |= {each for each in before.keys() | after.keys() if before.get(each) != after.get(each)}
-    changed |= _measured_anew(old, new)
+    changed |= _measured_anew(old, new) | _sliced_anew(old, new)
     return changed - removed, removed
 
 
 def _write(
-    target: Target, renderer: Renderer, ids: Sequence[str], taken: dict[Any, datetime], so_far: Published
+    target: Target, renderer: Renderer, ids: Sequence[str], taken: dict[Any, Document], so_far: Published
 ) -> Published:
-    """Make the samples of some images anew."""
+    """Make the samples of some images anew; those that the App has made as they should be stay."""
     there = target.modified(ids)
-    seen = {id_: when for id_, (when, in_app) in there.items() if not in_app or taken.get(id_) == when}
+    looked_at = {id_: document["last_modified_at"] for id_, document in taken.items()}
+    seen = {id_: when for id_, (when, in_app) in there.items() if not in_app or looked_at.get(id_) == when}
     documents = [document for batch in renderer.documents(ids) for document in batch]
     new = [document for document in documents if document["_id"] not in there]
     known = [document for document in documents if document["_id"] in seen]
+    right = [document for document in known if shows_already(taken.get(document["_id"]), document)]
+    right_ids = {document["_id"] for document in right}
     target.insert(new)
-    changed = target.update(known, seen)
+    target.acknowledge(right, seen)
+    changed = target.update((document for document in known if document["_id"] not in right_ids), seen)
     return replace(
         so_far,
         added=so_far.added + len(new),
         changed=so_far.changed + changed,
-        waiting=so_far.waiting + len(documents) - len(new) - changed,
+        waiting=so_far.waiting + len(documents) - len(new) - len(known),
     )
 
 
 def _finish(target: Target, state: State, dataset: Dataset, shown: Dataset | None) -> None:
-    """What is of the dataset as a whole: views, map, similarity; then say that it is shown."""
+    """What is of the dataset as a whole: views, map, similarity, editor; then say that it is shown."""
     state = update_runs(target, state, dataset, shown)
+    update_editor(target, state.layout, dataset)
     save_views(target, dataset)
-    arrange(target.fiftyone, target.dataset)
+    arrange(target.fiftyone, target.dataset, state.layout)
     target.write_state(shows(state, dataset))
 
 
@@ -203,6 +214,19 @@ def _measured_anew(old: Dataset, new: Dataset) -> set[str]:
     before: Iterable[Rows] = old.scan(table) if table in old.commit.tables else ()
     found = compare(before, new.scan(table), "id")
     return _texts(new, table, "id", np.sort(np.concatenate([found.added, found.changed])))
+
+
+def _sliced_anew(old: Dataset, new: Dataset) -> set[str]:
+    """Images that are in other slices than before."""
+    if not _differs(old, new, MEMBERS):
+        return set()
+    before, after = (
+        {name: set(each.image_ids.to_pylist()) for name, each in read_slices(d).items()} for d in (old, new)
+    )
+    changed: set[str] = set()
+    for name in before.keys() | after.keys():
+        changed |= before.get(name, set()) ^ after.get(name, set())
+    return changed
 
 
 def _texts(dataset: Dataset, table: str, column: str, numbers: Numbers) -> set[str]:

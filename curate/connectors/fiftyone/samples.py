@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.findings import from_table
-from curate.connectors.fiftyone.labels import CONTAINERS, MARK, Document, Size, to_label
+from curate.checks.shift.stored import MEMBERS
+from curate.connectors.fiftyone.labels import CONTAINERS, MARK, Document, Size, same_content, to_label
 from curate.connectors.fiftyone.layout import FINDINGS, IMAGE_FINDINGS, MEASURED, MEASURES, OWN, SCORES, Layout
 from curate.connectors.fiftyone.marks import Marks, finding_labels, marks_of
 from curate.connectors.sync.content import rows_of
@@ -27,6 +28,7 @@ BATCH: Final = 2_000
 _FEW: Final = 2_000
 """So many images or fewer are asked for by id."""
 
+_UNSHOWN: Final = frozenset({OWN, "_rand"})
 _NO_MARKS: Final = Marks()
 _DYNAMIC: Final = {"_cls": "DynamicEmbeddedDocument"}
 
@@ -66,15 +68,18 @@ class Renderer:
         images = self._images(image_ids, where)
         rows = self._annotations(images["image_id"].combine_chunks(), everything=image_ids is None and where is None)
         measures = {} if self.bare else self._measures(images["image_id"])
+        slices = {} if self.bare else self._slices(images["image_id"])
         for start in range(0, images.num_rows, BATCH):
             batch = images.slice(start, BATCH).to_pylist()
             by_image = rows.of(start, start + len(batch))
             yield [
-                self._document(image, annotations, measures.get(image["image_id"]))
+                self._document(image, annotations, measures.get(image["image_id"]), slices.get(image["image_id"], []))
                 for image, annotations in zip(batch, by_image, strict=True)
             ]
 
-    def _document(self, image: Mapping[str, Any], rows: Sequence[Any], measures: Document | None) -> Document:
+    def _document(
+        self, image: Mapping[str, Any], rows: Sequence[Any], measures: Document | None, slices: list[str]
+    ) -> Document:
         size: Size | None = (image["width"], image["height"]) if image["width"] and image["height"] else None
         marks = self.marks.get(image["image_id"], _NO_MARKS)
         metadata = {"_cls": "ImageMetadata", "width": image["width"], "height": image["height"]}
@@ -105,7 +110,7 @@ class Renderer:
             "split": image["split"],
             "why": marks.why,
             "copies": marks.copies,
-            "slices": marks.slices,
+            "slices": slices,
             SCORES: _DYNAMIC | marks.scores,
             MEASURES: None if measures is None else _DYNAMIC | measures,
             FINDINGS: {"_cls": "Detections", "detections": placed},
@@ -180,11 +185,29 @@ class Renderer:
         table = table.filter(pc.is_in(table["id"], image_ids.combine_chunks()))
         return {row.pop("id"): row for row in table.to_pylist()}
 
+    def _slices(self, image_ids: pa.ChunkedArray) -> dict[str, list[str]]:
+        """Names of the slices that images are in, sorted, by image."""
+        if MEMBERS not in self.dataset.commit.tables:
+            return {}
+        table = self.dataset.table(MEMBERS, columns=["image_id", "slice"])
+        table = table.filter(pc.is_in(table["image_id"], image_ids.combine_chunks())).sort_by("slice")
+        found: dict[str, list[str]] = {}
+        for image_id, name in zip(table["image_id"].to_pylist(), table["slice"].to_pylist(), strict=True):
+            found.setdefault(image_id, []).append(name)
+        return found
+
 
 def measures_table(dataset: Dataset) -> str | None:
     """Name of the table of the images' measures; None where nothing was measured."""
     names = (name for name in dataset.commit.tables if name.startswith("measures/") and name.endswith("-images"))
     return max(names, default=None)
+
+
+def shows_already(there: Document | None, made: Document) -> bool:
+    """Whether a sample of the database shows what it would show if it were made anew."""
+    return there is not None and all(
+        same_content(there.get(name), value) for name, value in made.items() if name not in _UNSHOWN
+    )
 
 
 def stamp() -> datetime:
@@ -195,7 +218,7 @@ def stamp() -> datetime:
 
 _COLUMNS: Final = [
     *("annotation_id", "image_id", "layer", "type", "label", "bbox", "rotated_box", "polygons", "rle", "rle_size"),
-    *("keypoints", "area", "iscrowd", "score", "attributes", "source_id"),
+    *("keypoints", "area", "iscrowd", "score", "attributes", "source_id", "source"),
 ]
 
 

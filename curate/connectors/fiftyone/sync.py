@@ -59,6 +59,8 @@ class Link:
     command: str
     target: Target | None = None
     _looked_at: datetime | None = None
+    _count: int | None = None
+    """Of samples after the last sync: another one means that some were deleted."""
 
     def sync(self, *, anew: bool = False, progress: Progress | None = None) -> Synced:
         """Bring both sides up to date: one commit for what was done in the App, then its samples.
@@ -78,8 +80,9 @@ class Link:
         if self.target is None or state is None or anew or not is_of(state, dataset):
             self.target, published = publish_all(self.fiftyone, dataset, losses, progress)
         else:
-            seen = {document["_id"]: document["last_modified_at"] for document in documents}
-            published = publish_changes(self.target, state, dataset, losses, taken=seen, progress=progress)
+            edited = {document["_id"]: document for document in documents}
+            published = publish_changes(self.target, state, dataset, losses, taken=edited, progress=progress)
+        self._count = self.target.count()
         return Synced(taken, len(documents), published, dataset.commit.number, losses)
 
     def open(self, *, anew: bool = False, progress: Progress | None = None) -> Synced:
@@ -106,9 +109,9 @@ class Link:
     def poll(self) -> Synced | None:
         """Sync if anything has changed on either side since the last time; None if nothing has."""
         state = self._state()
-        if state is not None and state.commit == open_dataset(self.name).commit.number:
+        if self.target is not None and state is not None and state.commit == open_dataset(self.name).commit.number:
             since, started = self._looked_at, stamp()
-            if self.target is not None and not self.target.changed(since):
+            if not self.target.changed(since) and self.target.count() == self._count:
                 self._looked_at = started - _MARGIN
                 return None
         return self.sync()

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from curate.checks.findings import Finding, Status, from_table, to_table
 from curate.connectors.base import Item, Row
-from curate.connectors.fiftyone.edits import SOURCE, Decision, EditedRow, Edits
+from curate.connectors.fiftyone.edits import Decision, EditedRow, Edits
+from curate.connectors.fiftyone.labels import SOURCE
 from curate.connectors.sync.content import digest, rows_of, table_of
 from curate.connectors.sync.links import FindingLink
 from curate.connectors.sync.verdicts import about, verdict
@@ -24,8 +25,6 @@ from curate.names import GROUND_TRUTH
 
 RELABEL: Final = "relabel"
 """Tag of images with a label that somebody is to make anew: `curate push --where "array_has(tags, 'relabel')"`."""
-
-_UNDECIDED: Final = frozenset({"open", "queued"})
 
 
 @dataclass
@@ -89,7 +88,9 @@ def _take_row(work: _Work, edit: EditedRow) -> None:
     before, after = edit.before, edit.after
     if before is not None:
         key = before["annotation_id"]
-        if key not in work.before or digest(work.before[key]) != digest(before):
+        if _is_same(work.before.get(key), after):
+            return  # taken before, by a process that did not come to say so
+        if not _is_same(work.before.get(key), before):
             reason = "of an annotation that has changed here since it was shown; the dataset's stays"
             work.losses.dropped("edits", reason, key)
             return
@@ -104,23 +105,12 @@ def _take_row(work: _Work, edit: EditedRow) -> None:
 
 def _decide(work: _Work, decision: Decision) -> None:
     """Set the status of the findings that a tag is about."""
-    about_it = [each for each in work.findings.values() if _is_about(each, decision)]
-    # On a sample or a label, a tag decides on what is undecided, and only where nothing is, on what was decided before.
-    waiting = [each for each in about_it if each.status in _UNDECIDED]
-    chosen = about_it if decision.finding_id or decision.verdict == "open" else waiting or about_it
+    chosen = [work.findings[each] for each in sorted(decision.finding_ids) if each in work.findings]
     if decision.verdict == RELABEL:
         _relabel(work, decision, chosen)
         return
     for finding in chosen:
         work.findings[finding.id] = replace(finding, status=cast(Status, decision.verdict))
-
-
-def _is_about(finding: Finding, decision: Decision) -> bool:
-    if finding.image_id != decision.image_id or (decision.kind and finding.kind != decision.kind):
-        return False
-    if decision.finding_id:
-        return finding.id == decision.finding_id
-    return decision.annotation_id in (None, finding.annotation_id)
 
 
 def _relabel(work: _Work, decision: Decision, findings: Iterable[Finding]) -> None:
@@ -166,7 +156,7 @@ def _by_image(rows: Iterable[Row], images: set[str]) -> dict[str, dict[str, Row]
 def _write(work: _Work, edits: Edits) -> None:
     transaction = work.transaction
     changed = [work.rows[key] for key in sorted(work.written & work.rows.keys())]
-    changed = [row for row in changed if _is_other(work.before.get(row["annotation_id"]), row)]
+    changed = [row for row in changed if not _is_same(work.before.get(row["annotation_id"]), row)]
     if changed:
         transaction.upsert("annotations", table_of(changed), "annotation_id")
         _store_new_classes(transaction, changed, work.losses)
@@ -179,8 +169,8 @@ def _write(work: _Work, edits: Edits) -> None:
     _write_tags(work, edits)
 
 
-def _is_other(before: Row | None, after: Row) -> bool:
-    return before is None or digest(before) != digest(after)
+def _is_same(one: Row | None, other: Row | None) -> bool:
+    return one is other if one is None or other is None else digest(one) == digest(other)
 
 
 def _store_new_classes(transaction: Transaction, rows: Iterable[Row], losses: LossReport) -> None:

@@ -110,6 +110,36 @@ class Target:
             self.samples.bulk_write(requests, ordered=False)
         return len(requests)
 
+    def acknowledge(self, documents: Iterable[Document], seen: dict[Any, datetime]) -> None:
+        """Note of samples that they are as they should be, without a change that a page which shows them would stumble over.
+
+        Args:
+            documents: As they should be, and are.
+            seen: When each was modified, by id.
+        """
+        pymongo = import_module("pymongo")
+        requests = []
+        for document in documents:
+            when = seen[document["_id"]]
+            own = {**document[OWN], "synced_at": when}
+            requests.append(pymongo.UpdateOne({"_id": document["_id"], "last_modified_at": when}, {"$set": {OWN: own}}))
+        if requests:
+            self.samples.bulk_write(requests, ordered=False)
+
+    def count(self) -> int:
+        """How many samples there are, by the database's books: quick, whatever their number."""
+        return int(self.samples.estimated_document_count())
+
+    def missing(self, shown: Dataset) -> dict[str, str]:
+        """Images of the commit that is shown whose samples somebody has deleted: locations by id."""
+        first, last = (self.make_id(MARK + digit * 16) for digit in "0f")
+        if self.samples.count_documents({"_id": {"$gte": first, "$lte": last}}) == shown.count("images"):
+            return {}
+        there = {str(each["_id"]) for each in self.samples.find({}, {"_id": 1})}
+        rows = shown.table("images", columns=["image_id", "location"])
+        pairs = zip(rows["image_id"].to_pylist(), rows["location"].to_pylist(), strict=True)
+        return {image_id: location for image_id, location in pairs if MARK + image_id not in there}
+
     def delete(self, image_ids: Iterable[str]) -> None:
         """Take the samples of images away."""
         ids = [self.make_id(MARK + each) for each in image_ids]

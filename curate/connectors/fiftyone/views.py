@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 from curate.checks.findings import SETTLED, from_table
+from curate.checks.shift.stored import Slice, read_slices
 from curate.connectors.fiftyone.layout import FINDINGS, SCORES
 from curate.connectors.fiftyone.marks import COPIES
 from curate.connectors.fiftyone.target import Target
 from curate.dataset import Dataset
+from curate.wording import counted
 
 _MADE_BY: Final = "made by curate"
 _LONGEST: Final = 100
-_MOST_SLICES: Final = 30
+_MOST_SLICES: Final = 100
 
 
 def save_views(target: Target, dataset: Dataset) -> None:
@@ -42,14 +45,10 @@ def _views(target: Target, dataset: Dataset) -> dict[str, tuple[Any, str]]:
     findings = [each for each in from_table(dataset.table("findings")) if each.status not in SETTLED]
     counts: dict[str, int] = {}
     placed: set[str] = set()
-    slices: dict[str, int] = {}
     for finding in findings:
         counts[finding.kind] = counts.get(finding.kind, 0) + 1
         if finding.bbox is not None or finding.annotation_id is not None:
             placed.add(finding.kind)
-        if "slice" in finding.evidence:
-            name = str(finding.evidence["slice"])
-            slices[name] = slices.get(name, 0) + 1
     views: dict[str, tuple[Any, str]] = {}
     for kind in sorted(counts, key=lambda each: (-counts[each], each)):
         score = f"{SCORES}.{kind}"
@@ -60,15 +59,23 @@ def _views(target: Target, dataset: Dataset) -> dict[str, tuple[Any, str]]:
             patches = target.dataset.filter_labels(FINDINGS, only).to_patches(FINDINGS)
             views[f"{kind}, one by one"] = (
                 patches.sort_by(f"{FINDINGS}.confidence", reverse=True),
-                "every finding of this kind by itself",
+                "every finding of this kind by itself; to decide on it, tag it under 'Labels'",
             )
     if any(kind in counts for kind in COPIES):
         groups = target.dataset.exists("copies").group_by("copies", order_by="location")
         views["copies, group by group"] = (groups, "images that are copies of one another, one group at a time")
-    for name in sorted(slices, key=lambda each: (-slices[each], each))[:_MOST_SLICES]:
-        view = target.dataset.match(field("slices").contains(name)).sort_by(f"{SCORES}.shifted", reverse=True)
-        views[_cut(f"slice: {name}")] = (view, "images of a slice on which the model does worse")
+    for part in islice(read_slices(dataset).values(), _MOST_SLICES):
+        view = target.dataset.match(field("slices").contains(part.name)).sort_by(f"{SCORES}.shifted", reverse=True)
+        views[_cut(f"slice: {part.name}")] = (view, _said_of(part))
     return views
+
+
+def _said_of(part: Slice) -> str:
+    """How many images a slice has, and how a model does on them."""
+    said = counted(len(part), "images")
+    if part.error is not None and part.rest is not None:
+        said += f", {part.error:.0%} wrong and {part.rest:.0%} elsewhere"
+    return f"{said}: more than chance allows" if part.fails else said
 
 
 def _cut(text: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from curate.checks.findings import Finding, Related, to_table
+from curate.checks.shift.stored import Slice, store_slices
 from curate.connectors.sync.content import table_of
 from curate.dataset import begin
 from curate.dataset.ids import image_ids
@@ -91,6 +92,15 @@ def findings() -> list[Finding]:
     ]  # fmt: skip
 
 
+def slices() -> list[Slice]:
+    """One on which a model does worse, with a name as long as they get, and one on which it does not."""
+    warm, cold = ([image_id(1)], sorted([image_id(2), image_id(3)]))
+    return [
+        Slice(f"warm {ODD}", "light", pa.array(warm), fails=True, error=0.5, rest=0.1, p_value=0.001),
+        Slice("cold (tint <= -0.1)", "axis", pa.array(cold), error=0.1, rest=0.1, p_value=1.0),
+    ]
+
+
 def make(folder: Path, *, name: str = NAME) -> None:
     """The dataset, in one commit."""
     images = []
@@ -121,6 +131,7 @@ def make(folder: Path, *, name: str = NAME) -> None:
             {"id": ids, "x": pa.array([0, 0.5, 1, -1], pa.float32()), "y": pa.array([0.0] * 4, pa.float32())}
         )
         transaction.append("maps/tiny", [table], table.schema)
+        store_slices(transaction, slices())
         transaction.classes = [
             {"name": each, "source_id": None, "supercategory": None, "keypoints": [], "skeleton": [], "color": None}
             for each in ("bolt", "nut", ODD)

@@ -1,4 +1,4 @@
-"""The App in a real browser: the dataset, its saved views, and a tag made by clicking, which comes back as a decision."""
+"""The App in a real browser: what it shows, and what is done there by clicking and dragging, which comes back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from curate.checks.store import stored_findings
 from curate.connectors.fiftyone.database import URI_VARIABLE
 from curate.connectors.fiftyone.environment import connected
+from curate.connectors.fiftyone.labels import mark
+from curate.connectors.sync.content import rows_of
 from curate.dataset import open_dataset
-from tests.connectors.fiftyone_app.app_sets import NAME, ODD, make
+from tests.connectors.fiftyone_app.app_sets import NAME, ODD, SIZE, annotation_id, make
 from tests.servers.browser import running_browser
 
 if TYPE_CHECKING:
@@ -79,11 +82,62 @@ def test_the_app_in_a_browser(app: App) -> None:
     page.reload()
     page.get_by_text("4 samples").wait_for()
     _names_are_shown_as_text(page)
-    _choose_a_view(page)
-    _tag_the_first_sample(page)
+    _choose_a_view(page, "dark, worst first")
+    page.get_by_text("1 sample", exact=True).wait_for()
+    _tag_the_first(page, "reject:dark")
     assert app.said()["changes"] == {"findings rejected": 1}
     assert {each.kind for each in stored_findings(open_dataset(NAME), status="rejected")} == {"dark"}
-    assert len(stored_findings(open_dataset(NAME), status="open")) == 5
+    _choose_a_view(page, "missing, one by one")
+    page.get_by_text("1 patch", exact=True).wait_for()
+    _tag_the_first(page, "confirm", label=True)
+    assert app.said()["changes"] == {"findings confirmed": 1}
+    assert {each.kind for each in stored_findings(open_dataset(NAME), status="confirmed")} == {"missing"}
+    assert len(stored_findings(open_dataset(NAME), status="open")) == 4
+
+
+def test_the_stored_vectors_are_searched_in_a_browser(app: App) -> None:
+    page = app.page
+    _select_the_first(page)
+    page.locator("[data-cy=action-sort-by-similarity]").click()
+    page.get_by_text("Show similar samples").click()
+    panel = page.locator("[data-cy=panel-content-similarity_search_panel]")
+    panel.get_by_text("Completed").wait_for()
+    panel.get_by_text("4 results").wait_for()
+
+
+def test_labels_are_edited_in_a_browser(app: App) -> None:
+    """A changed class, then a moved box, by the App's own editor, without anything to set up first."""
+    page = app.page
+    page.locator("[data-cy=looker]").first.click()
+    page.locator("[data-cy=annotate]").click()
+    box = page.locator(f"[data-cy=annotate-label-{mark(annotation_id(1))}]")
+    box.click()
+    page.locator("[data-cy=root_label_container]").click()
+    page.get_by_text("nut", exact=True).last.click()
+    assert app.said()["changes"] == {"annotations changed": 1, "findings fixed": 1}
+    _drag_on_the_image(page, (25, 40), (135, 45))
+    changes: dict[str, int] = {}
+    while not changes:
+        changes = app.said()["changes"]
+    assert changes == {"annotations changed": 1}
+    (row,) = rows_of(open_dataset(NAME).table("annotations", where=f"annotation_id = '{annotation_id(1)}'"))
+    assert row["label"] == "nut"
+    np.testing.assert_allclose(row["bbox"], [120, 25, 30, 40], atol=1)
+
+
+def _drag_on_the_image(page: Page, start: tuple[float, float], stop: tuple[float, float]) -> None:
+    """From one pixel of the image that is open to another: it fills its canvas one way or the other."""
+    canvas = page.locator("[data-cy=lighter-sample-renderer-canvas]").bounding_box()
+    assert canvas is not None
+    scale = min(canvas["width"] / SIZE[0], canvas["height"] / SIZE[1])
+    left = canvas["x"] + (canvas["width"] - SIZE[0] * scale) / 2
+    top = canvas["y"] + (canvas["height"] - SIZE[1] * scale) / 2
+    page.mouse.move(left + start[0] * scale, top + start[1] * scale)
+    page.wait_for_timeout(500)  # it looks at what lies under the pointer between two frames
+    page.mouse.down()
+    page.mouse.move(left + stop[0] * scale, top + stop[1] * scale, steps=10)
+    page.wait_for_timeout(500)
+    page.mouse.up()
 
 
 def _names_are_shown_as_text(page: Page) -> None:
@@ -117,19 +171,30 @@ def _lasso_on_the_map(page: Page) -> None:
     page.get_by_text("2 samples").wait_for()
 
 
-def _choose_a_view(page: Page) -> None:
+def _choose_a_view(page: Page, wanted: str) -> None:
     page.locator("[data-cy=saved-views-selection]").first.click()
-    for name in ("mislabeled, worst first", "copies, group by group", "shifted, worst first"):
+    for name in (
+        "mislabeled, worst first",
+        "copies, group by group",
+        "shifted, worst first",
+        "slice: cold (tint <= -0.1)",
+    ):
         page.get_by_text(name, exact=True).wait_for()
-    page.get_by_text("dark, worst first", exact=True).click()
-    page.get_by_text("1 sample", exact=True).wait_for()
+    page.get_by_text(wanted, exact=True).click()
 
 
-def _tag_the_first_sample(page: Page) -> None:
+def _select_the_first(page: Page) -> None:
     page.locator("[data-cy=looker]").first.hover()
     page.locator("[data-cy^=looker-checkbox]").first.click()
+
+
+def _tag_the_first(page: Page, tag: str, *, label: bool = False) -> None:
+    _select_the_first(page)
     page.locator("[data-cy=action-tag-sample-labels]").click()
-    page.get_by_text("finding:dark", exact=True).first.wait_for()
-    page.locator("[data-cy=sample-tag-input]").fill("reject:dark")
+    if label:
+        page.locator("[data-cy=tagger-switch-label]").click()
+    else:
+        page.get_by_text("finding:dark", exact=True).first.wait_for()
+    page.locator(f"[data-cy={'label' if label else 'sample'}-tag-input]").fill(tag)
     page.keyboard.press("Enter")
     page.get_by_text("Apply", exact=True).click()

@@ -111,7 +111,6 @@ def test_marks() -> None:
     assert first.scores == {"mislabeled": 0.9, "missing": 0.8}
     assert first.why == f"mislabeled: looks like a nut {ODD}"
     assert marks[image_id(2)].copies == marks[image_id(3)].copies == LOCATIONS[3]
-    assert marks[image_id(1)].slices == [f"warm {ODD}"]
 
 
 def test_a_layout_is_the_same_after_json() -> None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from curate.checks.findings import Finding, to_table
+from curate.checks.shift.stored import Slice, store_slices
 from curate.checks.store import set_status, stored_findings
-from curate.connectors.fiftyone.edits import SOURCE
-from curate.connectors.fiftyone.labels import mark
+from curate.connectors.fiftyone.labels import SOURCE, label_id, mark
 from curate.connectors.fiftyone.sync import Link
 from curate.connectors.sync.content import rows_of, table_of
 from curate.dataset import begin, open_dataset, undo
@@ -104,6 +104,7 @@ def test_everything_is_there(link: Link) -> None:
     ]
     second = sample(link, 1)
     assert [each.label for each in second.image_findings.classifications] == ["dark", "shifted"]
+    assert second.slices == [f"warm {ODD}"]
     assert second.details == '{"camera": "c1"}'
     assert {each.label for each in second.ground_truth_polylines.polylines} == {ODD, "bolt"}
     assert sample(link, 2).ground_truth_keypoints.keypoints[0].label == "person"
@@ -123,7 +124,40 @@ def test_views(link: Link) -> None:
     ]
     (of_slice,) = [name for name in views if name.startswith("slice: warm")]
     assert [each.location for each in shown.load_saved_view(of_slice)] == [LOCATIONS[1]]
+    assert shown.get_saved_view_info(of_slice)["description"].endswith(
+        "1 image, 50% wrong and 10% elsewhere: more than chance allows"
+    )
+    cold = shown.load_saved_view("slice: cold (tint <= -0.1)")
+    assert {each.location for each in cold} == set(LOCATIONS[2:])
     assert "shifted, worst first" in views
+
+
+def test_slices_that_change_are_shown_anew(link: Link) -> None:
+    with begin(NAME, command="test") as transaction:
+        store_slices(transaction, [Slice("cold (tint <= -0.1)", "axis", pa.array([image_id(3)]))])
+    synced = link.poll()
+    assert synced is not None
+    assert synced.published.changed == 2  # one was in both, one was in the slice that is gone
+    assert [sample(link, place).slices for place in range(4)] == [[], [], [], ["cold (tint <= -0.1)"]]
+
+
+def test_the_editor_knows_the_classes_and_no_field_that_is_not_to_be_edited(link: Link) -> None:
+    assert set(dataset(link).active_label_schemas) == {
+        "ground_truth", "ground_truth_polylines", "ground_truth_classifications"
+    }  # fmt: skip
+    schemas = dataset(link).label_schemas
+    assert schemas["ground_truth"] == {"type": "detections", "component": "dropdown", "classes": ["bolt", "nut", ODD]}
+    dataset(link).update_label_schema("ground_truth", {**schemas["ground_truth"], "classes": ["nut", "mine"]})
+    set_status(NAME, "rejected", where="kind = 'dark'", command="test")
+    link.poll()
+    assert dataset(link).label_schemas["ground_truth"]["classes"] == ["nut", "mine", "bolt", ODD]
+
+
+def test_masks_lie_row_by_row(link: Link) -> None:
+    """FiftyOne's editor reads no other order."""
+    mask = sample(link, 0).ground_truth.detections[1].mask
+    assert mask.flags.c_contiguous
+    assert mask.shape == (20, 30)
 
 
 def test_map_and_similarity_need_no_model(link: Link) -> None:
@@ -228,8 +262,9 @@ def test_labels_that_were_edited_come_back(link: Link) -> None:
     assert link.poll() is None
     assert {str(each.id) for each in sample(link, 0).ground_truth.detections} == {
         mark(annotation_id(1)),
-        mark(drawn["annotation_id"]),
+        label_id(drawn),
     }
+    assert label_id(drawn) == drawn["source_id"]
 
 
 def test_tags_of_images_come_back(link: Link) -> None:
@@ -355,6 +390,70 @@ def test_a_second_writer_is_waited_for_and_nothing_is_lost(link: Link) -> None:
         link.poll()
     link.poll()
     assert statuses()["dark"] == "rejected"
+
+
+def test_samples_deleted_in_the_app_are_told_of_and_come_back(link: Link) -> None:
+    dataset(link).delete_samples([mark(image_id(1)), mark(image_id(3))])
+    synced = link.poll()
+    assert synced is not None
+    (loss,) = synced.losses.losses
+    assert (loss.what, loss.count, list(loss.places)) == ("deletions", 2, [LOCATIONS[1], LOCATIONS[3]])
+    assert (synced.taken, synced.published.added) == ({}, 2)
+    assert open_dataset(NAME).count("images") == 4
+    assert sample(link, 3).ground_truth.detections[0].label == "gear"
+    assert link.poll() is None
+
+
+def test_what_was_taken_by_a_process_that_was_killed_before_it_said_so_is_not_taken_again(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_status(NAME, "confirmed", ids=[finding("missing").id], command="test")
+    link.poll()
+    edited = sample(link, 0)
+    edited.tags.append("reject")
+    edited.ground_truth.detections[0].bounding_box = [0.1, 0.1, 0.2, 0.3]
+    edited.ground_truth.detections.append(link.fiftyone.Detection(label="nut", bounding_box=[0.8, 0.5, 0.1, 0.2]))
+    edited.save()
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.connectors.fiftyone.sync.publish_changes", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            link.poll()
+    taken = open_dataset(NAME).commit.number
+    after = statuses()
+    assert (after["mislabeled"], after["missing"]) == ("rejected", "confirmed")
+    synced = Link(link.fiftyone, NAME, "curate app").sync()
+    assert (synced.taken, synced.losses.losses) == ({}, [])
+    assert open_dataset(NAME).commit.number == taken
+    assert statuses() == after
+    assert sample(link, 0).tags == ["night", ODD, "confirmed:missing", "rejected:mislabeled"]
+
+
+def _killed(*arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_sample_that_is_as_it_should_be_is_left_as_it_is(link: Link) -> None:
+    """A page in which it is open goes on editing it; one that was written anew it would have to load again."""
+    set_status(NAME, "rejected", where="kind = 'mislocated'", command="test")
+    link.poll()
+    edited = sample(link, 3)
+    edited.ground_truth.detections[0].label = "nut"
+    edited.ground_truth.detections.append(link.fiftyone.Detection(label="bolt", bounding_box=[0.5, 0.5, 0.1, 0.2]))
+    edited.save()
+    when = sample(link, 3).last_modified_at
+    synced = link.poll()
+    assert synced is not None
+    assert synced.taken == {"annotations added": 1, "annotations changed": 1}
+    assert not synced.published
+    assert sample(link, 3).last_modified_at == when
+    edited, first = label(link, "ground_truth_polylines", annotation=3, place=1)
+    first.label = "nut"
+    edited.save()
+    synced = link.poll()
+    assert synced is not None
+    assert synced.taken == {"annotations changed": 1}
+    assert not synced.published  # though the dataset's order is another now
+    assert link.poll() is None
 
 
 def test_samples_put_into_the_app_are_told_of(link: Link, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from curate.connectors.fiftyone import database as module
+from curate.connectors.fiftyone.app import opened_once
 from curate.connectors.fiftyone.database import URI_VARIABLE, database, is_listening
 from curate.connectors.fiftyone.environment import connected
 from curate.errors import MissingExtra, UnavailableError
@@ -27,6 +28,19 @@ from curate.connectors.fiftyone.database import database
 with database() as uri:
     print(uri, flush=True)
     sys.stdin.read()
+"""
+
+INTERRUPTED = """
+import os, signal
+import curate.connectors.fiftyone.publish as publish
+insert_all = publish.insert_all
+def interrupted(*arguments, **options):
+    for count in insert_all(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        yield count
+publish.insert_all = interrupted
+from curate.cli import main
+main()
 """
 
 
@@ -146,6 +160,41 @@ def test_a_server_that_does_not_answer(installed: None, monkeypatch: pytest.Monk
         pass
     assert "secret" not in str(raised.value)
     assert URI_VARIABLE in str(raised.value)
+
+
+def test_a_database_that_goes_away(own_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as the other faults are; the next command starts another."""
+    monkeypatch.setattr("curate.connectors.fiftyone.environment._AWAY_MS", 500)
+    with pytest.raises(UnavailableError, match="does not answer any more"):
+        _use_what_goes_away(own_database)
+    with connected() as fiftyone:
+        assert fiftyone.list_datasets() == []
+
+
+def _use_what_goes_away(folder: Path) -> None:
+    with connected() as fiftyone:
+        pid = json.loads((folder / "server.json").read_bytes())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        fiftyone.list_datasets()
+
+
+def test_a_dataset_is_opened_once(own_database: Path, tmp_path: Path) -> None:
+    make(tmp_path)
+    with opened_once(NAME):
+        assert "is in the App already" in curate("app", "-d", NAME, "--pull", status=2).stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_app_is_made(own_database: Path, tmp_path: Path) -> None:
+    """It ends at once, its database too, and the next opening starts anew."""
+    make(tmp_path)
+    command = [sys.executable, "-c", INTERRUPTED, "app", "-d", NAME, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as app:
+        out, err = app.communicate(timeout=120)
+    assert (app.returncode, out) == (130, ""), err
+    assert not list((own_database / "users").iterdir())
+    assert "has not been in the App" in curate("app", "-d", NAME, "--pull", status=2).stderr
 
 
 @pytest.mark.slow
