@@ -11,6 +11,7 @@ from curate import __version__
 from curate.commands.app import CurateGroup
 from curate.commands.arguments import CurateCommand
 from curate.commands.audit import audit
+from curate.commands.augment import augment
 from curate.commands.check import check
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
@@ -35,6 +36,7 @@ from curate.commands.runs import runs
 from curate.commands.search import search
 from curate.commands.select import select
 from curate.commands.shift import shift
+from curate.commands.stress import stress
 from curate.commands.tag import tag
 from curate.commands.train import train
 from curate.commands.view import app as view
@@ -81,9 +83,11 @@ app.command("embed", cls=CurateCommand)(embed)
 app.command("search", cls=CurateCommand)(search)
 app.command("tag", cls=CurateCommand)(tag)
 app.command("predict", cls=CurateCommand)(predict)
+app.command("augment", cls=CurateCommand)(augment)
 app.command("train", cls=CurateCommand)(train)
 app.command("runs", cls=CurateCommand)(runs)
 app.command("evaluate", cls=CurateCommand)(evaluate)
+app.command("stress", cls=CurateCommand)(stress)
 app.command("check", cls=CurateCommand)(check)
 app.command("mistakes", cls=CurateCommand)(mistakes)
 app.command("leaks", cls=CurateCommand)(leaks)

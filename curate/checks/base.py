@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from curate.checks.findings import KINDS, Finding, require_probability
 from curate.checks.labels import require_layer
 from curate.checks.store import replace_findings
 from curate.dataset import Transaction, begin
+from curate.dataset.synthetic import real_only
 from curate.models.passes import LeftOut, Progress
 from curate.names import GROUND_TRUTH
 
@@ -25,7 +26,7 @@ class Settings:
     """What the user asked of a check.
 
     Attributes:
-        where: SQL condition on the images; None for all.
+        where: SQL condition on the images; None for all. Synthetic ones are looked at only where it speaks of them.
         layer: Whose annotations are looked at, where a check looks at any.
         encoder: Spec of the encoder; None for the one the dataset remembers.
         min_score: Findings with a lower probability are left out.
@@ -158,6 +159,7 @@ def run_checks(
     require_probability(settings.min_score, "--min-score")
     with begin(dataset, command=command) as transaction:
         require_layer(transaction.base, settings.layer)
+        settings = replace(settings, where=real_only(transaction.base, settings.where))
         if prepare is not None:
             prepare(transaction, settings)
         return [_run(check, transaction, settings) for check in checks]

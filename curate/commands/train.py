@@ -129,7 +129,7 @@ def train(
 
     asked = Asked(
         dataset=dataset, layer=layer, where=where, validation=val, empty=empty or None, folds=folds,
-        settings=_settings(
+        settings=settings_of(
             option or [], task=None if task is None else task.value, model=model, weights=weights,
             freeze=None if freeze is None else freeze.value, epochs=epochs, image_size=image_size, batch_size=batch_size,
             learning_rate=lr, seed=seed, device=device, amp=amp, minutes=minutes,
@@ -189,7 +189,7 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
         yield report
 
 
-def _settings(pairs: Sequence[str], **given: Any) -> dict[str, Any]:
+def settings_of(pairs: Sequence[str], **given: Any) -> dict[str, Any]:
     """What was asked for, by name; what `--set` says is a setting, or else an option of the task."""
     from dataclasses import fields
 

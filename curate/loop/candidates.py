@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from curate.checks.labels import Labels, load_labels
 from curate.dataset import Dataset, Transaction
+from curate.dataset.synthetic import real_only
 from curate.errors import UsageError
 from curate.loop.classifier import Targets
 from curate.names import GROUND_TRUTH
@@ -59,7 +60,7 @@ def load_candidates(
         NothingLeft: Every image has labels.
         UsageError: The condition cannot be understood, or chooses no image.
     """
-    labels = load_labels(transaction.base, GROUND_TRUTH, None)
+    labels = load_labels(transaction.base, GROUND_TRUTH, real_only(transaction.base, None))
     ids = labels.images["image_id"]
     labelled = looked_at(transaction.base, labels)
     chosen = np.ones(len(ids), dtype=bool)

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from curate.checks.labels import load_labels
 from curate.checks.mistakes.probe import assign_folds
 from curate.dataset import Transaction, begin
+from curate.dataset.synthetic import real_only
 from curate.errors import UsageError
 from curate.models.passes import crop_items, image_items
 from curate.models.spaces import choose_encoder, read_vectors, update_space
@@ -94,7 +95,7 @@ def load_samples(transaction: Transaction) -> Samples:
     Raises:
         UsageError: Nothing is labelled.
     """
-    labels = load_labels(transaction.base, GROUND_TRUTH, None)
+    labels = load_labels(transaction.base, GROUND_TRUTH, real_only(transaction.base, None))
     boxed = labels.boxed & ~labels.crowd & (labels.label >= 0)
     rows = np.flatnonzero(boxed) if boxed.any() else np.flatnonzero(labels.whole_image)
     if not len(rows):

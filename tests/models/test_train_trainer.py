@@ -195,6 +195,27 @@ def test_minutes_end_it(tmp_path: Path) -> None:
     assert read_log(tmp_path / "a")[-1]["rate"] == pytest.approx(0.01, abs=0.05)
 
 
+def test_a_number_of_steps_takes_the_place_of_epochs(tmp_path: Path) -> None:
+    examples = paint(tmp_path / "images", 50)
+    told: list[tuple[int, int]] = []
+    _, result = train(  # of 5 steps an epoch: two whole ones and 3 steps of a third
+        tmp_path / "a",
+        examples,
+        replace(SETTINGS, steps=13),
+        report=lambda done, total, text: told.append((done, total)),
+    )
+    assert told == [(step, 13) for step in range(1, 14)]
+    assert (result.epochs, result.stopped) == (3, "steps")
+    assert [line["step"] for line in read_log(tmp_path / "a")] == [5, 10, 13]
+
+
+def test_as_many_steps_as_epochs_have_give_the_same(tmp_path: Path) -> None:
+    examples = paint(tmp_path / "images", 50)
+    weights, _ = train(tmp_path / "a", examples)
+    by_steps, _ = train(tmp_path / "b", examples, replace(SETTINGS, epochs=99, steps=20))
+    assert same(weights, by_steps)
+
+
 def test_a_loss_that_is_no_number_stops_it(tmp_path: Path) -> None:
     examples = paint(tmp_path / "images", 50)
     learner = ToyLearner(SETTINGS)

@@ -56,7 +56,7 @@ def only_moves(augmentation: Augmentation, monkeypatch: pytest.MonkeyPatch) -> A
 
     every = augment._steps
     monkeypatch.setattr(augment, "_steps", lambda which: every(which)[:-2])
-    monkeypatch.setattr(augment, "_own", type("Fresh", (), {})())
+    monkeypatch.setattr(augment, "_made", {})
     return augmentation
 
 
@@ -75,7 +75,7 @@ def test_flips_and_quarter_turns_move_pixels_masks_and_boxes_exactly_alike(
 
     every = augment._steps
     monkeypatch.setattr(augment, "_steps", lambda which: every(which)[:-3])
-    monkeypatch.setattr(augment, "_own", type("Fresh", (), {})())
+    monkeypatch.setattr(augment, "_made", {})
 
     def turn(quarters: int, is_mirrored: bool) -> Callable[[Any], Any]:
         return lambda image: np.rot90(image[:, ::-1] if is_mirrored else image, quarters)

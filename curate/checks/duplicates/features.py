@@ -102,6 +102,16 @@ def extract(pixels: Pixels) -> npt.NDArray[np.void]:
     return record
 
 
+def features_of(record: npt.NDArray[np.void]) -> Features:
+    """What `extract` found, ready to be compared."""
+    count, (height, width) = int(record["count"]), record["size"]
+    descriptors = record["descriptors"][:count].astype(np.float32)
+    descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-6)
+    return Features(
+        record["points"][:count], descriptors, record["small"][:height, :width], record["padding"][:height, :width]
+    )
+
+
 def find_padding(small: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """What is of one grey value and touches a corner; uint8 array of 0 and 1, shape (h, w)."""
     height, width = small.shape
@@ -133,13 +143,7 @@ class FeatureStore:
         self.there = np.zeros(count, dtype=bool)
 
     def __getitem__(self, row: int) -> Features:
-        record = self._records[row]
-        count, (height, width) = int(record["count"]), record["size"]
-        descriptors = record["descriptors"][:count].astype(np.float32)
-        descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-6)
-        return Features(
-            record["points"][:count], descriptors, record["small"][:height, :width], record["padding"][:height, :width]
-        )
+        return features_of(self._records[row])
 
     def put(self, row: int, record: npt.NDArray[np.void]) -> None:
         """Keep what `extract` gave for an image."""

@@ -22,6 +22,7 @@ from curate.checks.labels import Labels, load_labels, load_predictions, no_image
 from curate.dataset import Dataset
 from curate.dataset.ids import from_ids, positions
 from curate.dataset.query import in_layer
+from curate.dataset.synthetic import real_only
 from curate.errors import UsageError
 from curate.geometry import polygon_area, rle_areas, valid_rles
 from curate.wording import counted
@@ -60,13 +61,13 @@ def load_source(dataset: Dataset, layer: str, against: str | None, where: str | 
         dataset: A commit of it.
         layer: The labels' layer.
         against: The predictions' layer; None for the only one there is.
-        where: SQL condition on the images.
+        where: SQL condition on the images. Synthetic ones are measured on only where it speaks of them.
         notes: What is left out or assumed is added here.
 
     Raises:
         UsageError: There is no such layer, or several and none is named; no image is chosen, or the model has seen none.
     """
-    labels = load_labels(dataset, layer, where)
+    labels = load_labels(dataset, layer, real_only(dataset, where))
     models = load_predictions(dataset, labels, None if against is None else [against], notes)
     if len(models) != 1:
         raise UsageError(

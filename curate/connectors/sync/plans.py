@@ -9,6 +9,7 @@ from curate.checks.store import stored_findings
 from curate.connectors.sync.push import PushPlan
 from curate.dataset import open_dataset
 from curate.dataset.query import in_layer
+from curate.dataset.synthetic import real_only
 from curate.errors import UsageError
 from curate.names import GROUND_TRUTH
 
@@ -29,7 +30,7 @@ def plan_push(
     Args:
         name: The dataset.
         findings: SQL condition on findings; those that are decided are left out.
-        where: SQL condition on images. With `findings`, both must hold.
+        where: SQL condition on images; synthetic ones go only where it speaks of them. With `findings`, both must hold.
         selected: Images chosen beforehand, with their priorities; with the others, all must hold.
         limit: How many findings at most; without findings, how many images.
         predictions: Layer to send with new images.
@@ -44,7 +45,8 @@ def plan_push(
         raise UsageError(f"there is no layer '{predictions}'", where=name, remedy=f"layers of predictions: {others}")
     images = None
     if where is not None or selected is not None:
-        images = dataset.table("images", columns=["image_id"], where=where)["image_id"].to_pylist()
+        chosen_images = dataset.table("images", columns=["image_id"], where=real_only(dataset, where))
+        images = chosen_images["image_id"].to_pylist()
     if selected is not None:
         there = set(images or ())
         images = [each for each in sorted(selected, key=lambda each: -selected[each]) if each in there]

@@ -36,6 +36,8 @@ class TrainingSettings:
         freeze: Which weights do not change.
         image_size: Shorter side, pixels, that the network sees.
         epochs: Most passes over the data; fewer where it stops early.
+        steps: So many steps in place of epochs, the last pass over the data cut short: the same work whatever the number of
+            images. It may still stop early.
         batch_size: Images of a step.
         learning_rate: Highest, of the head; the backbone's is a tenth or a fifth of it where it starts from trained weights.
         weight_decay: Of AdamW.
@@ -58,6 +60,7 @@ class TrainingSettings:
     freeze: Freeze | None = None
     image_size: int | None = None
     epochs: int | None = None
+    steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     weight_decay: float = 0.05

@@ -81,6 +81,7 @@ def _check(settings: TrainingSettings) -> None:
     """Raise a `UsageError` unless all numbers are possible."""
     limits: list[tuple[str, float | None, float]] = [
         ("--epochs", settings.epochs, 1),
+        ("--set steps", settings.steps, 1),
         ("--batch-size", settings.batch_size, 1),
         ("--image-size", settings.image_size, 16),
         ("--set patience", settings.patience, 1),

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from curate.dataset import Dataset
 from curate.dataset.ids import from_ids
 from curate.dataset.query import in_layer
+from curate.dataset.synthetic import is_measured_on, is_synthetic, parent_ids, parent_links
 from curate.errors import UsageError
 from curate.models.content import content_hashes
 from curate.models.passes import Progress
@@ -39,7 +40,7 @@ _LARGE_SHARE: Final = 0.1
 _LARGE: Final = 5000
 _COPIES: Final = ("exact_duplicate", "near_duplicate", "leak")
 _UNLABELLED: Final = -1
-_IMAGE_COLUMNS: Final = ("image_id", "path", "width", "height", "group", "split")
+_IMAGE_COLUMNS: Final = ("image_id", "path", "width", "height", "group", "split", "metadata")
 _ANNOTATION_COLUMNS: Final = (
     "annotation_id", "image_id", "type", "label", "bbox", "polygons", "rle", "rle_size", "iscrowd",
 )  # fmt: skip
@@ -55,6 +56,8 @@ class Material:
         splits: Of each image; '' for none.
         groups: Numbers that images of one video, and copies, share; shape (n,).
         strata: The rarest class on each image, -1 for none; shape (n,).
+        synthetic: Which were made from others, bool of shape (n,): they are learnt from, and nothing else.
+        parents: Synthetic images and the images they were made from, row numbers of shape (2, m).
         classes: Names of the classes that there are, in the dataset's order.
         notes: What had to be left out.
     """
@@ -64,6 +67,8 @@ class Material:
     splits: list[str]
     groups: IntArray
     strata: IntArray
+    synthetic: BoolArray
+    parents: IntArray
     classes: tuple[str, ...]
     notes: list[str]
 
@@ -71,6 +76,18 @@ class Material:
         """Some of the examples."""
         numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return [self.examples[k] for k in numbers.tolist()]
+
+    def without_children(self, train: BoolArray, apart: BoolArray) -> BoolArray:
+        """What may be trained on where other images are kept apart from it: no synthetic image that was made from those.
+
+        Args:
+            train: What would be trained on, shape (n,).
+            apart: What is validated on, or predicted; the same shape.
+        """
+        kept = train.copy()
+        children, parents = self.parents
+        kept[children[apart[parents]]] = False
+        return kept
 
 
 @dataclass(frozen=True)
@@ -141,7 +158,7 @@ def load_material(
     groups = _groups(dataset, images, progress)
     return Material(
         examples, covered, [split or "" for split in images["split"].to_pylist()], groups,
-        _strata(usable, images, classes), classes, notes,
+        _strata(usable, images, classes), is_synthetic(images), parent_links(images), classes, notes,
     )  # fmt: skip
 
 
@@ -158,6 +175,7 @@ def divide(material: Material, validation: str | None, seed: int) -> Division:
     """
     splits = np.asarray(material.splits)
     pool = material.labelled & (splits != TEST)
+    real = pool & ~material.synthetic
     share = _share(validation)
     if share is None:
         name = validation or VALIDATION
@@ -167,27 +185,28 @@ def divide(material: Material, validation: str | None, seed: int) -> Division:
                 where="--val",
                 remedy="another split, or a share: --val 0.2",
             )
-        chosen = pool & (splits == name)
+        chosen = real & (splits == name)
         if chosen.any():
             return _divided(material, pool & ~chosen, chosen, f"split '{name}'")
         if validation is not None:
             known = ", ".join(sorted({split for split in material.splits if split})) or "none"
             raise UsageError(f"no labelled image is in the split '{name}'", where="--val", remedy=f"splits: {known}")
-        share = _LARGE_SHARE if pool.sum() > _LARGE else _VALIDATION_SHARE
+        share = _LARGE_SHARE if real.sum() > _LARGE else _VALIDATION_SHARE
     chosen = held_out(material, pool, share, seed)
     return _divided(material, pool & ~chosen, chosen, f"{share:.0%} held out" if share else "none")
 
 
 def held_out(material: Material, pool: BoolArray, share: float, seed: int) -> BoolArray:
-    """A share of the images of `pool`, groups kept whole; bool array of shape (n,)."""
+    """A share of the real images of `pool`, groups kept whole; bool array of shape (n,)."""
     chosen = np.zeros(len(material.examples), dtype=bool)
-    rows = np.flatnonzero(pool)
+    rows = np.flatnonzero(pool & ~material.synthetic)
     if share and len(rows):
         chosen[rows[hold_out(material.groups[rows], material.strata[rows], share, seed)]] = True
     return chosen
 
 
 def _divided(material: Material, train: BoolArray, validation: BoolArray, how: str) -> Division:
+    train = material.without_children(train, validation)
     if not train.any():
         raise UsageError(
             "no labelled image is left to learn from", where="--val", remedy="a smaller share, or loosen --where"
@@ -215,7 +234,16 @@ def _read_images(dataset: Dataset, where: str | None) -> pa.Table:
         raise UsageError(
             "there are no images to learn from", where=where or dataset.name, remedy="loosen --where, or import images"
         )
-    return _sorted(images, "image_id")
+    return _sorted(_without_strays(dataset, images), "image_id")
+
+
+def _without_strays(dataset: Dataset, images: pa.Table) -> pa.Table:
+    """The images but for synthetic ones of which a parent is measured on by now, because splits have changed since."""
+    if not is_synthetic(images).any():
+        return images
+    rows = dataset.table("images", columns=["image_id", "split"], where="split IS NOT NULL").to_pylist()
+    measured = {row["image_id"] for row in rows if is_measured_on(row["split"])}
+    return images.filter(pa.array([measured.isdisjoint(parents) for parents in parent_ids(images)]))
 
 
 def _read_annotations(dataset: Dataset, layer: str, images: pa.Table) -> pa.Table:

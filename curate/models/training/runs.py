@@ -90,7 +90,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             out of what the fold's model learnt from, and not of its out-of-fold predictions.
         epochs: That were made.
         best_epoch: Whose weights were kept.
-        stopped: Why it ended: 'epochs', 'early', 'minutes'.
+        stopped: Why it ended: 'epochs', 'steps', 'early', 'minutes'.
         seconds: Of training.
         finished: When, UTC.
         versions: Of the packages that had a part in it.

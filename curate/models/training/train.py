@@ -346,18 +346,21 @@ def _parts(material: Material, plan: Plan, settings: TrainingSettings) -> list[_
             remedy="leave --val out, or --folds",
         )
     learnt = material.labelled & (np.asarray(material.splits) != TEST)
-    fold = make_folds(material.groups, material.strata, plan.folds, settings.seed)
+    fold = np.full(len(material.splits), -1)
+    real = ~material.synthetic
+    fold[real] = make_folds(material.groups[real], material.strata[real], plan.folds, settings.seed)
     parts = []
     for number in range(plan.folds):
-        pool = learnt & (fold != number)
+        pool = material.without_children(learnt & (fold != number), fold == number)
         chosen = held_out(material, pool, _INNER_SHARE, settings.seed + number)
-        if not (pool & ~chosen).any():
+        train = material.without_children(pool & ~chosen, chosen)
+        if not train.any():
             raise UsageError(
                 f"nothing is left to learn from in fold {number + 1}",
                 where="--folds",
                 remedy="fewer folds, or more images",
             )
-        division = Division(np.flatnonzero(pool & ~chosen), np.flatnonzero(chosen), f"{_INNER_SHARE:.0%} held out")
+        division = Division(np.flatnonzero(train), np.flatnonzero(chosen), f"{_INNER_SHARE:.0%} held out")
         parts.append(_Part(division, np.flatnonzero(fold == number)))
     return parts
 

@@ -54,7 +54,7 @@ class Fit:
         best_epoch: Of whose weights the learner has now, from 1.
         numbers: What the learner's `score` said of them; empty without validation.
         seconds: It took, all parts of an interrupted run together.
-        stopped: Why it ended: 'epochs', 'early' (no better for `patience` epochs) or 'minutes'.
+        stopped: Why it ended: 'epochs', 'steps', 'early' (no better for `patience` epochs) or 'minutes'.
         unreadable: Why images were left out, by their path.
     """
 
@@ -185,13 +185,19 @@ class _Training:
 
     @property
     def epochs(self) -> int:
-        """Most epochs."""
-        return self.learner.settings.epochs or 1
+        """Most epochs; of a number of steps the last one may be a part."""
+        steps = self.learner.settings.steps
+        return (self.learner.settings.epochs or 1) if steps is None else math.ceil(steps / self.steps_of_epoch)
 
     @property
     def steps(self) -> int:
         """Most steps."""
-        return self.epochs * steps_per_epoch(len(self.train), self.learner.settings.batch_size or 1)
+        return self.learner.settings.steps or self.epochs * self.steps_of_epoch
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Steps of a whole epoch."""
+        return steps_per_epoch(len(self.train), self.learner.settings.batch_size or 1)
 
     @property
     def seconds(self) -> float:
@@ -214,7 +220,7 @@ class _Training:
     def _stop(self) -> str | None:
         at, settings = self.at, self.learner.settings
         if at.epoch >= self.epochs:
-            return "epochs"
+            return "epochs" if settings.steps is None else "steps"
         if settings.patience is not None and at.best is not None and at.epoch - 1 - at.improved >= settings.patience:
             return "early"
         return "minutes" if at.epoch and self._out_of_time() else None
@@ -232,7 +238,7 @@ class _Training:
             self.at.step += 1
             self._tell()
             self._save_if_due(interruption)
-            if self._out_of_time():
+            if self._out_of_time() or self.at.step >= self.steps:
                 break
 
     def _step(self, batch: Batch) -> None:

@@ -1,0 +1,62 @@
+"""What fitting gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from curate.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One way in which the target may differ from the source.
+
+    Attributes:
+        name: Of it.
+        unit: Of its values.
+        nothing: Its value where nothing is done.
+        estimate: Its likeliest value.
+        low: Lower end of the 95% interval.
+        high: Upper end of it.
+        differs: Whether it is not `nothing`: more is explained by it than by chance.
+        spread: Standard deviation from image to image of the target, beyond what the source's images vary.
+    """
+
+    name: str
+    unit: str
+    nothing: float
+    estimate: float
+    low: float
+    high: float
+    differs: bool
+    spread: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values, rounded to what they can tell."""
+        numbers = {key: round(getattr(self, key), 4) for key in ("nothing", "estimate", "low", "high", "spread")}
+        return {"unit": self.unit, **numbers, "differs": self.differs}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A recipe that makes the source look like the target, and what it rests on.
+
+    Attributes:
+        recipe: Steps for the parameters that differ, in a camera's order; none where none does. `about["fitted"]` has the
+            parameters.
+        parameters: All of them, by name.
+        references: Positions in the target of images to take colours from: between them they look like all of the target.
+        unexplained: What light, exposure, colour and tone leave of the difference, in chi-square for each number that was
+            compared: about 1 where nothing is left.
+        notes: What differs and cannot be made by a recipe, in words.
+        images: How many images of the source and of the target were used.
+    """
+
+    recipe: Recipe
+    parameters: Mapping[str, Parameter]
+    references: tuple[int, ...]
+    unexplained: float
+    notes: tuple[str, ...]
+    images: tuple[int, int]

@@ -1,0 +1,182 @@
+"""Which labelled images new ones may be made from: never those that a model is measured on, never other synthetic ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.augment.labels import Label, fault_of, read_labels
+from curate.augment.targets import OPTION as TARGET_OPTION
+from curate.augment.targets import Target
+from curate.dataset import Dataset
+from curate.dataset.ids import from_ids
+from curate.dataset.synthetic import is_measured_on as is_measured_on
+from curate.dataset.synthetic import is_synthetic
+from curate.errors import ImageError, UsageError
+from curate.imaging import read_header
+from curate.wording import counted
+
+OPTION: Final = "--from"
+
+_COLUMNS: Final = ("image_id", "location", "path", "width", "height", "split", "group", "metadata")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A labelled image that new ones are made from.
+
+    Attributes:
+        image_id: Its id.
+        location: As it was imported.
+        path: Of its file.
+        height: Pixels, after EXIF orientation.
+        width: The same.
+        split: Its split, which its children get; None for none.
+        group: Its video or burst, the same.
+        labels: Its ground truth.
+    """
+
+    image_id: str
+    location: str
+    path: str
+    height: int
+    width: int
+    split: str | None
+    group: str | None
+    labels: tuple[Label, ...]
+
+
+def labelled_images(dataset: Dataset, *, empty: bool = False, notes: list[str]) -> list[Parent]:
+    """Every image that new ones may be made from, in the order of their ids: real, labelled, with a file, not measured on.
+
+    Args:
+        dataset: Their dataset.
+        empty: Whether images without annotations are known to have nothing on them.
+        notes: What was left out is added here.
+
+    Raises:
+        UsageError: There is none.
+    """
+    images = training_images(dataset)
+    labels = read_labels(dataset, images["image_id"].to_pylist())
+    lacking = _Lacking()
+    found = [_parent(row, labels.get(row["image_id"], ()), empty, lacking) for row in images.to_pylist()]
+    parents = [parent for parent in found if parent is not None]
+    if not parents:
+        raise UsageError(
+            "no image can be made new ones from: they must be labelled, have a file, and be in no split that is measured on",
+            where=dataset.name,
+            remedy="; ".join(lacking.notes()) or "put labelled images into the split train",
+        )
+    notes += lacking.notes()
+    return parents
+
+
+def choose_parents(dataset: Dataset, every: Sequence[Parent], target: Target | None, where: str | None) -> list[Parent]:
+    """The images that new ones are made from.
+
+    Args:
+        dataset: Their dataset.
+        every: What `labelled_images` gives.
+        target: What is wanted more of. Without a condition its own images are left out, for they look as is wanted already;
+            of a class, only images that show it are taken.
+        where: SQL condition on the images; None for all that may be.
+
+    Raises:
+        UsageError: None is left, or the condition cannot be understood.
+    """
+    if where is not None:
+        chosen = frozenset(dataset.table("images", columns=["image_id"], where=where)["image_id"].to_pylist())
+    elif target is not None:
+        inside = frozenset(target.image_ids.to_pylist())
+        chosen = frozenset(
+            each.image_id for each in every if (each.image_id in inside) == (target.class_name is not None)
+        )
+    else:
+        return list(every)
+    parents = [each for each in every if each.image_id in chosen]
+    if not parents:
+        raise UsageError(
+            "no image is left to make new ones from",
+            where=f"{OPTION} {where!r}"
+            if where is not None
+            else f"{TARGET_OPTION} {target.text!r}"
+            if target
+            else OPTION,
+            remedy=f"{counted(len(every), 'images')} might be: real, labelled, in no split that is measured on; choose others "
+            f"with {OPTION}",
+        )
+    return parents
+
+
+def training_images(dataset: Dataset, where: str | None = None) -> pa.Table:
+    """The real images that may be learnt from, sorted by id; columns image_id, location, path, width, height, split, group.
+
+    Raises:
+        UsageError: The condition cannot be understood.
+    """
+    images = dataset.table("images", columns=_COLUMNS, where=where)
+    images = images.filter(pa.array(~is_synthetic(images))).drop_columns(["metadata"])
+    splits = pc.unique(images["split"]).to_pylist()
+    measured = pa.array([split for split in splits if is_measured_on(split)], pa.string())
+    images = images.filter(pc.invert(pc.is_in(images["split"], value_set=measured)))
+    return images.take(pa.array(np.argsort(from_ids(images["image_id"]), kind="stable")))
+
+
+@dataclass
+class _Lacking:
+    """How many images cannot be parents, and why."""
+
+    unlabelled: int = 0
+    files: int = 0
+    faulty: int = 0
+    first: str = ""
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self.unlabelled:
+            notes.append(
+                f"{counted(self.unlabelled, 'images')} without annotations left out (--empty takes them for empty)"
+            )
+        if self.files:
+            notes.append(f"{counted(self.files, 'images')} without a file that can be read left out")
+        if self.faulty:
+            notes.append(
+                f"{counted(self.faulty, 'images')} left out, as a label on them cannot be carried; the first: {self.first}"
+            )
+        return notes
+
+
+def _parent(row: dict[str, Any], labels: Sequence[Label], empty: bool, lacking: _Lacking) -> Parent | None:
+    if not labels and not empty:
+        lacking.unlabelled += 1
+        return None
+    try:
+        # What the file says: labels are in its pixels, whatever the annotation file stated.
+        header = None if row["path"] is None else read_header(row["path"])
+    except ImageError:
+        header = None
+    if header is None:
+        lacking.files += 1
+        return None
+    for label in labels:
+        fault = fault_of(label, header.height, header.width)
+        if fault is not None:
+            lacking.faulty += 1
+            lacking.first = lacking.first or f"{row['location']}: {label.label or label.shape.type} {fault}"
+            return None
+    return Parent(
+        row["image_id"],
+        row["location"],
+        row["path"],
+        header.height,
+        header.width,
+        row["split"],
+        row["group"],
+        tuple(labels),
+    )

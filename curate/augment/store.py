@@ -1,0 +1,101 @@
+"""New images as rows of their dataset, or as a COCO folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.augment.making import Job, Made
+from curate.dataset import Dataset, Transaction
+from curate.dataset.ids import annotation_ids, from_ids
+from curate.dataset.schema import ANNOTATIONS, GROUND_TRUTH, IMAGES
+from curate.dataset.synthetic import SYNTHETIC, is_synthetic
+from curate.errors import InputError, UsageError
+from curate.formats.base import Export, WriteOptions
+from curate.formats.coco.write import write
+from curate.formats.importing import class_infos
+from curate.formats.losses import LossReport
+from curate.names import SETTINGS
+
+_SOURCE: Final = "curate augment"
+
+
+def image_rows(made: Sequence[Made]) -> pa.Table:
+    """New images with the columns of `curate.dataset.schema.IMAGES`."""
+    return pa.Table.from_pylist([each.image for each in made if each.image is not None], schema=IMAGES)
+
+
+def annotation_rows(made: Sequence[Made]) -> pa.Table:
+    """Their annotations with the columns of `curate.dataset.schema.ANNOTATIONS`, in the ground truth."""
+    rows = [{**row, "image_id": each.job.image_id} for each in made for row in each.annotations]
+    if not rows:
+        return ANNOTATIONS.empty_table()
+    ids = annotation_ids(from_ids([row["image_id"] for row in rows]), GROUND_TRUTH, _SOURCE)
+    table = pa.Table.from_pylist(
+        [{**row, "layer": GROUND_TRUTH, "annotation_id": ""} for row in rows], schema=ANNOTATIONS
+    )
+    return table.set_column(0, ANNOTATIONS.field("annotation_id"), ids)
+
+
+def add_to_dataset(transaction: Transaction, made: Sequence[Made]) -> None:
+    """Write new images and their annotations, in place of what the same jobs made before; the transaction makes the commit."""
+    if not made:
+        return
+    images, annotations = image_rows(made), annotation_rows(made)
+    ids = images["image_id"].combine_chunks()
+    before = transaction.read("images", columns=["image_id"])["image_id"]
+    replaced = ids.filter(pc.is_in(ids, value_set=before.combine_chunks()))
+    if len(replaced):
+        transaction.delete("annotations", "image_id", replaced)
+    transaction.upsert("images", images, "image_id")
+    transaction.append("annotations", [annotations])
+    transaction.count("synthetic images added", len(made) - len(replaced))
+    transaction.count("synthetic images replaced", len(replaced))
+    transaction.count("annotations added", annotations.num_rows)
+
+
+def write_folder(dataset: Dataset, made: Sequence[Made], target: Path) -> LossReport:
+    """Write new images as a COCO folder, which appears whole or not at all.
+
+    Raises:
+        UsageError: The target is there already.
+        InputError: It cannot be written.
+    """
+    if target.exists():
+        raise UsageError("the folder is there already", where=target, remedy="choose another --output")
+    info = {key: value for key, value in dataset.commit.info.items() if key not in SETTINGS}
+    images = image_rows(made)
+    export = Export(images, annotation_rows(made), class_infos(dataset), info)
+    losses = LossReport()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        write(export, temporary, WriteOptions(images="copy"), losses)
+        temporary.rename(target)
+    except OSError as error:
+        raise InputError(
+            f"the images cannot be written: {error}", where=target, remedy="free space, or choose another --output"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return losses
+
+
+def stored_jobs(dataset: Dataset, jobs: Sequence[Job]) -> frozenset[str]:
+    """Ids of the images among n jobs that the dataset has already, made from what the parents still are."""
+    wanted = {job.image_id: job.fingerprint for job in jobs}
+    images = dataset.table("images", columns=["image_id", "metadata"])
+    images = images.filter(pc.is_in(images["image_id"], value_set=pa.array(sorted(wanted), pa.string())))
+    images = images.filter(pa.array(is_synthetic(images)))
+    return frozenset(
+        row["image_id"]
+        for row in images.to_pylist()
+        if json.loads(row["metadata"])[SYNTHETIC].get("fingerprint") == wanted[row["image_id"]]
+    )
