@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+from curate.errors import UsageError
+
+_KINDS: Final[tuple[tuple[Callable[[int], bool], str], ...]] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISLNK, "a link that leads back to itself"),
+)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step: write beside it, flush to disk, rename, flush the folder."""
+    """Replace a file's content in one step: write beside it, flush to disk, rename, flush the folder.
+
+    Raises:
+        UsageError: As `writable_file` does.
+    """
+    path = writable_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -20,6 +39,23 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def writable_file(path: Path) -> Path:
+    """The file that a path leads to, there or not yet: a link is followed, for a rename would put a file in its place.
+
+    Raises:
+        UsageError: What is there is no regular file. A rename would replace a device or a pipe too.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return target
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
+        raise UsageError(f"this is {kind}", where=path, remedy="name a file, or a path where there is nothing yet")
+    return target
 
 
 def sync_folder(folder: Path) -> None:

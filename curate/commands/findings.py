@@ -142,44 +142,12 @@ def accept(
     json: JsonOption = False,
 ) -> None:
     """Confirm findings: a person agrees that they are wrong. With --from, confirm and reject as decided in a report."""
-    _decide(dataset, "confirmed", ids, where, decisions, skip_stale, json)
-
-
-def reject(
-    dataset: DatasetOption,
-    ids: IdsArgument = None,
-    where: FindingsWhereOption = None,
-    decisions: FromOption = None,
-    skip_stale: SkipStaleOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Reject findings: a person says that they are right as they are. Later runs leave them rejected.
-
-    With --from it does what 'curate accept --from' does.
-    """
-    _decide(dataset, "rejected", ids, where, decisions, skip_stale, json)
-
-
-def _decide(
-    dataset: str,
-    status: str,
-    ids: list[str] | None,
-    where: str | None,
-    decisions: Path | None,
-    skip_stale: bool,
-    json: bool,
-) -> None:
-    from curate.checks.store import set_status
     from curate.errors import UsageError
 
     if decisions is None:
         if skip_stale:
             raise UsageError("there is nothing to skip", where="--skip-stale", remedy="it belongs to --from FILE")
-        count, commit = set_status(dataset, status, ids=ids or [], where=where, command=command_line())
-        if json:
-            print_json({"status": status, "findings": count, "commit": commit})
-        else:
-            note(f"{count:,} findings are now {status} (commit {commit})")
+        _decide(dataset, "confirmed", ids, where, json)
         return
     if ids or where:
         raise UsageError(
@@ -188,15 +156,52 @@ def _decide(
     _decide_from(dataset, decisions, skip_stale, json)
 
 
+def reject(
+    dataset: DatasetOption,
+    ids: IdsArgument = None,
+    where: FindingsWhereOption = None,
+    decisions: Annotated[Path | None, typer.Option("--from", hidden=True)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Reject findings: a person says that they are right as they are. Later runs leave them rejected.
+
+    What was decided in a report is carried out by 'curate accept --from FILE', a no as well as a yes.
+    """
+    from curate.errors import UsageError
+
+    if decisions is not None:
+        raise UsageError(
+            "a file of decisions says itself what is rejected, and confirms as well",
+            where="--from",
+            remedy=f"curate accept --from {decisions} -d {dataset}",
+        )
+    _decide(dataset, "rejected", ids, where, json)
+
+
+def _decide(dataset: str, status: str, ids: list[str] | None, where: str | None, json: bool) -> None:
+    from curate.checks.store import set_status
+    from curate.wording import counted
+
+    count, commit = set_status(dataset, status, ids=ids or [], where=where, command=command_line())
+    if json:
+        print_json({"status": status, "findings": count, "commit": commit})
+    else:
+        note(f"{counted(count, 'findings')} now {status} (commit {commit})")
+
+
 def _decide_from(dataset: str, path: Path, skip_stale: bool, json: bool) -> None:
     from curate.report.html.decisions import apply_decisions
+    from curate.wording import counted
 
     applied = apply_decisions(dataset, path, skip_stale=skip_stale, command=command_line())
     if json:
         print_json(vars(applied))
         return
-    note(f"{applied.confirmed:,} findings are now confirmed, {applied.rejected:,} rejected (commit {applied.commit})")
+    confirmed = counted(applied.confirmed, "findings")
+    note(f"{confirmed} now confirmed, {applied.rejected:,} rejected (commit {applied.commit})")
     if applied.unchanged:
-        note(f"{applied.unchanged:,} were so already")
+        note(f"as decided already: {counted(applied.unchanged, 'findings')}")
     if applied.stale:
-        note(f"{applied.stale:,} were left out: gone, or decided on since the report was made")
+        note(
+            f"left out: {counted(applied.stale, 'decisions')}, on what is gone or decided on since the report was made"
+        )

@@ -9,6 +9,7 @@ import typer
 
 from curate.commands.options import DatasetOption, FindingsWhereOption, JsonOption, SeedOption
 from curate.commands.output import late_progress, note, print_json
+from curate.report.html.limits import MAX_BYTES, MOST_FINDINGS
 
 
 def report(
@@ -23,11 +24,11 @@ def report(
     ] = 0.0,
     limit: Annotated[
         int, typer.Option("-n", help="How many findings get a card: the most probable of each kind.", min=0)
-    ] = 5000,
+    ] = MOST_FINDINGS,
     max_mb: Annotated[
         float,
         typer.Option("--max-mb", help="Size of the file: pictures are made smaller, then fewer, to keep it.", min=0.1),
-    ] = 10.0,
+    ] = MAX_BYTES / 1e6,
     since: Annotated[
         int | None, typer.Option("--since", help="Also say what changed since this commit.", metavar="COMMIT")
     ] = None,

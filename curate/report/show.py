@@ -36,7 +36,6 @@ _MEANINGS: Final[Mapping[str, str]] = {
     REGION: "pink, dashed: where it is wrong",
 }
 _HARD: Final[Mapping[str, str]] = {GIVEN: "orange: missed", SUGGESTED: "blue, dashed: made up"}
-_MARGIN: Final = 13
 
 
 def show_findings(dataset: Dataset, findings: Sequence[Finding], image: str) -> None:
@@ -64,8 +63,10 @@ def _show(dataset: Dataset, finding: Finding, method: Method | None) -> None:
     out = console()
     if method is not None:
         _show_picture(card, names, wanted, method)
-    for name, value in _rows(card, names, finding.evidence.get("suggested_bbox")):
-        out.print(f"{name:<{_MARGIN}} {value}", soft_wrap=True)
+    rows = _rows(card, names, finding.evidence.get("suggested_bbox"))
+    margin = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(f"{name:<{margin}}  {value}", soft_wrap=True)
 
 
 def _show_picture(card: Mapping[str, Any], names: Names, wanted: Wanted, method: Method) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,93 +155,89 @@ def annotation_id(number: int, copy: int = 0) -> str:
 
 
 def _findings(names: Sequence[str], ids: Sequence[str], classes: Sequence[str], copies: int) -> list[Finding]:
-    def on(number: int, kind: str, score: float, check: str = "mistakes", **more: Any) -> Finding:
-        about: dict[str, Any] = {"image": names[number], "image_id": ids[number], **more}
+    make = _Maker(names, ids, classes)
+    return [*_swapped(make, copies), *_of_shapes(make), *_of_images(make), *_decided(make)]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes findings on the images by their numbers."""
+
+    names: Sequence[str]
+    ids: Sequence[str]
+    classes: Sequence[str]
+
+    def on(self, number: int, kind: str, score: float, check: str = "mistakes", **more: Any) -> Finding:
+        """A finding on an image."""
+        about: dict[str, Any] = {"image": self.names[number], "image_id": self.ids[number], **more}
         return Finding(kind=kind, score=score, check=check, **about)  # type: ignore[arg-type]
 
-    def boxed(number: int, kind: str, score: float, copy: int = 0, **more: Any) -> Finding:
-        box = (40.0, 30.0, 40.0, 40.0)
-        return on(
-            number, kind, score, annotation_id=annotation_id(number, copy), bbox=box, given=classes[number % 2], **more
-        )
+    def boxed(self, number: int, kind: str, score: float, copy: int = 0, **more: Any) -> Finding:
+        """A finding on an image's object, or on a copy of that."""
+        box, given = (40.0, 30.0, 40.0, 40.0), self.classes[number % 2]
+        return self.on(number, kind, score, annotation_id=annotation_id(number, copy), bbox=box, given=given, **more)
 
+    def related(self, number: int, score: float | None, annotation: str | None = None) -> tuple[Related, ...]:
+        """Another image, or an object on it, that a finding is about."""
+        return (Related(self.names[number], self.ids[number], annotation, score),)
+
+
+def _swapped(make: _Maker, copies: int) -> list[Finding]:
+    """Labels of the first class that should be the second, with objects that look like them."""
+    other = make.classes[1]
     near = [
-        {"image": names[k], "annotation_id": annotation_id(k), "label": classes[1], "similarity": 0.8} for k in (1, 3)
+        {"image": make.names[k], "annotation_id": annotation_id(k), "label": other, "similarity": 0.8} for k in (1, 3)
     ]
+    evidence = {"why": f"looks like '{other}'", "p_wrong": 0.99, "disagreeing": near, "agreeing": []}
+    scores = [0.99 - 0.9 * copy / max(copies, 2) for copy in range(copies)]
+    return [
+        make.boxed(0, "mislabeled", score, copy, suggested=other, evidence=evidence)
+        for copy, score in enumerate(scores)
+    ]
+
+
+def _of_shapes(make: _Maker) -> list[Finding]:
+    """Findings on objects as they are drawn."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[40:50, 50:60] = 1
     region = {"bbox": [50.0, 40.0, 10.0, 10.0], "rle": encode_rle(mask), "size": [HEIGHT, WIDTH]}
-    swapped = [
-        boxed(
-            0,
-            "mislabeled",
-            0.99 - 0.9 * copy / max(copies, 2),
-            copy,
-            suggested=classes[1],
-            evidence={"why": f"looks like '{classes[1]}'", "p_wrong": 0.99, "disagreeing": near, "agreeing": []},
-        )
-        for copy in range(copies)
-    ]
+    better = {"why": "the box is too large", "suggested_bbox": [45.0, 35.0, 30.0, 30.0]}
+    nothing = {"why": "nothing is there"}
     return [
-        *swapped,
-        boxed(1, "bad_mask", 0.7, evidence={"why": "the mask has holes", "region": region}),
-        boxed(
-            2, "mislocated", 0.6, evidence={"why": "the box is too large", "suggested_bbox": [45.0, 35.0, 30.0, 30.0]}
-        ),
-        boxed(
-            3, "spurious", 0.55, related=(Related(names[3], ids[3], annotation_id(3), None),), evidence={"why": "twice"}
-        ),
-        on(
-            4,
-            "missing",
-            0.8,
-            bbox=(100.0, 60.0, 30.0, 30.0),
-            suggested=classes[0],
-            evidence={"why": "nothing is there"},
-        ),
-        on(
-            5,
-            "hard",
-            0.5,
-            "evaluate",
-            evidence={"why": "misses 1", "missed": [{"bbox": [1.0, 1.0, 9.0, 9.0]}], "false": []},
-        ),
-        on(
-            1,
-            "exact_duplicate",
-            1.0,
-            "duplicates",
-            related=(Related(names[0], ids[0], None, 1.0),),
-            evidence={"why": f"the same bytes as {names[0]}", "group": 1, "keeper": names[0]},
-        ),
-        on(
-            2,
-            "leak",
-            0.95,
-            "leaks",
-            given="val",
-            suggested="train",
-            related=(Related(names[0], ids[0], None, 0.95),),
-            evidence={"why": f"in val, but the same file as {names[0]} in train", "splits": {"train": 1}},
-        ),
-        on(
-            3,
-            "shifted",
-            0.3,
-            "shift",
-            evidence={
-                "why": "the model errs more on dark images",
-                "slice": f"dark, {classes[1]}",
-                "found_by": "light",
-                "error": 0.4,
-                "error_rest": 0.1,
-                "p_value": 0.001,
-            },
-        ),
-        on(4, "dark", 0.9, "quality", status="confirmed", evidence={"why": "dark"}),
-        replace(
-            boxed(5, "mislabeled", 0.85, suggested=classes[0], evidence={"why": "was wrong"}),
-            status="fixed",
-        ),
-        on(0, "blurry", 0.4, "quality", status="rejected", evidence={"why": "not sharp"}),
+        make.boxed(1, "bad_mask", 0.7, evidence={"why": "the mask has holes", "region": region}),
+        make.boxed(2, "mislocated", 0.6, evidence=better),
+        make.boxed(3, "spurious", 0.55, related=make.related(3, None, annotation_id(3)), evidence={"why": "twice"}),
+        make.on(4, "missing", 0.8, bbox=(100.0, 60.0, 30.0, 30.0), suggested=make.classes[0], evidence=nothing),
+    ]
+
+
+def _of_images(make: _Maker) -> list[Finding]:
+    """Findings on whole images, to be decided on."""
+    hard = {"why": "misses 1", "missed": [{"bbox": [1.0, 1.0, 9.0, 9.0]}], "false": []}
+    copy = {"why": f"the same bytes as {make.names[0]}", "group": 1, "keeper": make.names[0]}
+    leak = {"why": f"in val, but the same file as {make.names[0]} in train", "splits": {"train": 1}}
+    shifted = {
+        "why": "the model errs more on dark images",
+        "slice": f"dark, {make.classes[1]}",
+        "found_by": "light",
+        "error": 0.4,
+        "error_rest": 0.1,
+        "p_value": 0.001,
+    }
+    splits = {"given": "val", "suggested": "train"}
+    return [
+        make.on(5, "hard", 0.5, "evaluate", evidence=hard),
+        make.on(1, "exact_duplicate", 1.0, "duplicates", related=make.related(0, 1.0), evidence=copy),
+        make.on(2, "leak", 0.95, "leaks", related=make.related(0, 0.95), evidence=leak, **splits),
+        make.on(3, "shifted", 0.3, "shift", evidence=shifted),
+    ]
+
+
+def _decided(make: _Maker) -> list[Finding]:
+    """Findings that somebody has decided on."""
+    fixed = make.boxed(5, "mislabeled", 0.85, suggested=make.classes[0], evidence={"why": "was wrong"})
+    return [
+        make.on(4, "dark", 0.9, "quality", status="confirmed", evidence={"why": "dark"}),
+        replace(fixed, status="fixed"),
+        make.on(0, "blurry", 0.4, "quality", status="rejected", evidence={"why": "not sharp"}),
     ]

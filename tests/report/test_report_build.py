@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
@@ -135,9 +137,12 @@ def make_noise(folder: Path) -> None:
 
 def test_a_limit_below_what_the_text_takes_is_an_error(tmp_path: Path) -> None:
     make_set("plain", tmp_path)
-    with pytest.raises(UsageError, match="without one picture"):
+    with pytest.raises(UsageError, match="without one picture") as refused:
         write("plain", tmp_path / "r.html", max_bytes=60_000)
     assert not (tmp_path / "r.html").exists()
+    advised = re.match(r"--max-mb (\d+\.\d) or more", refused.value.remedy or "")
+    assert advised
+    assert write("plain", tmp_path / "r.html", max_bytes=round(float(advised[1]) * 1e6)).bytes > 60_000
 
 
 def test_images_that_are_not_there_are_told_and_stop_nothing(tmp_path: Path) -> None:
@@ -146,7 +151,9 @@ def test_images_that_are_not_there_are_told_and_stop_nothing(tmp_path: Path) -> 
     (tmp_path / "1.png").write_bytes(b"no image")
     report = write("plain", tmp_path / "r.html")
     assert report.pictures < report.wanted_pictures
-    assert any("could not be read" in note for note in report.notes)
+    (note,) = [note for note in report.notes if "could not be read" in note]
+    assert f"the first: {PLAIN_NAMES[1]}: " in note
+    assert str(tmp_path) not in note
 
 
 def test_a_dataset_without_anything_has_a_report(tmp_path: Path) -> None:
@@ -181,6 +188,35 @@ def test_only_older_reports_are_replaced(tmp_path: Path) -> None:
         assert json.loads(result.stdout)["findings"] == 12
     for wrong in (tmp_path, tmp_path / "nowhere" / "r.html"):
         assert CliRunner().invoke(app, ["report", "-d", "plain", "-o", str(wrong)]).exit_code == 2
+
+
+def test_a_pipe_and_a_link_to_one_are_left_where_they_are(tmp_path: Path) -> None:
+    make_set("plain", tmp_path)
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        result = CliRunner().invoke(app, ["report", "-d", "plain", "-o", str(target)])
+        assert result.exit_code == 2
+        assert "a named pipe" in result.stderr
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+def test_a_report_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    make_set("plain", tmp_path)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    real, link = folder / "r.html", tmp_path / "link.html"
+    link.symlink_to(real)
+    for _ in range(2):
+        write("plain", link)
+        assert link.is_symlink()
+        assert real.stat().st_size > 10_000
+    real.write_text("{}")
+    with pytest.raises(UsageError, match="is no report"):
+        write("plain", link)
+    assert real.read_text() == "{}"
 
 
 def test_the_command_writes_beside_the_user_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,17 +38,16 @@ def write(folder: Path, said: dict[str, str], **more: Any) -> Path:
     return path
 
 
-def accept(path: Path, *more: str, command: str = "accept", dataset: str = "plain") -> Any:
-    return CliRunner().invoke(app, [command, "--from", str(path), "-d", dataset, "--json", *more])
+def accept(path: Path, *more: str, dataset: str = "plain") -> Any:
+    return CliRunner().invoke(app, ["accept", "--from", str(path), "-d", dataset, "--json", *more])
 
 
 def statuses() -> dict[str, str]:
     return {finding.kind: finding.status for finding in stored_findings(open_dataset("plain"))}
 
 
-@pytest.mark.parametrize("command", ["accept", "reject"])
-def test_each_finding_gets_what_was_decided_in_one_commit(saved: Path, command: str) -> None:
-    result = accept(saved, command=command)
+def test_each_finding_gets_what_was_decided_in_one_commit(saved: Path) -> None:
+    result = accept(saved)
     assert json.loads(result.stdout) == {"confirmed": 1, "rejected": 2, "unchanged": 0, "stale": 0, "commit": 2}
     assert (statuses()["missing"], statuses()["leak"]) == ("confirmed", "rejected")
     assert dict(open_dataset("plain").commit.counts) == {"findings confirmed": 1, "findings rejected": 2}
@@ -62,14 +61,30 @@ def test_the_same_file_again_changes_nothing(saved: Path) -> None:
 
 def test_the_command_says_what_it_did(saved: Path) -> None:
     result = CliRunner().invoke(app, ["accept", "--from", str(saved), "-d", "plain"])
-    assert "1 findings are now confirmed, 2 rejected (commit 2)" in result.stderr
+    assert "1 finding now confirmed, 2 rejected (commit 2)" in result.stderr
+    result = CliRunner().invoke(app, ["accept", "--from", str(saved), "-d", "plain"])
+    assert "0 findings now confirmed, 0 rejected (commit 2)" in result.stderr
+    assert "as decided already: 3 findings" in result.stderr
+    CliRunner().invoke(app, ["reject", "-d", "plain", "--where", "kind = 'missing'"])
+    result = CliRunner().invoke(app, ["accept", "--from", str(saved), "-d", "plain", "--skip-stale"])
+    assert "left out: 1 decision, on what is gone" in result.stderr
+    result = CliRunner().invoke(app, ["reject", "-d", "plain", "--where", "kind = 'dark'"])
+    assert "1 finding now rejected" in result.stderr
+
+
+def test_rejecting_by_a_file_is_refused_for_the_file_confirms_as_well(saved: Path) -> None:
+    result = CliRunner().invoke(app, ["reject", "--from", str(saved), "-d", "plain"])
+    assert result.exit_code == 2
+    assert f"curate accept --from {saved} -d plain" in result.stderr
+    assert open_dataset("plain").commit.number == 1
+    assert "--from FILE" not in CliRunner().invoke(app, ["reject", "--help"]).stdout.partition("Options")[2]
 
 
 def test_a_finding_that_somebody_has_decided_on_since_is_not_overwritten(saved: Path) -> None:
     CliRunner().invoke(app, ["accept", "-d", "plain", "--where", "kind = 'leak'"])
     result = accept(saved)
     assert result.exit_code == 2
-    assert "1 of 3 decisions are out of date" in result.stderr
+    assert "changed since commit 1: 1 of 3 decisions; finding" in result.stderr
     assert "is confirmed by now" in result.stderr
     assert statuses()["missing"] == "open"
     skipped = json.loads(accept(saved, "--skip-stale").stdout)
@@ -115,7 +130,7 @@ def test_findings_that_never_were_are_told(saved: Path) -> None:
     saved.write_text(json.dumps(said))
     result = accept(saved, "--skip-stale")
     assert result.exit_code == 2
-    assert "never were in commit 1" in result.stderr
+    assert "commit 1 never had 1 finding of the file, the first: 00000000deadbeef" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -157,6 +172,13 @@ def test_an_editors_byte_order_mark_does_no_harm(saved: Path) -> None:
 
 def test_wrong_use_is_told(saved: Path, tmp_path: Path) -> None:
     assert "is not there" in accept(tmp_path / "none.json").stderr
+    folder = accept(tmp_path)
+    assert folder.exit_code == 2
+    assert "this is a folder" in folder.stderr
+    assert "NAME-decisions.json" in folder.stderr
+    below = accept(saved / "decisions.json")
+    assert below.exit_code == 2
+    assert "cannot be read" in below.stderr
     assert "leave the ids" in accept(saved, "--where", "kind = 'leak'").stderr
     result = CliRunner().invoke(app, ["accept", "-d", "plain", "--where", "kind = 'leak'", "--skip-stale"])
     assert "--from FILE" in result.stderr

@@ -175,8 +175,20 @@ def test_links_above_lead_to_findings(plain: Path, open_page: Open) -> None:
     assert shown(page) == 1
     page.locator("#group-rows button").first.click()
     assert "exact duplicate" in (page.locator(".card h3").first.text_content() or "")
-    page.locator("#confusion-rows button").first.click()
-    assert shown(page) >= 1
+
+
+def test_classes_confused_lead_to_the_cards_of_that_pair_alone(plain: Path, open_page: Open) -> None:
+    page = open_page(plain)
+    # The other way round there is a label as well, which was fixed.
+    (row,) = page.locator("#confusion-rows tbody tr").all()
+    assert row.inner_text().split("\t")[:3] == ["bolt", "nut", "1"]
+    row.locator("button").click()
+    assert shown(page) == 1
+    page.locator(".card .body").wait_for()
+    assert page.locator(".card .labels dd").all_text_contents() == ["bolt", "nut"]
+    assert page.locator("#by-pair option").all_text_contents() == ["any", "bolt → nut (1)"]
+    page.click("#reset")
+    page.locator(".card").nth(11).wait_for(state="attached")
 
 
 def test_keys_move_and_decide_and_can_be_switched_off(plain: Path, open_page: Open) -> None:
@@ -302,6 +314,22 @@ def test_the_map_shows_images_by_pointer_and_by_keyboard(plain: Path, open_page:
     canvas.focus()
     page.keyboard.press("Escape")
     assert tip.is_hidden()
+    for name in ("kind", "content"):
+        page.select_option("#map-by", name)
+        drawn = page.evaluate(
+            """() => {
+            const canvas = document.getElementById('map-canvas');
+            const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            const seen = new Set();
+            for (let i = 0; i < data.length; i += 4) {
+              if (data[i + 3] === 255) seen.add(`rgb(${data[i]}, ${data[i + 1]}, ${data[i + 2]})`);
+            }
+            const dots = [...document.querySelectorAll('#map-legend .dot')];
+            return dots.map((dot) => seen.has(getComputedStyle(dot).backgroundColor));
+            }"""
+        )
+        assert drawn
+        assert all(drawn), name
     pointed = page.evaluate(
         """() => {
         const box = document.getElementById('map-canvas').getBoundingClientRect();
@@ -376,6 +404,40 @@ def test_a_phone_has_no_second_direction_to_scroll(odd: Path, open_page: Open) -
     assert button.bounding_box()["height"] >= 44  # type: ignore[index]
     button.tap()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_phone_breaks_no_word_and_leaves_room_for_what_changed(plain: Path, open_page: Open) -> None:
+    page = open_page(plain, **PHONE)
+    line = page.evaluate("parseFloat(getComputedStyle(document.body).lineHeight)")
+    for kind in page.locator("#kinds td button").all():
+        box = kind.bounding_box()
+        assert box
+        assert box["height"] <= 1.2 * line, kind.inner_text()
+    changes = page.locator("#commit-rows tbody td:nth-child(3)").first.bounding_box()
+    assert changes
+    assert changes["width"] >= 200
+
+
+def test_a_table_that_scrolls_sideways_shows_it(odd: Path, open_page: Open) -> None:
+    page = open_page(odd, **PHONE)
+    frame = page.locator("#kinds .scroller")
+    assert frame.evaluate("each => each.scrollWidth > each.clientWidth")
+    shadow = "each => getComputedStyle(each).backgroundAttachment"
+    assert frame.evaluate(shadow) == "local, local, scroll, scroll"
+
+
+@pytest.mark.parametrize("section", ["taken", "classes"])
+def test_letters_of_charts_can_be_read(plain: Path, open_page: Open, section: str) -> None:
+    page = open_page(plain)
+    sizes = page.eval_on_selector_all(
+        f"#{section} .chart svg text",
+        """texts => texts.map((each) => {
+          const { width, height } = each.getBoundingClientRect();
+          return [each.textContent, Math.min(width, height)];
+        })""",
+    )
+    assert sizes
+    assert [text for text, size in sizes if len(text) > 1 and size < 10] == []
 
 
 def test_without_scripts_it_says_what_is_missing(plain: Path, open_page: Open) -> None:

@@ -299,7 +299,7 @@ def test_show_is_text_where_nobody_looks(found: dict[str, Finding], monkeypatch:
     assert rows["box"] == "40 30 40 40"
     assert rows["labelled"] == "bolt"
     assert rows["id"] == found["mislocated"].id
-    assert "suggested box 45 35 30 30" in text
+    assert "suggested box  45 35 30 30" in text
 
 
 def test_show_prints_json_in_the_order_that_was_asked_for(

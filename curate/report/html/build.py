@@ -18,7 +18,7 @@ from curate.dataset import Dataset
 from curate.dataset.query import in_layer
 from curate.dataset.store import now
 from curate.errors import UsageError
-from curate.files import write_atomic
+from curate.files import writable_file, write_atomic
 from curate.names import GROUND_TRUTH
 from curate.report.html.cards import (
     Cards,
@@ -39,6 +39,7 @@ from curate.report.html.distributions import (
     model_confusion_chart,
     size_charts,
 )
+from curate.report.html.limits import MAX_BYTES, MOST_FINDINGS
 from curate.report.html.page import is_report, make_page
 from curate.report.html.pictures import Made, Source, Wanted, make_pictures
 from curate.report.html.places import Places, place_images
@@ -52,9 +53,6 @@ from curate.report.html.rounds import (
 from curate.report.html.setups import cluster_rows, clusters_of
 from curate.report.html.summary import count_classes, count_findings, count_leaks, count_slices, count_splits
 from curate.wording import counted
-
-MOST_FINDINGS: Final = 5_000
-MAX_BYTES: Final = 10_000_000
 
 _PLACES_WITH_PICTURES: Final = 600
 _TEXT_SHARE: Final = 0.6
@@ -171,7 +169,8 @@ def write_report(
         raise UsageError(
             f"a report of this dataset takes {text / 1e6:.1f} MB without one picture",
             where="--max-mb",
-            remedy=f"--max-mb {max(1, math.ceil(2 * text / 1e6))}, or fewer findings: -n {shown // 2}",
+            # The cards are as few as can be by now, and with more room there are no more than fit.
+            remedy=f"--max-mb {math.ceil(text / 1e5) / 10:.1f} or more; the pictures come on top of that",
         )
     made = make_pictures(content.wanted, room, progress=progress)
     notes = [*content.notes, *_picture_notes(made)]
@@ -182,13 +181,12 @@ def write_report(
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuse to write over what is no report."""
-    if path.is_dir():
-        raise UsageError("this is a folder", where=path, remedy="name a file: --output report.html")
-    if not path.parent.is_dir():
-        raise UsageError("the folder is not there", where=path.parent, remedy="make it first")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
+    """Refuse to write over what is no report, or no file at all."""
+    target = writable_file(path)
+    if not target.parent.is_dir():
+        raise UsageError("the folder is not there", where=target.parent, remedy="make it first")
+    if target.exists() and target.stat().st_size:
+        with target.open("rb") as file:
             if not is_report(file.read(_HEAD)):
                 raise UsageError("the file is there, and is no report", where=path, remedy="give another --output")
 

@@ -75,12 +75,20 @@ def read_decisions(path: Path) -> Decisions:
     """Read a file of decisions.
 
     Raises:
-        InputError: It is not there, or is no such file, or says two things of one finding.
+        InputError: It is not there, cannot be read, or is no such file, or says two things of one finding.
     """
     try:
         found = msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=Decisions)
     except FileNotFoundError:
         raise InputError("the file is not there", where=path, remedy="save the decisions from the report") from None
+    except IsADirectoryError:
+        raise InputError(
+            "this is a folder", where=path, remedy="name the file that was saved from the report: NAME-decisions.json"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be read: {error.strerror}", where=path, remedy="give a file that you may read"
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"this is not a file of decisions: {error}", where=path, remedy="save them from the report again"
@@ -118,7 +126,7 @@ def apply_decisions(name: str, path: Path, *, skip_stale: bool = False, command:
         unknown = sorted(wanted.keys() - then.keys())
         if unknown:
             raise UsageError(
-                f"{counted(len(unknown), 'findings')} of the file never were in commit {found.commit}: {unknown[0]} ...",
+                f"commit {found.commit} never had {counted(len(unknown), 'findings')} of the file, the first: {unknown[0]}",
                 where=path,
                 remedy=_ANOTHER_REPORT,
             )
@@ -174,8 +182,8 @@ def _stale_error(stale: list[str], now: Mapping[str, str], total: int, commit: i
     first = stale[0]
     became = f"is {now[first]} by now" if first in now else "is not found any more"
     return UsageError(
-        f"{len(stale):,} of {counted(total, 'decisions')} are out of date, for the dataset has changed since commit "
-        f"{commit}: finding {first[:8]} {became}",
+        f"out of date, for the dataset has changed since commit {commit}: {len(stale):,} of "
+        f"{counted(total, 'decisions')}; finding {first[:8]} {became}",
         where=path,
         remedy=f"--skip-stale carries out the others; or {_ANOTHER_REPORT}",
     )

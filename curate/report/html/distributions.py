@@ -142,7 +142,7 @@ def model_confusion_chart(confusion: Mapping[str, Any]) -> Chart | None:
         cells,
         title=f"Confusion of {confusion['layer']}",
         caption=f"How many {counts} of a class the model takes for another; of nothing: made up, for nothing: missed",
-        row="is",
+        row="true class",
         column="taken for",
         value=counts,
         written=".3~s",

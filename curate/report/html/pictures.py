@@ -112,7 +112,7 @@ class Made:
         side: Longer side of the pictures, of those that are not the first ones; pixels.
         unreadable: How many could not be made, for the image cannot be read.
         beyond: How many were left out for want of room.
-        first_unreadable: The reason for the first of them.
+        first_unreadable: The location of the first of them, and the reason.
     """
 
     encoded: list[str | None]
@@ -155,13 +155,13 @@ def make_pictures(
     with ThreadPoolExecutor(default_threads()) as pool:
         levels = _levels(wanted, room, pool)
         spent = unreadable = 0
-        reason = None
+        first = None
         for chunk in _chunks(wanted.first, len(encoded)):
             level = levels[chunk.start >= wanted.first]
             for numbers, pictures in pool.map(partial(_of_image, wanted, levels=[level]), _by_image(wanted, chunk)):
                 if isinstance(pictures, ImageError):
                     unreadable += len(numbers)
-                    reason = reason or str(pictures.what)
+                    first = first or _reason(wanted, numbers[0], pictures)
                     continue
                 for number, (picture,) in zip(numbers, pictures, strict=True):
                     if spent + len(picture) + _OVERHEAD <= room:
@@ -174,7 +174,7 @@ def make_pictures(
         if progress is not None:
             progress(len(encoded), len(encoded))
     beyond = sum(each is None for each in encoded) - unreadable
-    return Made(encoded, levels[1][0], unreadable, beyond, reason)
+    return Made(encoded, levels[1][0], unreadable, beyond, first)
 
 
 def _levels(wanted: Wanted, room: int, pool: ThreadPoolExecutor) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -212,6 +212,11 @@ def _by_image(wanted: Wanted, chunk: range) -> list[list[int]]:
     for number in chunk:
         parts.setdefault(wanted.windows[number][0], []).append(number)
     return list(parts.values())
+
+
+def _reason(wanted: Wanted, number: int, error: ImageError) -> str:
+    """Why a picture could not be made, with its image by its location: a report names no paths."""
+    return f"{wanted.sources[wanted.windows[number][0]].location}: {error.what}"
 
 
 def _of_image(

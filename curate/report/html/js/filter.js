@@ -1,7 +1,7 @@
 // Which findings are shown, and in which order.
 
 const UNDECIDED = 'undecided';
-const FILTERS = ['kind', 'check', 'status', 'class', 'split', 'slice', 'decision', 'score', 'text'];
+const FILTERS = ['kind', 'check', 'status', 'class', 'pair', 'split', 'slice', 'decision', 'score', 'text'];
 
 const filterValue = (name) => by(`by-${name}`).value;
 
@@ -10,6 +10,7 @@ function startFilters(show) {
   const checks = new Map();
   const statuses = new Map();
   const classes = new Map();
+  const pairs = new Map();
   const splits = new Map();
   const slices = new Map();
   const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
@@ -18,20 +19,23 @@ function startFilters(show) {
     count(checks, card.check);
     count(statuses, card.status);
     for (const name of new Set(classesOf(card))) count(classes, name);
+    if (pairOf(card)) count(pairs, pairOf(card));
     count(splits, DATA.split_of[card.image] ?? '');
     if (card.slice) count(slices, card.slice);
   }
-  const listed = (map) => [...map].sort((a, b) => b[1] - a[1]).map(([key, n]) => [`=${key}`, `${key === '' ? 'none' : plain(key)} (${number(n)})`]);
-  const named = (map) => [...map].sort((a, b) => b[1] - a[1]).map(([key, n]) => [`=${key}`, `${key === '' ? 'none' : key} (${number(n)})`]);
+  const options = (map, words) => [...map].sort((a, b) => b[1] - a[1]).map(([key, n]) => [`=${key}`, `${key === '' ? 'none' : words(key)} (${number(n)})`]);
+  const listed = (map) => options(map, plain);
+  const named = (map) => options(map, String);
   const open = (statuses.get('open') ?? 0) + (statuses.get('queued') ?? 0);
   fill(by('by-kind'), [['', 'any'], ...listed(kinds)]);
   fill(by('by-check'), [['', 'any'], ...listed(checks)]);
   fill(by('by-status'), [['', 'any'], [UNDECIDED, `to decide (${number(open)})`], ...listed(statuses)]);
   fill(by('by-class'), [['', 'any'], ...named(classes)]);
+  fill(by('by-pair'), [['', 'any'], ...options(pairs, (pair) => JSON.parse(pair).join(' → '))]);
   fill(by('by-split'), [['', 'any'], ...named(splits)]);
   fill(by('by-slice'), [['', 'any'], ...named(slices)]);
-  for (const [id, map] of [['split', splits], ['slice', slices], ['class', classes], ['check', checks]]) {
-    by(`by-${id}`).parentElement.hidden = map.size < (id === 'slice' || id === 'class' ? 1 : 2);
+  for (const [id, map] of [['split', splits], ['slice', slices], ['class', classes], ['pair', pairs], ['check', checks]]) {
+    by(`by-${id}`).parentElement.hidden = map.size < (['slice', 'class', 'pair'].includes(id) ? 1 : 2);
   }
   if (open > 0 && open < DATA.cards.length) by('by-status').value = UNDECIDED;
   by('filters').addEventListener('input', show);
@@ -63,6 +67,7 @@ function chosenCards() {
       && exact('kind', card.kind)
       && exact('check', card.check)
       && exact('class', ...classesOf(card))
+      && exact('pair', pairOf(card))
       && exact('split', DATA.split_of[card.image] ?? '')
       && exact('slice', card.slice)
       && (!asked.decision || asked.decision === decision)
@@ -75,6 +80,11 @@ function chosenCards() {
 
 /** The classes that a finding speaks of; a leak is given a split and suggested another. */
 const classesOf = (card) => (card.kind === 'leak' ? [] : [card.given, card.suggested].filter((name) => name !== null));
+
+/** The classes that a finding says are confused, as one text; nothing where it says nothing of the sort, or is settled. */
+const pairOf = (card) => (card.kind === 'mislabeled' && card.given !== null && card.suggested !== null && !['rejected', 'fixed'].includes(card.status)
+  ? JSON.stringify([card.given, card.suggested])
+  : null);
 
 const textOf = (card) => [DATA.names[card.image], card.given, card.suggested, card.why, card.kind, card.id].join('\n').toLocaleLowerCase();
 

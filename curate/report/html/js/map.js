@@ -89,7 +89,6 @@ class ImageMap {
     const radius = Math.min(5, 2 + 40 / Math.sqrt(this.images.length) + this.zoom / 4);
     for (let index = 0; index <= MOST_COLORS + 1; index += 1) {
       pen.fillStyle = style.getPropertyValue(colorName(index));
-      pen.globalAlpha = index ? 0.9 : 0.45;
       pen.beginPath();
       this.images.forEach((_, i) => {
         if (this.colors[i] !== index) return;
@@ -100,7 +99,6 @@ class ImageMap {
       pen.fill();
     }
     if (this.chosen === null) return;
-    pen.globalAlpha = 1;
     pen.lineWidth = 2.5;
     pen.strokeStyle = style.getPropertyValue('--ink');
     pen.beginPath();
@@ -233,7 +231,7 @@ class ImageMap {
   }
 }
 
-const colorName = (index) => (index ? `--series-${index}` : '--quiet');
+const colorName = (index) => (index ? `--series-${index}` : '--point');
 
 /** Rows of color, words and count. */
 function showLegend(rows) {

@@ -89,6 +89,8 @@ function showClasses(link) {
     ),
   );
   if (!DATA.confusions.length) return;
+  const confused = new Set(DATA.cards.map(pairOf));
+  const pair = (row) => JSON.stringify([row.given, row.probably]);
   by('confusion-rows').append(
     table(
       'Classes confused',
@@ -97,7 +99,7 @@ function showClasses(link) {
         ['probably', (row) => row.probably],
         ['probable findings', (row) => row.flagged, 'number'],
         ['expected wrong', (row) => row.expected_wrong, 'number'],
-        ['', (row) => link('show', { kind: '=mislabeled', text: '', class: `=${row.given}` })],
+        ['', (row) => (confused.has(pair(row)) ? link('show', { pair: `=${pair(row)}` }) : null)],
       ],
       DATA.confusions,
     ),
@@ -115,10 +117,10 @@ function showTaken() {
       table(
         `${layer}: ${task}, ${number(images)} images of commit ${number(commit)}${asked}`,
         [
-          ['is', (row) => row.true],
+          ['true class', (row) => row.true],
           ['taken for', (row) => row.predicted],
           [what, (row) => row.count, 'number'],
-          ['of all that are', (row) => (row.share === null ? null : percent(row.share)), 'number'],
+          ['of all of the class', (row) => (row.share === null ? null : percent(row.share)), 'number'],
         ],
         rows,
       ),
@@ -345,13 +347,16 @@ function showHistory() {
       [
         ['commit', (row) => row.commit, 'number'],
         ['time', (row) => when(row.time), 'time'],
-        ['changes', changes],
+        ['changes', changes, 'text'],
         ['command', (row) => make('code', {}, word(row.command))],
       ],
       DATA.history,
     ),
   );
 }
+
+/** A wider drawing has a row of its own, for its letters would be too small beside others; pixels. */
+const WIDE = 380;
 
 /** Words and tables of the charts that are drawn. */
 function showCharts() {
@@ -363,6 +368,7 @@ function showCharts() {
     });
     const drawing = figure.querySelector('svg');
     // As large as it was drawn at most, or its letters would be larger than the page's.
+    figure.classList.toggle('wide', drawing.viewBox.baseVal.width > WIDE);
     drawing.style.maxWidth = `${drawing.viewBox.baseVal.width * 1.15}px`;
     figure.prepend(make('h3', { text: chart.title }));
     figure.append(
