@@ -211,7 +211,9 @@ def _line(result: Mapping[str, Any]) -> str:
         for row in result["found"]
     ]
     alarms = [f"and {name}" for name in result["false_alarms"]]
-    return f"{result['set']} {result['seed']}, {result['plan']}: {'; '.join([*found, *alarms])}; {result['seconds']:.0f} s"
+    return (
+        f"{result['set']} {result['seed']}, {result['plan']}: {'; '.join([*found, *alarms])}; {result['seconds']:.0f} s"
+    )
 
 
 def _files(name: str, data: Path | None, images: int, seed: int, notes: list[str]) -> list[Pixels] | None:

@@ -10,6 +10,7 @@ import typer
 from curate.commands.app import command_line
 from curate.commands.options import DatasetOption, JsonOption
 from curate.commands.output import late_progress, note, print_json
+from curate.connectors.fiftyone import PORT
 
 if TYPE_CHECKING:
     from curate.connectors.fiftyone.sync import Synced
@@ -25,7 +26,7 @@ NoBrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open
 def app(
     dataset: DatasetOption,
     pull: PullOption = False,
-    port: PortOption = 5151,
+    port: PortOption = PORT,
     anew: AnewOption = False,
     no_browser: NoBrowserOption = False,
     json: JsonOption = False,
@@ -36,7 +37,11 @@ def app(
     kind). Changed classes, moved boxes, new and deleted labels and tags of images come back as well. Each change is a commit.
     """
     from curate.connectors.fiftyone.app import pull_app, run_app
+    from curate.errors import UsageError
 
+    if pull and anew:
+        remedy = "'curate app --anew' takes over what was done before it makes the copy anew"
+        raise UsageError("--pull and --anew exclude each other", remedy=remedy)
     if pull:
         synced = pull_app(dataset, command=command_line())
         if json:

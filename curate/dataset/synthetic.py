@@ -27,7 +27,14 @@ IntArray = npt.NDArray[np.int64]
 SYNTHETIC: Final = "synthetic"
 """Key in an image's metadata, and tag."""
 
-_MEASURED_ON: Final = re.compile(r"(val|dev|test|eval|hold)", re.IGNORECASE)
+_MEASURED_ON: Final = frozenset(
+    {
+        *("val", "valid", "validate", "validation", "valset", "minival", "dev", "devel", "devset", "development"),
+        *("test", "tests", "testing", "testset", "minitest", "eval", "evaluate", "evaluation", "bench", "benchmark"),
+        *("hold", "holdout", "held", "heldout"),
+    }
+)
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PATTERN: Final = '%"synthetic"%"parents"%'
 _REAL: Final = f"(metadata IS NULL OR metadata NOT LIKE '{_PATTERN}')"
 
@@ -43,11 +50,12 @@ def synthetic_metadata(parents: Sequence[str], about: Mapping[str, Any]) -> str:
 
 
 def is_measured_on(split: str | None) -> bool:
-    """Whether a split's name says that models are measured or chosen by it: val, test, dev, eval, holdout and the like.
+    """Whether a word in a split's name says that models are measured or chosen by it: val, test, dev, eval, holdout and the
+    like, also in 'coco_val2017', 'iid-test' and 'publicTest', but not in 'valves' or 'device1'.
 
     Nothing is made from its images, and nothing that was is learnt from.
     """
-    return split is not None and _MEASURED_ON.match(split) is not None
+    return split is not None and any(word.lower() in _MEASURED_ON for word in _WORD.findall(split))
 
 
 def is_synthetic(images: pa.Table) -> BoolArray:

@@ -211,4 +211,4 @@ def _largest(value: Any) -> float:
 
 def _is_default(made: Any, name: str, value: Any) -> bool:
     default = inspect.signature(type(made).__init__).parameters[name].default
-    return bool(value == default)
+    return bool(value == (list(default) if isinstance(default, tuple) else default))

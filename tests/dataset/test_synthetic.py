@@ -8,7 +8,14 @@ import pytest
 from curate.dataset import begin, open_dataset
 from curate.dataset.ids import image_ids
 from curate.dataset.schema import IMAGES
-from curate.dataset.synthetic import is_synthetic, parent_ids, parent_links, real_only, synthetic_metadata
+from curate.dataset.synthetic import (
+    is_measured_on,
+    is_synthetic,
+    parent_ids,
+    parent_links,
+    real_only,
+    synthetic_metadata,
+)
 from curate.errors import UsageError
 
 
@@ -64,3 +71,15 @@ def test_a_dataset_without_any_keeps_its_conditions() -> None:
     dataset = open_dataset("pictures")
     assert real_only(dataset, None) is None
     assert real_only(dataset, "width > 3") == "width > 3"
+
+
+@pytest.mark.parametrize(
+    "split", ["val", "Validation", "coco_val2017", "iid-test", "publicTest", "held-out", "minival", "dev"]
+)
+def test_splits_that_models_are_measured_on(split: str) -> None:
+    assert is_measured_on(split)
+
+
+@pytest.mark.parametrize("split", [None, "", "train", "trainval", "device1", "valves", "evaporator", "contest_a"])
+def test_splits_that_are_learnt_from(split: str | None) -> None:
+    assert not is_measured_on(split)

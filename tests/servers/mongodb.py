@@ -17,8 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from curate.connectors.fiftyone.database import find_program
-from curate.errors import UnavailableError
+from curate.connectors.fiftyone.database import programs
 from tests.servers.label_studio import INSTALL_SECONDS, NotInstalled, kept_folder, made_once
 
 WHEEL = "psycopg2-binary==2.9.5"
@@ -32,19 +31,18 @@ def library_path() -> str | None:
     Raises:
         NotInstalled: There is no database here, or what it wants cannot be had.
     """
-    try:
-        found = find_program()
-    except UnavailableError as error:
-        raise NotInstalled(str(error)) from None
-    if _runs(found, None):
+    found = programs()
+    if not found:
+        raise NotInstalled("there is no mongod")
+    if any(_runs(program, None) for program in found):
         return None
     folder = kept_folder() / "openssl-1.1"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock"), timeout=INSTALL_SECONDS):
         made_once(folder, _fetch)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
-    if not _runs(found, path):
-        raise NotInstalled(f"{found} does not start, with OpenSSL 1.1 either")
+    if not any(_runs(program, path) for program in found):
+        raise NotInstalled(f"{' and '.join(map(str, found))} does not start, with OpenSSL 1.1 either")
     return path
 
 

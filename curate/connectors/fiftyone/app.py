@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from curate.connectors.fiftyone import PORT
 from curate.connectors.fiftyone.database import LOCAL, app_folder, free_port, is_listening
 from curate.connectors.fiftyone.environment import connected
 from curate.connectors.fiftyone.publish import Progress
@@ -21,7 +22,6 @@ from curate.connectors.fiftyone.sync import Link, Synced
 from curate.dataset import open_dataset
 from curate.errors import DatasetLocked, UsageError
 
-PORT: Final = 5151
 _EVERY: Final = 1.0
 """Seconds between two looks at what has changed."""
 

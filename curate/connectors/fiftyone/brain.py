@@ -80,15 +80,15 @@ def _make_map(target: Target, dataset: Dataset, key: str, table: str) -> None:
 
 
 def _make_index(target: Target, dataset: Dataset, key: str, table: str) -> None:
-    if target.samples.find_one({_field(key): {"$type": "binData"}}, {"_id": 1}) is not None:
+    if target.samples.find_one({vectors_of(key): {"$type": "binData"}}, {"_id": 1}) is not None:
         brain = import_module("fiftyone.brain")
-        brain.compute_similarity(target.dataset, embeddings=_field(key), brain_key=key, backend="sklearn")
+        brain.compute_similarity(target.dataset, embeddings=vectors_of(key), brain_key=key, backend="sklearn")
 
 
 def _write_vectors(target: Target, dataset: Dataset, shown: Dataset | None, key: str, table: str) -> None:
     """Put the vectors that are new since a commit into the samples. That is no change that anybody made in the App."""
-    if _field(key) not in target.dataset.get_field_schema():
-        target.dataset.add_sample_field(_field(key), target.fiftyone.VectorField)
+    if vectors_of(key) not in target.dataset.get_field_schema():
+        target.dataset.add_sample_field(vectors_of(key), target.fiftyone.VectorField)
     columns = ["id", "fingerprint"]
     known: Iterable[Rows] = ()
     if shown is not None and table in shown.commit.tables:
@@ -97,7 +97,7 @@ def _write_vectors(target: Target, dataset: Dataset, shown: Dataset | None, key:
     pymongo = import_module("pymongo")
     for piece in rows_at(dataset.scan(table, columns=["id", "vector"]), np.sort(np.r_[found.added, found.changed])):
         requests = [
-            pymongo.UpdateOne({"_id": target.make_id(MARK + each)}, {"$set": {_field(key): pack_array(vector)}})
+            pymongo.UpdateOne({"_id": target.make_id(MARK + each)}, {"$set": {vectors_of(key): pack_array(vector)}})
             for each, vector in zip(piece["id"].to_pylist(), _vectors(piece), strict=True)
         ]
         if requests:
@@ -114,7 +114,7 @@ def _sample_ids(target: Target) -> set[str]:
     return {str(each["_id"]) for each in target.samples.find({}, {"_id": 1})}
 
 
-def _field(key: str) -> str:
+def vectors_of(key: str) -> str:
     """The field of an index's vectors."""
     return f"{key}_vector"
 

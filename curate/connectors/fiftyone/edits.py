@@ -43,8 +43,8 @@ DECISIONS: Final = {
 }
 """What a tag decides, by the tag. 'relabel' takes a suggested class, or asks for the label to be made anew."""
 
-
-_UNDECIDED: Final = frozenset({"open", "queued"})
+UNDECIDED: Final = frozenset({"open", "queued"})
+"""Statuses of findings that nobody has decided on."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,17 @@ def read_edits(documents: Sequence[Document], open_renderer: Callable[[int], Ren
     return edits
 
 
+def is_decision(tag: str) -> bool:
+    """Whether a tag decides on findings, rather than that it is the dataset's or says what became of them."""
+    return _parts(tag)[0] in DECISIONS and not tag.startswith(RESERVED)
+
+
+def _parts(tag: str) -> tuple[str, str]:
+    """The word of a decision, and the kind of findings that it is about, which may be empty: 'reject:dark'."""
+    word, _, kind = tag.strip().lower().partition(":")
+    return word.strip(), kind.strip()
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Compares one sample with what was shown.
@@ -186,11 +197,11 @@ class _Reader:
         """
         decided = set()
         for tag in sorted(tags):
-            word, _, kind = tag.strip().lower().partition(":")
-            if word in DECISIONS and not tag.startswith(RESERVED):
-                chosen = [each for each in findings if each.kind == (kind.strip() or each.kind)]
+            if is_decision(tag):
+                word, kind = _parts(tag)
+                chosen = [each for each in findings if each.kind == (kind or each.kind)]
                 if not also_decided and DECISIONS[word] != "open":
-                    chosen = [each for each in chosen if each.status in _UNDECIDED] or chosen
+                    chosen = [each for each in chosen if each.status in UNDECIDED] or chosen
                 ids = frozenset(each.id for each in chosen)
                 self.edits.decisions.append(Decision(DECISIONS[word], self.image_id, ids))
                 decided.add(tag)

@@ -7,6 +7,7 @@ seen to here and nowhere else.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,8 @@ def connected() -> Iterator[Any]:
             yield package
         except import_module("pymongo").errors.PyMongoError as error:
             raise UnavailableError(
-                f"FiftyOne's database does not answer any more: {_first_line(error)}",
-                where=_place(own),
+                f"FiftyOne's database does not answer any more: {_reason(error)}",
+                where=_place(uri, own=own),
                 remedy="run the command again: what was done in the App before is taken over then",
             ) from None
         finally:
@@ -60,7 +61,7 @@ def _settings(uri: str, *, own: bool) -> Iterator[None]:
         "FIFTYONE_DO_NOT_TRACK": "true",
         "FIFTYONE_SHOW_PROGRESS_BARS": "false",
         "FIFTYONE_LOGGING_LEVEL": "ERROR",
-        "FIFTYONE_LOGGING_DESTINATION": "stderr",
+        "FIFTYONE_LOGGING_DESTINATION": "stdout,stderr",  # errors to stderr; any other word and the level is ignored
         "FIFTYONE_SINGLETON_CACHE": "false",
         "FIFTYONE_DEFAULT_APP_ADDRESS": "127.0.0.1",
         "MPLCONFIGDIR": str(folder / "matplotlib"),
@@ -112,8 +113,8 @@ def _connect(package: Any, uri: str, *, own: bool) -> None:
     except Exception as error:  # pymongo's, FiftyOne's and built-in errors alike
         _disconnect()
         raise UnavailableError(
-            f"FiftyOne's database cannot be used: {_first_line(error)}",
-            where=_place(own),
+            f"FiftyOne's database cannot be used: {_reason(error)}",
+            where=_place(uri, own=own),
             remedy=f"check that the server runs and may be used, or unset {URI_VARIABLE} for curate's own; {INSTEAD}",
         ) from None
 
@@ -127,11 +128,16 @@ def _disconnect() -> None:
         factory._db = None  # type: ignore[attr-defined]
 
 
-def _place(own: bool) -> str:
-    """What to call the database: its address may hold a password."""
-    return "curate's own database" if own else URI_VARIABLE
+def _place(uri: str, *, own: bool) -> str:
+    """What to call the database: its hosts and ports, for the rest of its address may hold a password."""
+    hosts = re.split(r"[/?]", uri.partition("://")[2].rpartition("@")[2])[0]
+    return f"curate's own database ({hosts})" if own else f"{URI_VARIABLE} ({hosts})"
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """What is wrong, in a few words: the driver adds its time limits and all that it knows of each server."""
+    if isinstance(error, import_module("pymongo").errors.ServerSelectionTimeoutError):
+        said = re.split(r" \(configured timeouts|, Timeout: ", str(error))[0]
+        return f"it does not answer ({said})"
     cause = error.__cause__ or error
     return (str(error).splitlines() or [type(cause).__name__])[0]

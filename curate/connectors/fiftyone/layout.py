@@ -39,6 +39,9 @@ IMAGE_FIELDS: Final[Mapping[str, str]] = {
 }
 """Fields of what is known of an image itself, and their types."""
 
+OF_FINDINGS: Final = frozenset({FINDINGS, IMAGE_FINDINGS, OWN, SCORES, MEASURES, "slices", "why", "copies"})
+"""Fields of what was found and measured, which a dataset has beside its images and labels."""
+
 _FIELDS: Final = {**IMAGE_FIELDS, "split": "StringField", "why": "StringField", "copies": "StringField"}
 _TAKEN: Final = frozenset(
     {*_FIELDS, FINDINGS, IMAGE_FINDINGS, OWN, SCORES, MEASURES, "slices", "id", "filepath", "tags", "metadata"}

@@ -69,6 +69,11 @@ def tag_of(finding: Finding) -> str:
     return f"{_PREFIXES[finding.status]}:{finding.kind}"
 
 
+def label_tags(status: str) -> list[str]:
+    """The tags of a finding's own label."""
+    return [] if status == "open" else [status]
+
+
 def marks_of(findings: Iterable[Finding]) -> dict[str, Marks]:
     """Findings, gathered by image; images in groups of copies also without a finding of their own."""
     marks: dict[str, Marks] = {}
@@ -107,7 +112,7 @@ def finding_labels(
 def _label(finding: Finding, make_id: Callable[[str], Any]) -> Document:
     return {
         "_id": make_id(MARK + finding.id),
-        "tags": [] if finding.status == "open" else [finding.status],
+        "tags": label_tags(finding.status),
         "label": finding.kind,
         "confidence": finding.score,
         "status": finding.status,

@@ -17,9 +17,10 @@ from curate.connectors.fiftyone.editor import update_editor
 from curate.connectors.fiftyone.labels import Document, unmark
 from curate.connectors.fiftyone.layout import Layout, arrange, declare, extended
 from curate.connectors.fiftyone.marks import marks_of
+from curate.connectors.fiftyone.patches import copied_to, drop_copies, show_statuses
 from curate.connectors.fiftyone.samples import BATCH, Renderer, measures_table, shows_already
-from curate.connectors.fiftyone.target import State, Target, new_target, shows
-from curate.connectors.fiftyone.views import save_views
+from curate.connectors.fiftyone.target import State, Target, new_target, open_target, shows
+from curate.connectors.fiftyone.views import save_views, shown_in_views
 from curate.dataset import Dataset, open_dataset
 from curate.dataset.rows import Numbers, Rows, compare, rows_at
 from curate.errors import CurateError
@@ -56,7 +57,10 @@ def publish_all(
 ) -> tuple[Target, Published]:
     """Make the FiftyOne dataset of a dataset; one that is there under its name is replaced."""
     if fiftyone.dataset_exists(dataset.name):
+        old = open_target(fiftyone, fiftyone.load_dataset(dataset.name))
+        copies = copied_to(stage for view in old.dataset._doc.saved_views for stage in view.view_stages)
         fiftyone.delete_dataset(dataset.name)
+        drop_copies(old, copies)
     layout = extended(Layout(), dataset)
     target = new_target(fiftyone, dataset, layout)
     declare(fiftyone, target.dataset, layout, _kinds(dataset), dataset)
@@ -188,6 +192,10 @@ def _finish(target: Target, state: State, dataset: Dataset, shown: Dataset | Non
     """What is of the dataset as a whole: views, map, similarity, editor; then say that it is shown."""
     state = update_runs(target, state, dataset, shown)
     update_editor(target, state.layout, dataset)
+    if shown is None:
+        state = replace(state, views=shown_in_views(dataset))
+    elif _differs(shown, dataset, "findings"):
+        show_statuses(target, dataset)
     save_views(target, dataset)
     arrange(target.fiftyone, target.dataset, state.layout)
     target.write_state(shows(state, dataset))

@@ -1,7 +1,8 @@
 """`curate import fiftyone://NAME`: a FiftyOne dataset with its fields and tags.
 
 Fields whose labels have a confidence become layers of predictions, the others ground truth; a dataset that curate exported says
-itself which field is which layer. Tags that name a split become the split. What else a sample has becomes its metadata.
+itself which field is which layer. So does the copy that `curate app` shows, of which the findings stay behind. Tags that name a
+split become the split. What else a sample has becomes its metadata.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from curate.connectors.fiftyone.brain import vectors_of
 from curate.connectors.fiftyone.labels import (
     Document,
     Family,
@@ -25,6 +27,8 @@ from curate.connectors.fiftyone.labels import (
     to_shape,
     unpack_array,
 )
+from curate.connectors.fiftyone.layout import OF_FINDINGS
+from curate.connectors.fiftyone.marks import RESERVED
 from curate.connectors.fiftyone.target import Target
 from curate.errors import FormatError, ImageError
 from curate.formats.base import ClassInfo, ReadOptions, Records
@@ -72,9 +76,13 @@ def read_dataset(source: Target, options: ReadOptions, losses: LossReport) -> Re
     Raises:
         FormatError: It has no images.
     """
-    fields = _label_fields(source, options)
+    own = _own_fields(source)
+    if own:
+        reason = "of the copy that 'curate app' shows: what was found is not what was labelled"
+        losses.dropped("fields", f"{reason} ({', '.join(sorted(own))})", source.dataset.name, len(own))
+    fields = [field for field in _label_fields(source, options) if field.name not in own]
     collector = Collector(options, losses)
-    reader = _Reader(source, fields, collector, losses, _root(source), options)
+    reader = _Reader(source, fields, collector, losses, _root(source), own)
     samples = source.samples.find({"_media_type": "image"}).sort("filepath", 1).allow_disk_use(True)
     for document in samples:
         reader.add(document)
@@ -103,7 +111,7 @@ class _Reader:
     collector: Collector
     losses: LossReport
     root: str
-    options: ReadOptions
+    own: frozenset[str]
     images: int = 0
 
     def add(self, document: Document) -> None:
@@ -111,7 +119,7 @@ class _Reader:
         path = Path(document["filepath"])
         location = str(document.get("location") or os.path.relpath(path, self.root).replace(os.sep, "/"))
         size, there = _size(path, document)
-        tags = [str(tag) for tag in document.get("tags") or ()]
+        tags = self._tags(document)
         named = next((tag for tag in tags if split_name(tag)), None)
         split = document.get("split") or (split_name(named) if named else None)
         image = self.collector.image(
@@ -158,8 +166,7 @@ class _Reader:
 
     def _add(self, image: int, field: _Field, label: Document, shape: Shape, place: str) -> None:
         attributes = attributes_of(label) | _old_attributes(label)
-        tags = [str(tag) for tag in label.get("tags") or ()]
-        if tags:
+        if tags := self._tags(label):
             attributes["tags"] = tags
         confidence = label.get("confidence")
         predicted = field.layer.startswith(PREDICTIONS)
@@ -181,6 +188,11 @@ class _Reader:
             salt=field.name,
         )
 
+    def _tags(self, document: Document) -> list[str]:
+        """The tags of a sample or label; in curate's own copy, without those that say what was found."""
+        tags = [str(tag) for tag in document.get("tags") or ()]
+        return [tag for tag in tags if not tag.startswith(RESERVED)] if self.own else tags
+
     def _segmentation(self, image: int, field: _Field, value: Document, place: str) -> None:
         """A mask of classes: one annotation for each."""
         try:
@@ -199,7 +211,7 @@ class _Reader:
 
     def _metadata(self, document: Document, location: str) -> dict[str, Any] | None:
         """What a sample has beside labels, JSON-ready."""
-        labels = {field.name for field in self.fields}
+        labels = {field.name for field in self.fields} | self.own
         found: dict[str, Any] = {}
         for name, value in document.items():
             if name in _OWN_FIELDS or name in labels or name.startswith("_") or value is None:
@@ -245,6 +257,9 @@ def _label_fields(source: Target, options: ReadOptions) -> list[_Field]:
     """The fields of labels, with the layers that they become."""
     said = source.dataset.info.get(LAYERS)
     said = said if isinstance(said, dict) else {}
+    state = source.state()
+    if state is not None:
+        said = {name: layer for name, (layer, _) in state.layout.fields.items()}
     fields = []
     for name, field in source.dataset.get_field_schema().items():
         kind = getattr(getattr(field, "document_type", None), "__name__", "")
@@ -256,6 +271,15 @@ def _label_fields(source: Target, options: ReadOptions) -> list[_Field]:
             layer = options.layer if options.layer != GROUND_TRUTH else layer
             fields.append(_Field(name, kind, str(said.get(name, layer))))
     return fields
+
+
+def _own_fields(source: Target) -> frozenset[str]:
+    """Fields of findings and of what they are shown by, where curate made the dataset for its App; else none."""
+    state = source.state()
+    if state is None:
+        return frozenset()
+    there = source.dataset.get_field_schema().keys()
+    return frozenset(name for name in there if name in OF_FINDINGS or name in {vectors_of(run) for run in state.runs})
 
 
 def _classes(source: Target) -> list[ClassInfo]:

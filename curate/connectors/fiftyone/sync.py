@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from curate.connectors.fiftyone.edits import read_edits
 from curate.connectors.fiftyone.labels import Document
+from curate.connectors.fiftyone.patches import move_decisions
 from curate.connectors.fiftyone.publish import Progress, Published, is_of, publish_all, publish_changes
 from curate.connectors.fiftyone.samples import Renderer, stamp
 from curate.connectors.fiftyone.take import take_edits
@@ -73,7 +74,9 @@ class Link:
             UsageError: FiftyOne has another dataset of this name.
             DatasetLocked: There are edits to take over, and another process is writing to the dataset.
         """
-        losses = LossReport()
+        return self._sync(LossReport(), anew=anew, progress=progress)
+
+    def _sync(self, losses: LossReport, *, anew: bool = False, progress: Progress | None = None) -> Synced:
         taken, documents = self._take(losses)
         dataset = open_dataset(self.name)
         state = self._state()
@@ -88,8 +91,9 @@ class Link:
     def open(self, *, anew: bool = False, progress: Progress | None = None) -> Synced:
         """Sync before anybody looks; arguments and errors as for `sync`."""
         synced = self.sync(anew=anew, progress=progress)
-        if self.target is not None:
-            tidy_views(self.target, open_dataset(self.name))
+        state = self._state()
+        if self.target is not None and state is not None:
+            tidy_views(self.target, state, open_dataset(self.name))
         return synced
 
     def pull(self) -> Synced:
@@ -110,10 +114,12 @@ class Link:
         """Sync if anything has changed on either side since the last time; None if nothing has."""
         state = self._state()
         if self.target is not None and state is not None and state.commit == open_dataset(self.name).commit.number:
-            since, started = self._looked_at, stamp()
-            if not self.target.changed(since) and self.target.count() == self._count:
-                self._looked_at = started - _MARGIN
-                return None
+            started, losses = stamp(), LossReport()
+            changed = self._changed(self.target, state, losses) or self.target.count() != self._count
+            if changed or losses.losses:
+                return self._sync(losses)
+            self._looked_at = started - _MARGIN
+            return None
         return self.sync()
 
     def _take(self, losses: LossReport) -> tuple[dict[str, int], list[Document]]:
@@ -122,11 +128,16 @@ class Link:
         state = self._state()
         if self.target is None or state is None or not is_of(state, open_dataset(self.name)):
             return {}, []
-        documents = self.target.changed(self._looked_at)
+        documents = self._changed(self.target, state, losses)
         edits = read_edits(documents, self._renderers(self.target, state), losses)
         taken = take_edits(self.name, edits, command=self.command, losses=losses) if edits else {}
         self._looked_at = started - _MARGIN
         return taken, documents
+
+    def _changed(self, target: Target, state: State, losses: LossReport) -> list[Document]:
+        """Samples that were changed in the App since it was last looked at."""
+        move_decisions(target, state.layout, self._looked_at, losses)
+        return target.changed(self._looked_at)
 
     def _renderers(self, target: Target, state: State) -> Callable[[int], Renderer]:
         def of(commit: int) -> Renderer:

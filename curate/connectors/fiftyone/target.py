@@ -34,6 +34,7 @@ class State:
         time: When that commit was made: another dataset of the same name has another.
         layout: Which field is for what.
         runs: Table and its version by the brain run that was made of it.
+        views: Versions of the tables that the views' copies of findings were made of.
     """
 
     path: str
@@ -41,6 +42,7 @@ class State:
     time: str = ""
     layout: Layout = field(default_factory=Layout)
     runs: dict[str, list[Any]] = field(default_factory=dict)
+    views: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,13 @@ class Target:
         said = self.dataset.info.get(_STATE)
         if not isinstance(said, dict) or said.get("format") != _FORMAT:
             return None
-        return State(said["path"], said["commit"], said["time"], Layout.from_json(said["fields"]), dict(said["runs"]))
+        layout, views = Layout.from_json(said["fields"]), tuple(said.get("views", ()))
+        return State(said["path"], said["commit"], said["time"], layout, dict(said["runs"]), views)
 
     def write_state(self, state: State) -> None:
         """Say what it shows."""
         said = {"format": _FORMAT, "path": state.path, "commit": state.commit, "time": state.time}
-        said |= {"fields": state.layout.to_json(), "runs": state.runs}
+        said |= {"fields": state.layout.to_json(), "runs": state.runs, "views": list(state.views)}
         self.dataset.info = {**self.dataset.info, _STATE: said}
         self.dataset.save()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from curate.connectors.fiftyone.environment import connected
+from curate.connectors.fiftyone.labels import Document
 from curate.connectors.fiftyone.layout import IMAGE_FIELDS, Layout, declare_labels, extended
 from curate.connectors.fiftyone.publish import Progress, insert_all
 from curate.connectors.fiftyone.reading import CLASSES, LAYERS, read_dataset
@@ -93,13 +95,17 @@ def export_fiftyone(
     Raises:
         MissingExtra: FiftyOne is not installed.
         UnavailableError: Its database cannot be used.
-        UsageError: FiftyOne has a dataset of that name, or there is no such layer.
+        UsageError: FiftyOne has a dataset of that name, there is no such layer, or no image is chosen.
         FormatError: With `strict`, something would be lost.
     """
     dataset = open_dataset(name)
     layout = _layout(dataset, layer)
     losses = LossReport(strict=strict)
     total = dataset.count("images", where=where)
+    if not total:
+        raise UsageError(
+            "there are no images to export", where=where or name, remedy="loosen --where, or import images"
+        )
     with connected() as fiftyone:
         made = _new(fiftyone, dataset_of(address), address)
         try:
@@ -109,7 +115,7 @@ def export_fiftyone(
                 made.add_sample_field(field, getattr(fiftyone, type_))
             renderer = Renderer(dataset, layout, target.make_id, losses, bare=True)
             done = 0
-            for count in insert_all(target, renderer.documents(where=where), own=False):
+            for count in insert_all(target, _counted(renderer.documents(where=where), layout, losses), own=False):
                 done += count
                 if progress is not None:
                     progress(done, total)
@@ -117,13 +123,22 @@ def export_fiftyone(
                 LAYERS: {field: held[0] for field, held in layout.fields.items()},
                 CLASSES: dataset.commit.classes,
             }
+            losses.carried("classes", len(dataset.commit.classes))
             made.default_classes = [info["name"] for info in dataset.commit.classes]
             made.save()
         except BaseException:
             fiftyone.delete_dataset(made.name)
             raise
-    losses.carried("images", done)
     return losses
+
+
+def _counted(batches: Iterable[list[Document]], layout: Layout, losses: LossReport) -> Iterator[list[Document]]:
+    """Samples as they come, counted with their labels as carried."""
+    for batch in batches:
+        losses.carried("images", len(batch))
+        labels = sum(len(sample[name][family]) for sample in batch for name, (_, family) in layout.fields.items())
+        losses.carried("annotations", labels)
+        yield batch
 
 
 def _new(fiftyone: Any, name: str, address: str) -> Any:

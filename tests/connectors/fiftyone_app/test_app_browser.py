@@ -46,7 +46,7 @@ class App:
 
 @pytest.fixture
 def app(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The small dataset in the App; fails if a page asks another host for anything, or opens a dialog."""
+    """The small dataset in the App; fails at a request to another host, a dialog, or anything on stderr."""
     monkeypatch.setenv(URI_VARIABLE, uri)
     make(tmp_path)
     faults: list[str] = []
@@ -70,9 +70,11 @@ def app(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         finally:
             process.terminate()
             process.wait(60)
+            assert process.stderr is not None
+            faults.append(process.stderr.read())
     with connected() as fiftyone:
         fiftyone.delete_datasets("*")
-    assert not faults
+    assert faults == [""]
 
 
 def test_the_app_in_a_browser(app: App) -> None:
@@ -93,6 +95,16 @@ def test_the_app_in_a_browser(app: App) -> None:
     assert app.said()["changes"] == {"findings confirmed": 1}
     assert {each.kind for each in stored_findings(open_dataset(NAME), status="confirmed")} == {"missing"}
     assert len(stored_findings(open_dataset(NAME), status="open")) == 4
+
+
+def test_a_decision_under_patches_in_a_browser(app: App) -> None:
+    """The tab that FiftyOne offers first."""
+    page = app.page
+    _choose_a_view(page, "missing, one by one")
+    page.get_by_text("1 patch", exact=True).wait_for()
+    _tag_the_first(page, "reject", listed="finding:missing")
+    assert app.said()["changes"] == {"findings rejected": 1}
+    assert {each.kind for each in stored_findings(open_dataset(NAME), status="rejected")} == {"missing"}
 
 
 def test_the_stored_vectors_are_searched_in_a_browser(app: App) -> None:
@@ -188,13 +200,13 @@ def _select_the_first(page: Page) -> None:
     page.locator("[data-cy^=looker-checkbox]").first.click()
 
 
-def _tag_the_first(page: Page, tag: str, *, label: bool = False) -> None:
+def _tag_the_first(page: Page, tag: str, *, label: bool = False, listed: str = "finding:dark") -> None:
     _select_the_first(page)
     page.locator("[data-cy=action-tag-sample-labels]").click()
     if label:
         page.locator("[data-cy=tagger-switch-label]").click()
     else:
-        page.get_by_text("finding:dark", exact=True).first.wait_for()
+        page.get_by_text(listed, exact=True).first.wait_for()
     page.locator(f"[data-cy={'label' if label else 'sample'}-tag-input]").fill(tag)
     page.keyboard.press("Enter")
     page.get_by_text("Apply", exact=True).click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,53 @@ def test_views(link: Link) -> None:
     assert "shifted, worst first" in views
 
 
+def test_one_by_one_only_what_waits_is_shown(link: Link) -> None:
+    name = "missing, one by one"
+    assert len(dataset(link).load_saved_view(name)) == 1
+    set_status(NAME, "confirmed", where="kind = 'missing'", command="test")
+    link.poll()
+    assert len(dataset(link).load_saved_view(name)) == 0
+    undo(NAME, command="undo")
+    link.poll()
+    assert len(dataset(link).load_saved_view(name)) == 1
+    set_status(NAME, "queued", where="kind = 'missing'", command="test")
+    with begin(NAME, command="test") as transaction:
+        transaction.append("findings", [to_table([replace(finding("missing"), bbox=[1, 1, 5, 5])])])
+    link.poll()
+    assert link.open().losses.losses == []
+    assert len(dataset(link).load_saved_view(name)) == 2  # a copy of the new one too
+
+
+def test_copies_that_no_view_shows_are_deleted(link: Link) -> None:
+    assert link.target is not None
+    database = link.target.samples.database
+
+    def copies() -> int:
+        return len([each for each in database.list_collection_names() if each.startswith("patches.")])
+
+    before = copies()  # those of tests before among them
+    set_status(NAME, "rejected", where="kind = 'missing'", command="test")
+    link.poll()
+    link.open()
+    assert copies() == before - 1
+    link.open()
+    assert copies() == before - 1
+    link.open(anew=True)
+    assert copies() == before - 1
+
+
+def test_slices_that_are_the_end_of_an_axis_leave_room_for_others(link: Link) -> None:
+    ids = pa.array([image_id(0)])
+    axes = [Slice(f"axis {number}", "axis", ids, fails=number == 29) for number in range(30)]
+    with begin(NAME, command="test") as transaction:
+        store_slices(transaction, [*axes, Slice("warm", "light", ids), Slice("a bolt", "content", ids)])
+    link.poll()
+    link.open()
+    names = [name for name in dataset(link).list_saved_views() if name.startswith("slice: ")]
+    few = [f"slice: axis {number}" for number in range(10)]
+    assert set(names) == {"slice: axis 29", "slice: warm", "slice: a bolt", *few}
+
+
 def test_slices_that_change_are_shown_anew(link: Link) -> None:
     with begin(NAME, command="test") as transaction:
         store_slices(transaction, [Slice("cold (tint <= -0.1)", "axis", pa.array([image_id(3)]))])
@@ -205,6 +253,64 @@ def test_a_tag_on_a_label_decides_on_its_findings(link: Link) -> None:
     edited.save()
     link.poll()
     assert statuses() == {**dict.fromkeys(statuses(), "open"), "mislocated": "rejected"}
+
+
+def test_a_tag_under_patches_decides_as_one_under_labels(link: Link) -> None:
+    """FiftyOne puts it on its view's copy of the label, and nowhere else."""
+    view = dataset(link).load_saved_view("missing, one by one")
+    view.tag_samples("Confirm")
+    synced = link.poll()
+    assert synced is not None
+    assert (synced.taken, synced.losses.losses) == ({"findings confirmed": 1}, [])
+    assert statuses() == {**dict.fromkeys(statuses(), "open"), "missing": "confirmed"}
+    assert len(view) == 0
+    assert link.poll() is None
+    set_status(NAME, "open", where="kind = 'missing'", command="test")
+    link.poll()
+    (copy,) = view
+    assert (copy.tags, copy.findings.tags) == (["night", ODD, "finding:mislabeled", "finding:missing"], [])
+    view.tag_samples("reject:missing")
+    assert Link(link.fiftyone, NAME, "curate app --pull").pull().taken == {"findings rejected": 1}
+
+
+def test_a_tag_under_patches_of_a_view_that_nobody_has_saved(link: Link) -> None:
+    patches = dataset(link).match_tags("finding:mislabeled").to_patches("ground_truth")
+    patches.tag_samples(["reject", "mine"])  # both labels, and of one of them there is a finding
+    synced = link.poll()
+    assert synced is not None
+    assert synced.taken == {"findings rejected": 1}
+    assert statuses()["mislabeled"] == "rejected"
+    assert {tag for copy in patches for tag in copy.tags if tag in ("reject", "mine")} == {"mine"}
+
+
+def test_a_tag_under_patches_on_an_image_of_two_datasets_is_told(link: Link, tmp_path: Path) -> None:
+    make(tmp_path, name="other")
+    Link(link.fiftyone, "other", "curate app").sync()
+    dataset(link).load_saved_view("missing, one by one").tag_samples("confirm")
+    dataset(link).filter_labels("findings", link.fiftyone.ViewField("label") == "mislabeled").to_patches(
+        "findings"
+    ).tag_samples("confirm")
+    synced = link.poll()
+    assert synced is not None
+    (loss,) = synced.losses.losses
+    assert (loss.what, loss.count) == ("decisions", 1)
+    assert "use the tab 'Labels'" in loss.reason
+    assert synced.taken == {"findings confirmed": 1}
+    assert statuses() == {**dict.fromkeys(statuses(), "open"), "missing": "confirmed"}
+    assert {each.status for each in stored_findings(open_dataset("other"))} == {"open"}
+    assert link.poll() is None
+
+
+def test_an_images_own_tag_is_no_decision_on_its_patches(link: Link) -> None:
+    with begin(NAME, command="test") as transaction:
+        images = transaction.read("images")
+        tags = pa.array([["rejected"]] * images.num_rows, pa.list_(pa.string()))
+        place = images.schema.get_field_index("tags")
+        transaction.upsert("images", images.set_column(place, images.schema.field(place), tags), "image_id")
+    link.poll()
+    dataset(link).to_patches("findings")
+    assert link.poll() is None
+    assert set(statuses().values()) == {"open"}
 
 
 def test_relabel_takes_what_was_suggested(link: Link) -> None:

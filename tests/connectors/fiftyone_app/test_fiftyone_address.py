@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curate.connectors.fiftyone.sync import Link
 from curate.connectors.fiftyone.transfer import export_fiftyone, import_fiftyone
 from curate.connectors.sync.content import rows_of
 from curate.dataset import open_dataset
@@ -123,6 +124,7 @@ def test_there_and_back(fiftyone: Any, tmp_path: Path) -> None:
     make(tmp_path)
     losses = export_fiftyone(NAME, "fiftyone://out", layer="all")
     assert losses.losses == []
+    assert losses.carried_counts == {"images": 4, "annotations": 9, "classes": 3}
     out = fiftyone.load_dataset("out")
     assert out.count_sample_tags()["train"] == 2
     assert out.default_classes == ["bolt", "nut", ODD]
@@ -143,6 +145,23 @@ def test_there_and_back(fiftyone: Any, tmp_path: Path) -> None:
     assert open_dataset(NAME).commit.classes[:3] == open_dataset("again").commit.classes[:3]
 
 
+def test_the_copy_that_the_app_shows(fiftyone: Any, tmp_path: Path) -> None:
+    """What was found is no prediction of a model, and what was measured no metadata."""
+    make(tmp_path)
+    Link(fiftyone, NAME, "curate app").sync()
+    losses = bring_in("again", NAME).losses
+    (loss,) = losses.losses
+    assert (loss.outcome, loss.what) == ("dropped", "fields")
+    assert "findings, image_findings" in loss.reason
+    assert losses.carried_counts["annotations"] == 9
+    assert {row["layer"] for row in labels_of("again")} == {"ground_truth", "predictions/yolo"}
+    assert [row["label"] for row in labels_of(NAME)] == [row["label"] for row in labels_of("again")]
+    assert not any("tags" in row["attributes"] for row in labels_of("again"))
+    first, again = (open_dataset(name).table("images").sort_by("location").to_pylist() for name in (NAME, "again"))
+    for name in ("image_id", "split", "tags", "metadata", "path"):
+        assert [image[name] for image in first] == [image[name] for image in again], name
+
+
 def test_part_of_a_dataset(fiftyone: Any, tmp_path: Path) -> None:
     make(tmp_path)
     export_fiftyone(NAME, "fiftyone://part", where="split = 'val'")
@@ -157,6 +176,8 @@ def test_names_that_are_taken_or_not_there(theirs: Any, tmp_path: Path) -> None:
         export_fiftyone(NAME, "fiftyone://theirs")
     with pytest.raises(UsageError, match="datasets there: theirs"):
         bring_in("ours", "nope")
+    with pytest.raises(UsageError, match="no images to export"):
+        export_fiftyone(NAME, "fiftyone://new", where="split = 'test'")
     with pytest.raises(UsageError, match="no layer"):
         export_fiftyone(NAME, "fiftyone://new", layer="predictions/none")
     with pytest.raises(UsageError, match="without a dataset"):

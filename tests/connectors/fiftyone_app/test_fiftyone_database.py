@@ -14,7 +14,7 @@ import pytest
 
 from curate.connectors.fiftyone import database as module
 from curate.connectors.fiftyone.app import opened_once
-from curate.connectors.fiftyone.database import URI_VARIABLE, database, is_listening
+from curate.connectors.fiftyone.database import URI_VARIABLE, database, find_program, is_listening, programs
 from curate.connectors.fiftyone.environment import connected
 from curate.errors import MissingExtra, UnavailableError
 from tests.commands.typed import curate
@@ -32,6 +32,7 @@ with database() as uri:
 
 INTERRUPTED = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
 import curate.connectors.fiftyone.publish as publish
 insert_all = publish.insert_all
 def interrupted(*arguments, **options):
@@ -96,7 +97,7 @@ def test_the_users_own_folders_are_left_alone(
         "    print(fiftyone.config.do_not_track, fiftyone.config.database_uri)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("True mongodb://127.0.0.1:")
     assert list(home.iterdir()) == []
 
@@ -131,10 +132,40 @@ def test_without_a_database_the_report_is_offered(own_database: Path, monkeypatc
         pass
 
 
+BUNDLED = "echo 'mongod: libcrypto.so.1.1: cannot open shared object file' >&2; exit 127"
+
+
+def program(folder: Path, script: str) -> Path:
+    """A program in the database's place."""
+    path = folder / "mongod"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_first_program_that_runs_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came with FiftyOne may not run here, and then another MongoDB must be of use."""
+    bundled = program(tmp_path / "bundled", BUNDLED)
+    monkeypatch.setattr(module, "_bundled", lambda: [bundled])
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "path"), os.environ["PATH"]]))
+    other = program(tmp_path / "path", "exit 3")
+    with pytest.raises(UnavailableError) as raised:
+        find_program()
+    assert f"{bundled}: mongod: libcrypto.so.1.1" in str(raised.value)
+    assert f"{other}: it ends with status 3" in str(raised.value)
+    assert "OpenSSL 1.1" in str(raised.value)
+    program(tmp_path / "path", "echo db version v7.0.0")
+    assert find_program() == other
+    program(tmp_path / "bundled", "exit 0")
+    assert find_program() == bundled
+    assert programs() == [bundled, other]
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("echo 'mongod: libcrypto.so.1.1: cannot open shared object file' >&2; exit 127", "OpenSSL 1.1"),
+        (BUNDLED, "OpenSSL 1.1"),
         ("""echo '{"s":"E","msg":"no space","attr":{"error":"disk full"}}'; exit 1""", "no space: disk full"),
         ("exit 1", "it gave no reason"),
     ],
@@ -142,10 +173,8 @@ def test_without_a_database_the_report_is_offered(own_database: Path, monkeypatc
 def test_a_database_that_does_not_start(
     own_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
-    program = tmp_path / "mongod"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(module, "find_program", lambda: program)
+    found = program(tmp_path, script)
+    monkeypatch.setattr(module, "find_program", lambda: found)
     with pytest.raises(UnavailableError) as raised, database():
         pass
     assert said in str(raised.value)
@@ -158,8 +187,11 @@ def test_a_server_that_does_not_answer(installed: None, monkeypatch: pytest.Monk
     monkeypatch.setattr("curate.connectors.fiftyone.environment._ANSWER_MS", 300)
     with pytest.raises(UnavailableError) as raised, connected():
         pass
+    assert raised.value.what.startswith("FiftyOne's database cannot be used: it does not answer (127.0.0.1:9: ")
+    assert "refused)" in raised.value.what
+    assert f"{URI_VARIABLE} (127.0.0.1:9)" in str(raised.value)
     assert "secret" not in str(raised.value)
-    assert URI_VARIABLE in str(raised.value)
+    assert "Topology" not in str(raised.value)
 
 
 def test_a_database_that_goes_away(own_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +214,7 @@ def _use_what_goes_away(folder: Path) -> None:
 def test_a_dataset_is_opened_once(own_database: Path, tmp_path: Path) -> None:
     make(tmp_path)
     with opened_once(NAME):
+        assert "exclude each other" in curate("app", "-d", NAME, "--pull", "--anew", status=2).stderr
         assert "is in the App already" in curate("app", "-d", NAME, "--pull", status=2).stderr
 
 
