@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ from curate.augment.prove.run import Asked, prove
 from curate.augment.prove.store import Proof
 from curate.augment.request import Augmented
 from curate.augment.run import Intent, Report
-from curate.dataset import Dataset, open_dataset
+from curate.dataset import Dataset
 from curate.dataset.query import in_layer
 from curate.dataset.schema import GROUND_TRUTH
 from curate.errors import UsageError
@@ -44,21 +45,29 @@ def prove_images(
     Raises:
         UsageError: There is no target, whose real images could be measured on; or as `curate.augment.prove.run.prove` does.
     """
+    asked = replace(what_to_prove(intent, settings, seeds=seeds), synthetic=result.image_ids)
+    return prove(intent.dataset.name, asked, command=command, report=report, say=say)
+
+
+def what_to_prove(intent: Intent, settings: Mapping[str, Any], *, seeds: int) -> Asked:
+    """What is to be trained and measured, as far as it is known before any image is made.
+
+    Raises:
+        UsageError: There is no target, whose real images could be measured on; a setting makes no sense.
+    """
     if intent.target is None:
         raise UsageError(
             "the gain is measured on the real images of a target, and there is none",
             where="--prove",
             remedy="name one: --target slice:NAME, or --where SQL",
         )
-    dataset = open_dataset(intent.dataset.name)
     options = dict(settings.get("options", {}))
-    task = _task(dataset, options.pop("task", None))
+    task = _task(intent.dataset, options.pop("task", None))
     chosen = {**settings, "options": options} if options else {k: v for k, v in settings.items() if k != "options"}
-    asked = Asked(
-        intent.target.text, intent.target.image_ids.to_pylist(), task, synthetic=result.image_ids, settings=chosen,
-        seeds=seeds, empty=intent.request.empty, seed=intent.request.seed,
+    return Asked(
+        intent.target.text, intent.target.image_ids.to_pylist(), task, settings=chosen, seeds=seeds,
+        empty=intent.request.empty, seed=intent.request.seed,
     )  # fmt: skip
-    return prove(dataset.name, asked, command=command, report=report, say=say)
 
 
 def _task(dataset: Dataset, wanted: object) -> Task:

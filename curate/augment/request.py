@@ -17,6 +17,7 @@ class Request:
 
     Attributes:
         target: What more is wanted of: 'slice:NAME', 'class:NAME', 'finding:KIND', or an SQL condition; None for nothing certain.
+        target_option: How the target was given, for errors: `--target`, `--where` or `--incoming`.
         reference: SQL condition on the images that the target is compared with; None for the rest.
         recipe: Name or file of a recipe; None to fit one to the target.
         parents: SQL condition on the images that are changed; None for all that may be.
@@ -30,6 +31,7 @@ class Request:
     """
 
     target: str | None = None
+    target_option: str = "--target"
     reference: str | None = None
     recipe: str | None = None
     parents: str | None = None
@@ -70,7 +72,6 @@ class Augmented:
         output: The folder, where not the dataset was written.
         commit: Number of the dataset's newest commit.
         check: What checking the new images came to, JSON-ready; None where they were not checked.
-        proof: What training with and without them came to, the same.
         notes: What a person should know, one sentence each.
     """
 
@@ -87,7 +88,6 @@ class Augmented:
     output: str | None
     commit: int
     check: dict[str, Any] | None = None
-    proof: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

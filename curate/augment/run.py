@@ -66,7 +66,7 @@ def understand(name: str, request: Request, *, report: Report) -> Intent:
     """
     dataset = open_dataset(name)
     notes: list[str] = []
-    target = None if request.target is None else find_target(dataset, request.target)
+    target = None if request.target is None else find_target(dataset, request.target, option=request.target_option)
     recipe = None if request.recipe is None else load_recipe(request.recipe)
     every = labelled_images(dataset, empty=request.empty, notes=notes)
     request = what_to_put(every, request, target, notes)
@@ -154,7 +154,9 @@ def _some_recipe(fitted: Fitted, request: Request, notes: list[str]) -> Recipe |
     said = "the target's images differ from the rest in nothing that a recipe does: light, colour, blur, noise or compression"
     if not request.copy_paste and not request.transplant:
         raise UsageError(
-            said, where=f"--target {request.target!r}", remedy="name what to do: --recipe NAME, --copy-paste CLASS"
+            said,
+            where=f"{request.target_option} {request.target!r}",
+            remedy="name what to do: --recipe NAME, --copy-paste CLASS",
         )
     notes.append(said)
     return None

@@ -68,6 +68,12 @@ def find_target(dataset: Dataset, text: str, *, option: str = OPTION) -> Target:
     """
     prefix, colon, name = text.partition(":")
     find = _KINDS.get(prefix.strip()) if colon else None
+    if find is None and colon and prefix.isidentifier():
+        raise UsageError(
+            f"there is no target of the kind '{prefix}'",
+            where=f"{option} {text!r}",
+            remedy="slice:NAME, class:NAME or finding:KIND; a condition on the images goes with --where",
+        )
     if find is None:
         where = real_only(dataset, text)
         target = Target(slug(text)[:_LONGEST].strip("_") or "target", text, _ids(dataset, where))

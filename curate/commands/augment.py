@@ -125,15 +125,17 @@ def augment(
     them away again. Interrupted, the same command goes on.
     """
     from curate.augment.request import Request
-    from curate.augment.run import understand
     from curate.commands.train import phases
 
     _require_sense(fit_only=fit_only, prove=prove, output=output, option=option)
+    named, wanted = _target(target, where, incoming)
     request = Request(
-        target=_target(target, where, incoming), reference=reference, recipe=recipe, parents=from_, count=count,
+        target=wanted, target_option=named, reference=reference, recipe=recipe, parents=from_, count=count,
         copy_paste=tuple(copy_paste or ()), transplant=tuple(transplant or ()), balance=balance, empty=empty,
         output=output, seed=seed,
     )  # fmt: skip
+    from curate.augment.run import understand
+
     with phases() as report:
         intent = understand(dataset, request, report=report)
     _save(intent, save_recipe, fit_only)
@@ -143,6 +145,8 @@ def augment(
     if preview is not None:
         _preview(intent, preview, json)
         return
+    if prove:
+        _require_provable(intent, option or [], seeds)
     result = _make(intent, yes)
     for line in result.notes:
         note(line)
@@ -153,7 +157,8 @@ def augment(
         _print(result, proof)
 
 
-def _target(target: str | None, where: str | None, incoming: str | None) -> str | None:
+def _target(target: str | None, where: str | None, incoming: str | None) -> tuple[str, str | None]:
+    """The option that says what more is wanted of, and what it says."""
     from curate.errors import UsageError
 
     given = {"--target": target, "--where": where, "--incoming": incoming}
@@ -162,7 +167,7 @@ def _target(target: str | None, where: str | None, incoming: str | None) -> str 
         raise UsageError(
             f"{' and '.join(named)} all say what more is wanted of", where=", ".join(named), remedy="give one of them"
         )
-    return next(iter(named.values()), None)
+    return next(iter(named.items()), ("--target", None))
 
 
 def _require_sense(*, fit_only: bool, prove: bool, output: Path | None, option: list[str] | None) -> None:
@@ -221,7 +226,7 @@ def _preview(intent: Intent, path: Path, json: bool) -> None:
     if json:
         print_json({"preview": str(path), "recipe": plan.maker.name, "images": len(plan.jobs)})
     else:
-        note(f"{path} shows some of {len(plan.jobs):,} images; nothing was made")
+        note(f"{path} shows what the first parents of {len(plan.jobs):,} images may become; nothing was made")
 
 
 def _make(intent: Intent, yes: bool) -> Augmented:
@@ -244,6 +249,14 @@ def _asker(yes: bool) -> Callable[[Plan], None]:
             raise UsageError("nothing was made", where="--count", remedy="answer y, say --yes, or ask for fewer")
 
     return ask
+
+
+def _require_provable(intent: Intent, pairs: list[str], seeds: int) -> None:
+    """What a proof would refuse is refused before anything is made."""
+    from curate.augment.proving import what_to_prove
+    from curate.commands.train import settings_of
+
+    what_to_prove(intent, settings_of(pairs), seeds=seeds)
 
 
 def _prove(intent: Intent, result: Augmented, seeds: int, pairs: list[str]) -> Any:

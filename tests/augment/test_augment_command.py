@@ -64,6 +64,10 @@ def test_a_named_recipe_is_written_for_albumentations(discs: str, tmp_path: Path
         (("--copy-paste", "disc", "--fit-only"), "there is no recipe"),
         (("--reference", "split = 'train'", "--recipe", "night"), "like what"),
         (("--recipe", "missing.yaml"), "recipe"),
+        (("--recipe", "night", "--prove"), "there is none"),
+        (("--target", "class:disc", "--recipe", "night", "--prove", "--set", "minutes=3"), "minutes"),
+        (("--target", "slic:dark"), "no target of the kind 'slic'"),
+        (("--incoming", "split = 'nothing'"), "--incoming \"split = 'nothing'\""),
         ((), "nothing says"),
     ],
 )

@@ -189,9 +189,9 @@ def test_it_goes_on_where_it_stopped_and_says_what_it_is_not_sure_of(shapes: lis
     ],
 )
 def test_bad_requests_train_nothing(shapes: list[str], changes: dict[str, Any], says: str) -> None:
-    asked = Asked(**{"target": "dark", "image_ids": shapes, "task": "classify", "settings": QUICK, **changes})
+    wanted = {"target": "dark", "image_ids": shapes, "task": "classify", "settings": QUICK, **changes}
     with pytest.raises(UsageError, match=says):
-        prove("shapes", asked, command="test", report=quiet, say=unheard)
+        prove("shapes", Asked(**wanted), command="test", report=quiet, say=unheard)
     assert open_dataset("shapes").commit.number == 1
 
 

@@ -25,6 +25,7 @@ FEWEST_LABELS: Final = 50
 
 _RESAMPLES: Final = 500
 _LIKELY: Final = 0.5
+_LEAST_EXCESS: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class LabelFit:
 
     @property
     def fits(self) -> bool:
-        """Whether no larger part of the labels is doubted than by chance, nor is impossible."""
+        """Whether no larger part of the labels is doubted than by chance and by more than is worth a word, nor is impossible."""
         made, own = self.synthetic, self.parents
-        return made.impossible * own.labels <= own.impossible * made.labels and (self.low is None or self.low <= 0)
+        worse = self.low is not None and self.low > 0 and self.excess >= _LEAST_EXCESS
+        return made.impossible * own.labels <= own.impossible * made.labels and not worse
 
 
 def label_fit(

@@ -79,6 +79,19 @@ class Asked:
     resamples: int = RESAMPLES
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UsageError(
+                f"{self.seeds} seeds train nothing", where="--seeds", remedy="at least 1; 3 tell how sure it is"
+            )
+        refused = [each for each in _REFUSED if each in self.settings]
+        if refused:
+            raise UsageError(
+                f"'{refused[0]}' cannot be set where two trainings of the same budget are compared",
+                where="--prove",
+                remedy="set steps, and --seeds for how many seeds",
+            )
+
 
 def prove(name: str, asked: Asked, *, command: str, report: Report, say: Say) -> Proof:
     """Find out whether synthetic images help. Interrupted, it goes on where it stopped; one commit.
@@ -98,7 +111,6 @@ def prove(name: str, asked: Asked, *, command: str, report: Report, say: Say) ->
         UnavailableError: Weights that cannot be had.
     """
     require_packages()
-    _check(asked)
     dataset = open_dataset(name)
     material = load_material(
         dataset, asked.task, asked.layer, None, empty=asked.empty,
@@ -122,20 +134,6 @@ def prove(name: str, asked: Asked, *, command: str, report: Report, say: Say) ->
     with begin(name, command=command) as transaction:
         store_proof(transaction, key, proof)
     return proof
-
-
-def _check(asked: Asked) -> None:
-    if asked.seeds < 1:
-        raise UsageError(
-            f"{asked.seeds} seeds train nothing", where="--seeds", remedy="at least 1; 3 tell how sure it is"
-        )
-    refused = [each for each in _REFUSED if each in asked.settings]
-    if refused:
-        raise UsageError(
-            f"'{refused[0]}' cannot be set where two trainings of the same budget are compared",
-            where="--prove",
-            remedy="set steps, and --seeds for how many seeds",
-        )
 
 
 def _among(ids: pa.StringArray, wanted: Sequence[str]) -> BoolArray:
