@@ -127,6 +127,21 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         quick=["--seeds", "1", "--images", "40"],
         data=True,
     ),
+    "augment_recovery": Benchmark(
+        "Recipes recovered",
+        "What was planted in one half of a set, and what is fitted to it from the other half: relative errors, how often the "
+        "interval holds the planted value, and what was claimed that nobody planted.",
+        quick=["--images", "16", "--only", "parts_v3", "--plans", "exposure -1"],
+        data=True,
+    ),
+    "augment": Benchmark(
+        "Augmentation for another light",
+        "Accuracy in per cent of crops of parts under lamps that no training image had, means over seeds and half of their 95% "
+        "intervals, and how much of the gap to `real` (images of those lamps, labelled) each arm closes; `fitted` is one recipe "
+        "for all images, `fitted to each` one for each set-up of lamps trained on. Then CPU milliseconds for an image: "
+        "albumentations and encoding alone, and `curate augment`, which also carries the labels and writes the file.",
+        quick=["--seeds", "1", "--images", "200", "--steps", "5", "--repeats", "1", "--only", "ring"],
+    ),
     "encoders": Benchmark(
         "Encoders",
         "In per cent. Classes: by a linear probe over five folds, and by the 10 nearest neighbours of other sources. Copies: how "

@@ -1,6 +1,6 @@
 """Targeted augmentation: how much of what new lamps cost a model does a fitted recipe win back? And how fast are images made?
 
-    python -m benchmarks.augment [--seeds 5] [--images 1600] [--steps 350] [--only SETUP ...] [--keep FOLDER] [--json FILE]
+    python -m benchmarks.augment [--seeds 5] [--images 1600] [--steps 800] [--only SETUP ...] [--keep FOLDER] [--json FILE]
 
 A small network learns from nothing to tell crops of rendered parts apart (`parts_v3`; bolts, nuts, washers, gears, bearings),
 under three set-ups of lamps, and is measured under the fourth. Half of the scenes of the fourth set-up are measured on, and
@@ -68,7 +68,10 @@ JITTER: Final = Recipe(
     ),
 )
 
-_RATED: Final = 200
+MOST_SLOWER: Final = 1.2
+"""How much more CPU than the peer an image may take."""
+
+_RATED: Final = 100
 """Images that are made at each measurement of the rate."""
 
 _MAGNITUDE: Final = 9 / 30
@@ -108,7 +111,7 @@ def main() -> None:
     """Every set-up held out, every seed, every arm; then the rate."""
     parser = options(__doc__, seeds=5)
     parser.add_argument("--images", type=int, default=1600, help="rendered in all (default 1600)")
-    parser.add_argument("--steps", type=int, default=350, help="of a training, of 64 crops (default 350)")
+    parser.add_argument("--steps", type=int, default=800, help="of a training, of 64 crops (default 800)")
     parser.add_argument("--only", nargs="+", choices=SETUPS, default=list(SETUPS), metavar="SETUP")
     parser.add_argument("--repeats", type=int, default=5, help="of the measurements of the rate (default 5)")
     parser.add_argument(
@@ -301,18 +304,20 @@ def _rate_table(rates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _notes(results: Sequence[Mapping[str, Any]], rates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What misses its target."""
     notes = []
     for name in dict.fromkeys(row["held out"] for row in results):
-        share, low, _ = closed(accuracies(results, name), FITTED)
-        if share < TARGET:
-            notes.append(f"the fitted recipe closes {share:.0%} of the gap of {name}, and half is the target")
-        elif low < TARGET:
-            notes.append(f"{name}: over five seeds, less than half of the gap is within the interval")
+        for arm in (FITTED, EACH):
+            share, low, _ = closed(accuracies(results, name), arm)
+            if share < TARGET:
+                notes.append(f"{name}: '{arm}' closes {share:.0%} of the gap; half is the target")
+            elif not low >= TARGET:
+                notes.append(f"{name}: '{arm}' closes {share:.0%} of the gap, but the interval holds less than half")
     for row in rates:
         ratio = row["curate ms"] / row["with decoding ms"]
-        if ratio > 1.2:
+        if ratio > MOST_SLOWER:
             notes.append(
-                f"recipe {row['recipe']}: {ratio:.2f} times the peer with decoding, {row['curate ms']:.1f} ms an image"
+                f"recipe {row['recipe']}: {ratio:.2f} times the CPU of the peer that decodes too; 1.2 is the target"
             )
     return notes
 

@@ -113,7 +113,7 @@ def test_too_few_images(source: int, target: int, side: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", ["nothing", "exposure -1", "4500 K", "blur, noise", "motion 9 at 45", "all"])
+@pytest.mark.parametrize("plan", ["nothing", "exposure -1", "4500 K", "blur, noise"])
 def test_planted_on_rendered_parts(tmp_path: Path, plan: str) -> None:
     from benchmarks.augment_recovery import halves, recover
     from curate.demo import NONE, make_parts
@@ -124,5 +124,5 @@ def test_planted_on_rendered_parts(tmp_path: Path, plan: str) -> None:
     found = recover(*halves(images, 0, 60), plan, 0)
     assert len(found["false_alarms"]) <= 1
     errors = {row["parameter"]: row["error"] for row in found["found"]}
-    for name, most in {"exposure": 0.3, "temperature": 0.2, "blur": 0.15, "noise": 0.1, "motion": 0.25}.items():
+    for name, most in {"exposure": 0.3, "temperature": 0.2, "blur": 0.15, "noise": 0.1}.items():
         assert errors.get(name, 0) < most, name

@@ -62,7 +62,7 @@ def done(steps: Sequence[Step], pixels: Pixels) -> Pixels:
 def test_steps_do_to_images_what_was_fitted_to_thumbnails(values: dict[str, float]) -> None:
     pixels = np.clip(cv2.GaussianBlur(picture(5, 192, 192), (0, 0), 4).astype(float) * 0.7, 10, 170).astype(np.uint8)
     read = {name: 2**value if name in {"gamma", "contrast"} else value for name, value in values.items()}
-    changed = done(steps_of(found(**read), appearance=False), pixels)
+    changed = done(steps_of(found(**read)), pixels)
     tone = dict.fromkeys(TONE, 0.0) | values
     expected = 255 * show(pixels[None].astype(np.float32) / 255, np.ones((1, 2), np.float32), tone)[0]
     apart = changed.astype(float) - expected
@@ -72,7 +72,7 @@ def test_steps_do_to_images_what_was_fitted_to_thumbnails(values: dict[str, floa
 
 
 def test_nothing_that_differs_is_no_step() -> None:
-    assert steps_of(found(), appearance=False) == ()
+    assert steps_of(found()) == ()
     assert [step.transform for step in steps_of(found(), appearance=True)] == ["OneOf"]
 
 

@@ -13,6 +13,7 @@ the sensor adds noise, a tone curve follows, and a JPEG is written. All but the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -169,17 +170,21 @@ def show(
 
 
 def _noisy(values: npt.NDArray[np.float32], sensor: Sensor, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means of noisy pixels: less noisy than they are, and darker in the dark, for a root of what varies is less on average."""
-    variance = np.full(256, sensor.read / 255**2, np.float32)
+    """Means of noisy pixels: less noisy than they are; darker in the dark by shot noise, for a root of what varies is less on
+    average; and away from black and white, beyond which noise cannot go."""
+    table = np.repeat(np.arange(256, dtype=np.float32)[:, None] / np.float32(255), 256, axis=1)
     if sensor.shot > 0:
         table = shot_table(sensor.shot)
-        levels = np.rint(values * 255).astype(np.uint8)
-        values = table.mean(axis=1)[levels]
-        deviation = np.sqrt(variance + table.var(axis=1))[levels]
-    else:
-        deviation = np.sqrt(variance[:1])
+    if sensor.read > 0:
+        # Quantiles of one kind against those of the other in an order that has nothing to do with theirs.
+        order = np.random.default_rng(0).permutation(256)
+        quantiles = special.ndtri((order + 0.5) / 256)
+        table = np.clip(table + math.sqrt(sensor.read) / 255 * quantiles, 0, 1).astype(np.float32)
+    levels = np.rint(values * 255).astype(np.uint8)
+    shift = (table.mean(axis=1) - np.arange(256) / 255).astype(np.float32)
+    deviation = table.std(axis=1)
     normal = np.random.default_rng(0).standard_normal(values.shape, np.float32)
-    noisy = values + normal * deviation / np.sqrt(pixels)[:, None, None, None]
+    noisy = values + shift[levels] + normal * deviation[levels] / np.sqrt(pixels)[:, None, None, None]
     return np.asarray(np.clip(noisy, 0, 1), np.float32)
 
 

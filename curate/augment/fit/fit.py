@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,8 @@ from curate.augment.fit.base import Fitted, Parameter
 from curate.augment.fit.camera import STORED, TONE, Sensor, show, temperature_of
 from curate.augment.fit.detail import GRAINS, Crops, details, lit_crops, luma_crops
 from curate.augment.fit.events import EVENTS, events, representatives
-from curate.augment.fit.lens import Lens, Scene, fit_lens, numbers_of
+from curate.augment.fit.jpeg import NONE
+from curate.augment.fit.lens import Lens, Scene, fit_lens, numbers_of, soften
 from curate.augment.fit.looks import looks
 from curate.augment.fit.moments import Solution, Unknown, solve
 from curate.augment.fit.steps import REFERENCES, nominal_noise, steps_of
@@ -138,9 +139,9 @@ def fit_recipe(
     references = tuple(int(kept[1][k]) for k in representatives(looks(sides.target.small), seed))
     counts = (len(sides.source), len(sides.target))
     appearance = tone_solution.misfit > _UNEXPLAINED
-    recipe = Recipe(
-        name, steps_of(ordered, appearance=appearance), _about(ordered, counts, target, references, appearance)
-    )
+    changed = any(ordered[each].differs for each in ("blur", "motion", "resolution", "noise"))
+    steps = steps_of(ordered, appearance=appearance, compress=changed and _is_compressed(sides))
+    recipe = Recipe(name, steps, _about(ordered, counts, target, references, appearance))
     return Fitted(recipe, ordered, references, tone_solution.misfit, notes, counts)
 
 
@@ -178,20 +179,28 @@ def _numbers(groups: Sequence[Hashable] | None, rows: npt.NDArray[np.int64]) -> 
 def _fit_both(
     sides: _Sides, compressed: bool, rng: np.random.Generator
 ) -> tuple[Solution, Lens, Sensor, tuple[str, ...]]:
-    """Tone and detail. They meet in noise, which thumbnails have a little of, and shot noise makes the dark darker: what was
-    found is gone through again with noise of either kind."""
+    """Tone and detail. They meet where thumbnails have a little of the blur and the noise, and shot noise makes the dark darker:
+    what was found is gone through again with these, and noise of either kind."""
     tone = _fit_tone(sides, rng, Sensor())
     lens, notes = _fit_detail(sides, tone, compressed, rng)
-    read, shot = (float(value) for value in lens.noise.values)
-    if read <= 0 and shot <= 0:
+    if not lens.blurred and not lens.noise.chosen.any():
         return tone, lens, Sensor(), notes
+    read, shot = (float(value) for value in lens.noise.values)
     # As much noise in the middle of the range, of one kind, of the other, and as it was found.
     total = read + shot * (255 / STORED) ** 2
     kinds = {(read, shot), (total, 0.0), (0.0, total * (STORED / 255) ** 2)}
-    tried = [(_fit_tone(sides, rng, Sensor(*kind), tone.values), Sensor(*kind)) for kind in sorted(kinds)]
+    softer = replace(sides, source=replace(sides.source, small=soften(sides.source, lens)))
+    tried = [(_fit_tone(softer, rng, Sensor(*kind), tone.values), Sensor(*kind)) for kind in sorted(kinds)]
     tone, sensor = min(tried, key=lambda each: each[0].score)
+    # The first tone was found without them: from it others that explain as much may be out of reach.
+    tone = min(tone, _fit_tone(softer, rng, sensor), key=lambda each: each.score)
     lens, notes = _fit_detail(sides, tone, compressed, rng)
     return tone, lens, sensor, notes
+
+
+def _is_compressed(sides: _Sides) -> bool:
+    """Whether most images of the target are JPEGs."""
+    return bool(np.median(sides.target.quality) < NONE)
 
 
 def _fit_tone(sides: _Sides, rng: np.random.Generator, sensor: Sensor, start: FloatArray | None = None) -> Solution:
@@ -272,22 +281,36 @@ def _quality(sides: _Sides, rng: np.random.Generator) -> Parameter:
 def _fit_detail(
     sides: _Sides, solution: Solution, compressed: bool, rng: np.random.Generator
 ) -> tuple[Lens, tuple[str, ...]]:
-    """Blur, resolution and noise, and what a recipe cannot make."""
-    tone = dict(zip(TONE, solution.values.tolist(), strict=True))
+    """Blur, resolution and noise, and what a recipe cannot make.
+
+    Where the target's images are JPEGs it is not known whether they were blurred or noisy before, so that their compression hides
+    some of it: both are tried, unless it is known that the source's are compressed less.
+    """
     (here, mine), (there, theirs) = (
         views.few(_DETAILED, groups) for views, groups in zip((sides.source, sides.target), sides.groups, strict=True)
     )
+    tone = dict(zip(TONE, solution.values.tolist(), strict=True))
     luma = lit_crops(here, tone)
     normal = rng.standard_normal((_NOISE_ROWS, CROP, CROP), np.float32)
     rank = rng.integers(0, 256, normal.shape, np.uint8)
-    quality = np.full(len(luma), 100)
-    if compressed:
-        quality = np.rint(np.quantile(there.quality, (np.arange(len(luma)) + 0.5) / len(luma))).astype(int)
-        quality = quality[rng.permutation(len(quality))]
     target = details(luma_crops(there))
-    scene = Scene(luma, Crops(luma, normal, rank, quality), tone, target, (mine, theirs), EVIDENCE)
-    lens = fit_lens(scene, there, rng)
+    found = []
+    for compress in [True] if compressed else sorted({False, _is_compressed(sides)}):
+        crops = Crops(luma, normal, rank, _qualities(here, there, compress))
+        scene = Scene(luma, crops, tone, target, (mine, theirs), EVIDENCE)
+        found.append((scene, fit_lens(scene, there, rng)))
+    scene, lens = min(found, key=lambda each: each[1].noise.score)
     return lens, _cleaner(scene, lens)
+
+
+def _qualities(here: Views, there: Views, compress: bool) -> npt.NDArray[np.int64]:
+    """What each image of the source is compressed at: the target's qualities, the lowest for those that have the lowest, so that
+    who has the same keeps it."""
+    quality = np.full(len(here), int(NONE))
+    if compress:
+        shares = (np.arange(len(here)) + 0.5) / len(here)
+        quality[np.argsort(here.quality, kind="stable")] = np.rint(np.quantile(there.quality, shares)).astype(int)
+    return quality
 
 
 def _cleaner(scene: Scene, lens: Lens) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +31,9 @@ from curate.augment.fit.detail import (
     motion,
     rescaled,
 )
+from curate.augment.fit.jpeg import NONE
 from curate.augment.fit.moments import Solution, Unknown, grouped, misfit, solve, weight_of
-from curate.augment.fit.views import TEXTURED, Views
+from curate.augment.fit.views import SIDE, TEXTURED, Views
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Family = Literal["focus", "motion", "resolution"]
@@ -58,6 +60,8 @@ _FEW: Final = 40
 _ONE_WAY: Final = 4.0
 # Chi-square per number above which what was found is doubted.
 _EXPLAINED: Final = 1.6
+# Variance of noise to start from where none is to be seen; and starts that are followed.
+_HIDDEN: Final = 30.0
 _BEST: Final = 2
 
 
@@ -144,6 +148,26 @@ def numbers_of(scene: Scene, lens: Lens) -> FloatArray:
     return scene.numbers(_lose(lens.family, scene, lens.values), read, shot)
 
 
+def soften(views: Views, lens: Lens) -> Planes:
+    """Thumbnails through the lens that was found: as blurred as is to be seen of it at their size; shape (n, 64, 64, 3)."""
+    if not lens.blurred:
+        return views.small
+    across = down = math.sqrt(max(lens.values[0], 0.0))
+    if lens.family == "motion":
+        deviation, angle = math.sqrt((lens.values[0] ** 2 - 1) / 12), math.radians(lens.values[1])
+        across, down = (abs(deviation * part(angle)) for part in (math.cos, math.sin))
+    elif lens.family == "resolution":
+        # Means of so many pixels, and lines between them.
+        across = down = math.sqrt((1 / lens.values[0] ** 2 - 1) / 4)
+    shares = SIDE / (views.extent * (views.pixels / np.sqrt(views.extent.prod(axis=1)))[:, None])
+    return np.stack(
+        [
+            cv2.GaussianBlur(small, (0, 0), sigmaX=max(across * x, 1e-3), sigmaY=max(down * y, 1e-3))
+            for small, (x, y) in zip(views.small, shares.tolist(), strict=True)
+        ]
+    )
+
+
 def _fit_focus(scene: Scene, read: float, rng: np.random.Generator) -> Lens:
     """A bell, and noise of either kind."""
 
@@ -153,11 +177,16 @@ def _fit_focus(scene: Scene, read: float, rng: np.random.Generator) -> Lens:
         return scene.numbers(blurred(scene.luma, gaussian(sigma), scene.crops.normal), of_read, of_shot)
 
     # The same noise in the middle of the range, of either kind.
-    kinds = ((read, 0.0), (0.0, read * (STORED / 255) ** 2))
-    starts = []
+    kinds = [(read, 0.0), (0.0, read * (STORED / 255) ** 2)]
+    if (scene.crops.quality < NONE).any():
+        # A JPEG leaves no trace of noise in what is flat.
+        kinds.append((_HIDDEN, 0.0))
+    best = []
     for kind in kinds:
         tried = [np.array([square, *kind]) for square in _SQUARES]
-        starts.append(min(tried, key=lambda each: misfit(describe(each), scene.target, _WRONG)))
+        apart = [misfit(describe(each), scene.target, _WRONG) for each in tried]
+        best.append((min(apart), tried[int(np.argmin(apart))]))
+    starts = [start for _, start in sorted(best, key=lambda each: each[0])[:_BEST]]
     unknowns = [BLUR, *NOISE]
     solution = solve(
         describe, scene.target, unknowns, scene.groups, evidence=scene.evidence, rng=rng, starts=starts, wrong=_WRONG

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -32,12 +33,13 @@ _LEVELS: Final = 5
 _SLIGHT: Final = 0.01
 
 
-def steps_of(found: Found, *, appearance: bool) -> tuple[Step, ...]:
+def steps_of(found: Found, *, appearance: bool = False, compress: bool = False) -> tuple[Step, ...]:
     """Steps for the parameters that differ.
 
     Args:
         found: All parameters by name.
         appearance: Whether colours are to be taken from references as well, on some images.
+        compress: Whether images are to be compressed as the target's are, though the source's are no less.
     """
     light = _light(found)
     exposure, gain = _exposure(found, _in_middle(light))
@@ -52,7 +54,7 @@ def steps_of(found: Found, *, appearance: bool) -> tuple[Step, ...]:
         *(_appearance() if appearance else ()),
         *_noise(found),
         *_tone(found),
-        *_jpeg(found),
+        *_jpeg(found, compress),
     )
 
 
@@ -269,9 +271,10 @@ def _tone(found: Found) -> list[Step]:
     return steps
 
 
-def _jpeg(found: Found) -> list[Step]:
+def _jpeg(found: Found, compress: bool) -> list[Step]:
     quality = found["jpeg"]
-    if not quality.differs:
+    if not quality.differs and not compress:
         return []
-    low, high = (int(np.clip(round(value), 1, 100)) for value in span(quality))
+    # There is no quality that is nothing: spread and doubt go both ways.
+    low, high = (int(np.clip(round(value), 1, 100)) for value in span(replace(quality, nothing=math.inf)))
     return [Step("ImageCompression", {"quality_range": [low, high], "compression_type": "jpeg"})]
