@@ -21,6 +21,7 @@ LAYERS = [
     "loop",
     "connectors",
     "report",
+    "edge",
     "augment",
     "checks",
     "models",
