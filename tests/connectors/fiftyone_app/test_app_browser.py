@@ -23,7 +23,7 @@ from tests.connectors.fiftyone_app.app_sets import NAME, ODD, SIZE, annotation_i
 from tests.servers.browser import running_browser
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # FiftyOne's, and of what it imports
 
@@ -184,7 +184,10 @@ def _lasso_on_the_map(page: Page) -> None:
 
 
 def _choose_a_view(page: Page, wanted: str) -> None:
-    page.locator("[data-cy=saved-views-selection]").first.click()
+    chooser = page.locator("[data-cy=saved-views-selection]").first
+    if not _comes(chooser, seconds=30):
+        page.reload()  # seen once, on a machine with eight times the work that it can do: the App stopped drawing
+    chooser.click()
     for name in (
         "mislabeled, worst first",
         "copies, group by group",
@@ -193,6 +196,16 @@ def _choose_a_view(page: Page, wanted: str) -> None:
     ):
         page.get_by_text(name, exact=True).wait_for()
     page.get_by_text(wanted, exact=True).click()
+
+
+def _comes(wanted: Locator, *, seconds: int) -> bool:
+    from playwright.sync_api import TimeoutError as NotInTime
+
+    try:
+        wanted.wait_for(timeout=1000 * seconds)
+    except NotInTime:
+        return False
+    return True
 
 
 def _select_the_first(page: Page) -> None:
