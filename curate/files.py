@@ -58,6 +58,19 @@ def writable_file(path: Path) -> Path:
     return target
 
 
+def in_folder(path: Path) -> Path:
+    """The path itself, if a file can be written there: for what takes long to make, this is asked before it is made.
+
+    Raises:
+        UsageError: Its folder is not there, or what is there is no regular file.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not target.absolute().parent.is_dir():
+        raise UsageError("the folder is not there", where=target.parent, remedy="make it first")
+    writable_file(path)
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, where the system can (Windows cannot open folders)."""
     with contextlib.suppress(OSError):

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.augment.copy_paste import Ground, paste_object
-from curate.augment.encoding import encode, encoding_of
+from curate.augment.encoding import Encoding, encode, encoding_of, is_transparent
 from curate.augment.labels import Label, mask_of, to_row
 from curate.augment.objects import Donor
 from curate.augment.parents import Parent
 from curate.augment.scene import Scene
+from curate.augment.seen import shows_nothing
 from curate.augment.transplant import Defect, transplant
 from curate.dataset.ids import hash_text
 from curate.dataset.synthetic import SYNTHETIC, synthetic_metadata
@@ -85,12 +86,14 @@ class Drawn:
         labels: What is on it, with what is drawn of each.
         parents: Ids of the images whose pixels are in it.
         applied: What was done, JSON-ready.
+        encoding: Of its file.
     """
 
     pixels: Pixels
     labels: list[tuple[Label, Shape]]
     parents: tuple[str, ...]
     applied: list[dict[str, Any]]
+    encoding: Encoding
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,10 @@ class Maker:
             return Made(job, reason="the disk is full" if full else f"the image cannot be written: {error}", fatal=True)
 
     def _make(self, job: Job) -> Made:
-        encoding = encoding_of(job.parent.path)
         drawn = self.draw(job)
         if isinstance(drawn, str):
             return Made(job, reason=drawn)
-        write_atomic(self.folder / Path(job.location).name, encode(drawn.pixels, encoding))
+        write_atomic(self.folder / Path(job.location).name, encode(drawn.pixels, drawn.encoding))
         height, width = drawn.pixels.shape[:2]
         rows = tuple(to_row(label, shape, height, width) for label, shape in drawn.labels)
         return Made(job, self._row(job, drawn), rows)
@@ -152,11 +154,14 @@ class Maker:
         """What one image would be, without writing it; or why there is none.
 
         Raises:
-            ImageError: Its parent cannot be read.
+            ImageError: Its parent cannot be read, or has more than 8 bits.
             InputError: The recipe cannot be done to it.
         """
         parent = job.parent
-        pixels = load_pixels(parent.path)
+        encoding = encoding_of(parent.path)
+        if encoding.alpha and is_transparent(parent.path):
+            return "parts of its parent are transparent, which would be lost"
+        pixels = own = load_pixels(parent.path)
         rng = np.random.default_rng([self.seed, hash_text(parent.image_id), job.repeat])
         depth, metric = self._depth(parent.image_id, pixels.shape[:2])
         labels: tuple[Label, ...] = parent.labels
@@ -178,7 +183,9 @@ class Maker:
             left = list(zip(labels, shapes, strict=True))
         if labels and not left:
             return "all its labels have left the image"
-        return Drawn(pixels, left, parents, told)
+        if shows_nothing(pixels, own):
+            return "nothing is to be seen on it any more: too dark, too bright, or moved away"
+        return Drawn(pixels, left, parents, told, encoding)
 
     def _put(self, scene: Scene, rng: np.random.Generator) -> tuple[Scene, list[dict[str, Any]]]:
         """Put objects and defects on a scene; what was done, nothing where no place was found."""

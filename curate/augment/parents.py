@@ -1,8 +1,12 @@
-"""Which labelled images new ones may be made from: never those that a model is measured on, never other synthetic ones."""
+"""Which labelled images new ones may be made from: never those that a model is measured on, never other synthetic ones.
+
+Where splits are known, those are the images of the split train: an image without a split among others that have one may have been
+kept to test on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,19 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.augment.encoding import bits_of
 from curate.augment.labels import Label, fault_of, read_labels
 from curate.augment.targets import OPTION as TARGET_OPTION
 from curate.augment.targets import Target
 from curate.dataset import Dataset
 from curate.dataset.ids import from_ids
+from curate.dataset.synthetic import is_learnt_from, is_synthetic
 from curate.dataset.synthetic import is_measured_on as is_measured_on
-from curate.dataset.synthetic import is_synthetic
 from curate.errors import ImageError, UsageError
 from curate.imaging import read_header
 from curate.wording import counted
 
 OPTION: Final = "--from"
 
+_MOST_BITS: Final = 8
 _COLUMNS: Final = ("image_id", "location", "path", "width", "height", "split", "group", "metadata")
 
 
@@ -62,18 +68,20 @@ def labelled_images(dataset: Dataset, *, empty: bool = False, notes: list[str]) 
     Raises:
         UsageError: There is none.
     """
-    images = training_images(dataset)
+    said: list[str] = []
+    images = training_images(dataset, notes=said)
     labels = read_labels(dataset, images["image_id"].to_pylist())
     lacking = _Lacking()
     found = [_parent(row, labels.get(row["image_id"], ()), empty, lacking) for row in images.to_pylist()]
     parents = [parent for parent in found if parent is not None]
+    said += lacking.notes()
     if not parents:
         raise UsageError(
-            "no image can be made new ones from: they must be labelled, have a file, and be in no split that is measured on",
+            "no image can be made new ones from: they must be labelled, have a file, and be in the split train or in none at all",
             where=dataset.name,
-            remedy="; ".join(lacking.notes()) or "put labelled images into the split train",
+            remedy="; ".join(said) or "put labelled images into the split train",
         )
-    notes += lacking.notes()
+    notes += said
     return parents
 
 
@@ -114,18 +122,39 @@ def choose_parents(dataset: Dataset, every: Sequence[Parent], target: Target | N
     return parents
 
 
-def training_images(dataset: Dataset, where: str | None = None) -> pa.Table:
+def training_images(dataset: Dataset, *, notes: list[str]) -> pa.Table:
     """The real images that may be learnt from, sorted by id; columns image_id, location, path, width, height, split, group.
 
-    Raises:
-        UsageError: The condition cannot be understood.
+    Args:
+        dataset: Their dataset.
+        notes: What was left out for its split, but for those that are measured on, is added here.
     """
-    images = dataset.table("images", columns=_COLUMNS, where=where)
+    images = dataset.table("images", columns=_COLUMNS)
     images = images.filter(pa.array(~is_synthetic(images))).drop_columns(["metadata"])
-    splits = pc.unique(images["split"]).to_pylist()
-    measured = pa.array([split for split in splits if is_measured_on(split)], pa.string())
-    images = images.filter(pc.invert(pc.is_in(images["split"], value_set=measured)))
+    found = pc.value_counts(images["split"]).to_pylist()
+    counts = {each["values"]: each["counts"] for each in found if not is_measured_on(each["values"])}
+    others = _left_out(counts, any(each["values"] is not None for each in found))
+    if others:
+        listed = ", ".join("none" if name is None else f"'{name}'" for name in others)
+        count = sum(counts[name] for name in others)
+        notes.append(
+            f"{counted(count, 'images')} left out, for models may be measured on them (split: {listed}); those to learn from are "
+            "in the split 'train' (curate leaks --resplit makes splits)"
+        )
+    taken = [name for name in counts if name not in others]
+    kept = pc.is_in(images["split"], value_set=pa.array([name for name in taken if name is not None], pa.string()))
+    images = images.filter(pc.or_(kept, pc.is_null(images["split"])) if None in taken else kept)
     return images.take(pa.array(np.argsort(from_ids(images["image_id"]), kind="stable")))
+
+
+def _left_out(counts: Mapping[str | None, int], splits_known: bool) -> list[str | None]:
+    """Of the splits that are not measured on, those that are not learnt from either.
+
+    Where one is called train, all others; where only others have names, the images of none.
+    """
+    if any(is_learnt_from(name) for name in counts):
+        return [name for name in counts if not is_learnt_from(name)]
+    return [name for name in counts if name is None] if splits_known else []
 
 
 @dataclass
@@ -134,6 +163,8 @@ class _Lacking:
 
     unlabelled: int = 0
     files: int = 0
+    deep: int = 0
+    first_deep: str = ""
     faulty: int = 0
     first: str = ""
 
@@ -145,6 +176,11 @@ class _Lacking:
             )
         if self.files:
             notes.append(f"{counted(self.files, 'images')} without a file that can be read left out")
+        if self.deep:
+            notes.append(
+                f"{counted(self.deep, 'images')} of more than {_MOST_BITS} bits a value left out, for new images have "
+                f"{_MOST_BITS}; the first: {self.first_deep}"
+            )
         if self.faulty:
             notes.append(
                 f"{counted(self.faulty, 'images')} left out, as a label on them cannot be carried; the first: {self.first}"
@@ -159,10 +195,15 @@ def _parent(row: dict[str, Any], labels: Sequence[Label], empty: bool, lacking: 
     try:
         # What the file says: labels are in its pixels, whatever the annotation file stated.
         header = None if row["path"] is None else read_header(row["path"])
+        bits = 0 if row["path"] is None else bits_of(row["path"])
     except ImageError:
         header = None
     if header is None:
         lacking.files += 1
+        return None
+    if bits > _MOST_BITS:
+        lacking.deep += 1
+        lacking.first_deep = lacking.first_deep or row["location"]
         return None
     for label in labels:
         fault = fault_of(label, header.height, header.width)

@@ -27,6 +27,7 @@ class Request:
         balance: Whether images and objects of rare classes are used more often.
         empty: Whether images without annotations are known to have nothing on them.
         output: Folder to write in place of the dataset.
+        fit_only: Whether nothing is made, so that a recipe that does nothing is an answer.
         seed: Of everything random.
     """
 
@@ -41,6 +42,7 @@ class Request:
     balance: bool = False
     empty: bool = False
     output: Path | None = None
+    fit_only: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

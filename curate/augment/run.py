@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from curate.augment.making import Made
 from curate.augment.parents import Parent, labelled_images
 from curate.augment.plan import Plan, find_things, plan, what_to_put
 from curate.augment.request import Augmented, Request
-from curate.augment.store import add_to_dataset, stored_jobs, write_folder
+from curate.augment.store import add_to_dataset, require_new_folder, stored_jobs, unfinished, write_folder
 from curate.augment.synthesise import Synthesis, synthesise
 from curate.augment.targets import Target, find_target
 from curate.dataset import Dataset, Transaction, begin, open_dataset
@@ -64,6 +65,8 @@ def understand(name: str, request: Request, *, report: Report) -> Intent:
         UsageError: The request cannot be met; nothing is written.
         InputError: The recipe cannot be read or done.
     """
+    if request.output is not None:
+        require_new_folder(request.output)
     dataset = open_dataset(name)
     notes: list[str] = []
     target = None if request.target is None else find_target(dataset, request.target, option=request.target_option)
@@ -86,7 +89,7 @@ def plan_images(intent: Intent) -> Plan:
     """
     dataset, request = intent.dataset, intent.request
     things = find_things(dataset, intent.every, request, intent.notes)
-    folder = dataset.path / ("spool/augmented" if request.output is not None else FILES)
+    folder = dataset.path / FILES if request.output is None else unfinished(request.output)
     return plan(dataset, intent.every, request, intent.target, things, intent.recipe, folder, intent.notes)
 
 
@@ -112,23 +115,25 @@ def augment(
         InputError: The disk is full, or not one image could be made.
     """
     request, name = intent.request, intent.dataset.name
-    if request.output is not None and request.output.exists():
-        raise UsageError("the folder is there already", where=request.output, remedy="choose another --output")
+    if request.output is not None:
+        require_new_folder(request.output)
     planned = plan_images(intent)
     agree(planned)
     with begin(name, command=command) as transaction:
         present = stored_jobs(transaction.base, planned.jobs) if request.output is None else frozenset()
         jobs = [job for job in planned.jobs if job.image_id not in present]
-        spool = transaction.base.path / "spool" / f"augment-{planned.maker.digest}"
+        spool = _spool(transaction.base, request, planned)
         result = synthesise(
             planned.maker, jobs, spool, workers=workers,
             progress=lambda done, total: report(done, total, "making images"),
         )  # fmt: skip
+        if request.output is not None and not result.made:
+            shutil.rmtree(unfinished(request.output), ignore_errors=True)
         _require_some(result, jobs)
         kept, dropped, check = _checked(transaction, intent, planned, result.made, report)
         if request.output is not None:
             write_folder(transaction.base, kept, request.output)
-            _forget(result, planned.maker.folder)
+            shutil.rmtree(unfinished(request.output), ignore_errors=True)
         else:
             add_to_dataset(transaction, kept)
             transaction.after_commit(result.discard_spool)
@@ -144,7 +149,7 @@ def augment(
 
 
 def _some_recipe(fitted: Fitted, request: Request, notes: list[str]) -> Recipe | None:
-    """The fitted recipe; None where it does nothing and things are put on images all the same.
+    """The fitted recipe; None where it does nothing, and things are put on images all the same or nothing is made anyway.
 
     Raises:
         UsageError: It does nothing, and neither does anything else.
@@ -152,7 +157,7 @@ def _some_recipe(fitted: Fitted, request: Request, notes: list[str]) -> Recipe |
     if fitted.recipe.steps:
         return fitted.recipe
     said = "the target's images differ from the rest in nothing that a recipe does: light, colour, blur, noise or compression"
-    if not request.copy_paste and not request.transplant:
+    if not request.copy_paste and not request.transplant and not request.fit_only:
         raise UsageError(
             said,
             where=f"{request.target_option} {request.target!r}",
@@ -194,11 +199,7 @@ def _delete_files(made: Sequence[Made], kept: Sequence[Made]) -> None:
             Path(each.image["path"]).unlink(missing_ok=True)
 
 
-def _forget(result: Synthesis, folder: Path) -> None:
-    """Take away what was only needed on the way to a folder elsewhere."""
-    result.discard_spool()
-    for each in result.made:
-        if each.image is not None:
-            Path(each.image["path"]).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def _spool(dataset: Dataset, request: Request, planned: Plan) -> Path:
+    """Where the labels of finished images wait: images for a folder elsewhere have nothing to do with those for the dataset."""
+    above = dataset.path / "spool" if request.output is None else unfinished(request.output)
+    return above / f"augment-{planned.maker.digest}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import numpy as np
 from curate.augment.labels import mask_of
 from curate.augment.making import Drawn, Job
 from curate.augment.plan import Plan
-from curate.errors import InputError
+from curate.errors import ImageError, InputError
 from curate.imaging import Pixels, load_pixels
 from curate.recipes.preview import contact_sheet, require_format
 
@@ -21,29 +22,48 @@ COLUMNS: Final = 3
 _LINE: Final = (255, 0, 200)
 
 
-def write_preview(plan: Plan, path: Path) -> None:
-    """Write a contact sheet of what a plan would make: the first parents of it, each with several children.
+def write_preview(plan: Plan, path: Path) -> int:
+    """Write a contact sheet of what a plan would make: the first parents of it, each beside the children that it would have.
+
+    Returns:
+        How many children are shown; each is what the plan would make of it, pixel by pixel before its file is encoded.
 
     Raises:
-        UsageError: The file's ending is neither PNG's nor JPEG's.
+        UsageError: The file's ending is neither PNG's nor JPEG's, or its folder is not there.
         InputError: Not one image can be made.
     """
     require_format(path)
-    rows = []
+    rows: list[list[Pixels]] = []
     failed = ""
-    for parent in list({job.parent.image_id: job.parent for job in plan.jobs}.values())[:ROWS]:
-        children = [plan.maker.draw(Job(parent, repeat, "", "", "")) for repeat in range(COLUMNS)]
-        drawn = [each for each in children if isinstance(each, Drawn)]
-        failed = next((each for each in children if isinstance(each, str)), failed)
-        if drawn:
-            shown = [_outlined(each) for each in drawn]
-            blank = np.full_like(shown[0], 255)
-            rows.append([load_pixels(parent.path), *shown, *[blank] * (COLUMNS - len(shown))])
+    for jobs in list(_by_parent(plan.jobs).values())[:ROWS]:
+        drawn = [_drawn(plan, job) for job in jobs[:COLUMNS]]
+        failed = next((each for each in drawn if isinstance(each, str)), failed)
+        shown = [_outlined(each) for each in drawn if isinstance(each, Drawn)]
+        if shown:
+            rows.append([load_pixels(jobs[0].parent.path), *shown])
     if not rows:
         raise InputError(
             f"not one image can be made: {failed}", where=plan.maker.name, remedy="other images with --from"
         )
-    contact_sheet(rows, ["parent", *[plan.maker.name] * COLUMNS], path)
+    columns = max(map(len, rows))
+    filled = [[*row, *[np.full_like(row[-1], 255)] * (columns - len(row))] for row in rows]
+    contact_sheet(filled, ["parent", *[plan.maker.name] * (columns - 1)], path)
+    return sum(len(row) - 1 for row in rows)
+
+
+def _by_parent(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(job.parent.image_id, []).append(job)
+    return found
+
+
+def _drawn(plan: Plan, job: Job) -> Drawn | str:
+    """What a job would make, or why it makes nothing."""
+    try:
+        return plan.maker.draw(job)
+    except ImageError as error:
+        return error.what
 
 
 def _outlined(drawn: Drawn) -> Pixels:

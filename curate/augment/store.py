@@ -61,6 +61,25 @@ def add_to_dataset(transaction: Transaction, made: Sequence[Made]) -> None:
     transaction.count("annotations added", annotations.num_rows)
 
 
+def require_new_folder(target: Path) -> None:
+    """See that a folder can be made, before anything is done for it.
+
+    Raises:
+        UsageError: Something is there already, or nothing can be made there.
+    """
+    if target.exists() or target.is_symlink():
+        raise UsageError("the folder is there already", where=target, remedy="choose another --output")
+    above = next((each for each in target.absolute().parents if each.exists()), Path(target.anchor))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "no folder can be made in it" if above.is_dir() else "this is no folder"
+        raise UsageError(what, where=above, remedy="choose another --output")
+
+
+def unfinished(target: Path) -> Path:
+    """Where the images of a folder wait until it can appear whole: beside it, so that they go with it and not with a dataset."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
 def write_folder(dataset: Dataset, made: Sequence[Made], target: Path) -> LossReport:
     """Write new images as a COCO folder, which appears whole or not at all.
 
@@ -68,13 +87,12 @@ def write_folder(dataset: Dataset, made: Sequence[Made], target: Path) -> LossRe
         UsageError: The target is there already.
         InputError: It cannot be written.
     """
-    if target.exists():
-        raise UsageError("the folder is there already", where=target, remedy="choose another --output")
+    require_new_folder(target)
     info = {key: value for key, value in dataset.commit.info.items() if key not in SETTINGS}
     images = image_rows(made)
     export = Export(images, annotation_rows(made), class_infos(dataset), info)
     losses = LossReport()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = unfinished(target) / f"whole-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
         write(export, temporary, WriteOptions(images="copy"), losses)

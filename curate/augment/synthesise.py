@@ -22,6 +22,9 @@ from curate.models.spool import Spool, discard
 FEW: Final = 48
 """Images up to which one process is done sooner than others have started."""
 
+PART_SECONDS: Final = 3.0
+"""Work that is lost at most when a process is killed."""
+
 _SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -69,7 +72,7 @@ def synthesise(
         InputError: The disk is full, or files cannot be written: what was made stays, and the next run goes on from there.
     """
     maker.folder.mkdir(parents=True, exist_ok=True)
-    finished = Spool(spool, _SCHEMA, maker.digest)
+    finished = Spool(spool, _SCHEMA, maker.digest, seconds=PART_SECONDS)
     done = _finished(finished, maker, jobs)
     todo = [job for job in jobs if job.image_id not in done]
     reused, failed = len(done), Counter[str]()

@@ -132,10 +132,11 @@ def augment(
     request = Request(
         target=wanted, target_option=named, reference=reference, recipe=recipe, parents=from_, count=count,
         copy_paste=tuple(copy_paste or ()), transplant=tuple(transplant or ()), balance=balance, empty=empty,
-        output=output, seed=seed,
+        output=output, fit_only=fit_only, seed=seed,
     )  # fmt: skip
     from curate.augment.run import understand
 
+    _require_files(save_recipe, preview)
     with phases() as report:
         intent = understand(dataset, request, report=report)
     _save(intent, save_recipe, fit_only)
@@ -188,9 +189,24 @@ def _require_sense(*, fit_only: bool, prove: bool, output: Path | None, option: 
         raise UsageError("nothing is trained", where="--set", remedy="add --prove")
 
 
+def _require_files(save_recipe: Path | None, preview: Path | None) -> None:
+    """That what is fitted can be written is seen before it is fitted."""
+    from curate.recipes.files import require_recipe_file
+    from curate.recipes.preview import require_format
+
+    if save_recipe is not None:
+        require_recipe_file(save_recipe)
+    if preview is not None:
+        require_format(preview)
+
+
 def _save(intent: Intent, path: Path | None, fit_only: bool) -> None:
     from curate.errors import UsageError
 
+    if intent.recipe is None and fit_only and intent.fitted is not None:
+        if path is not None:
+            note("no recipe was written, for it would do nothing")
+        return
     if intent.recipe is None and (path is not None or fit_only):
         raise UsageError(
             "there is no recipe: things are put on images, and the images are left as they are",
@@ -220,13 +236,15 @@ def _preview(intent: Intent, path: Path, json: bool) -> None:
     from curate.augment.sheet import write_preview
 
     plan = plan_images(intent)
-    write_preview(plan, path)
+    shown = write_preview(plan, path)
     for line in intent.notes:
         note(line)
     if json:
-        print_json({"preview": str(path), "recipe": plan.maker.name, "images": len(plan.jobs)})
+        print_json({"preview": str(path), "recipe": plan.maker.name, "images": len(plan.jobs), "shown": shown})
     else:
-        note(f"{path} shows what the first parents of {len(plan.jobs):,} images may become; nothing was made")
+        note(
+            f"{path} shows {shown:,} of the {len(plan.jobs):,} images that would be made, as they would be; nothing was made"
+        )
 
 
 def _make(intent: Intent, yes: bool) -> Augmented:

@@ -11,6 +11,7 @@ import typer
 from curate.commands.app import command_line
 from curate.commands.options import DatasetOption, JsonOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json_lines, progress
+from curate.commands.running import fail
 from curate.names import GROUND_TRUTH
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ PromptsOption = Annotated[
         "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
     ),
 ]
+FailOnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        help="Exit with status 1 if a corruption costs more than this share of the clean metric, beyond chance: 0.2, or "
+        "0.2:0.4 for severities up to 0.4. Repeatable.",
+        metavar="DROP[:SEVERITY]",
+    ),
+]
 ResamplesOption = Annotated[int, typer.Option("--resamples", help="Of the images, for the intervals.", min=100)]
 ChartOption = Annotated[
     Path | None, typer.Option("--chart", help="Draw the curves to this file, .svg or .png.", metavar="FILE")
@@ -86,6 +96,7 @@ def stress(
     max_drop: MaxDropOption = 0.1,
     map: MapOption = None,
     prompts: PromptsOption = None,
+    fail_on: FailOnOption = None,
     chart: ChartOption = None,
     resamples: ResamplesOption = 300,
     seed: SeedOption = 0,
@@ -96,12 +107,14 @@ def stress(
     Says where it breaks, and which recipe of 'curate augment' would cover that. Interrupted, it goes on where it stopped;
     what was measured is kept in the dataset, and not measured again.
     """
+    from curate.augment.stress.gate import failures, parse_limits
     from curate.augment.stress.run import Asked
     from curate.augment.stress.run import stress as run
     from curate.models.predictors.base import Options
     from curate.models.predictors.class_names import read_map
     from curate.report.stress import draw_stress, print_stress, require_drawable
 
+    limits = parse_limits(fail_on or [])
     if chart is not None:
         require_drawable(chart)
     asked = Asked(
@@ -129,6 +142,7 @@ def stress(
     if chart is not None:
         draw_stress(result, chart)
         note(f"drawn: {chart}")
+    fail(failures(result, limits))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

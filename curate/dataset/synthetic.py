@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.dataset.query import quote
 from curate.dataset.store import Dataset
 
 BoolArray = npt.NDArray[np.bool_]
@@ -34,9 +35,19 @@ _MEASURED_ON: Final = frozenset(
         *("hold", "holdout", "held", "heldout"),
     }
 )
+_LEARNT_FROM: Final = frozenset({"train", "trains", "training", "trainset", "trainval", "minitrain"})
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# What may be metadata of ours; whether they are is seen by reading them.
 _PATTERN: Final = '%"synthetic"%"parents"%'
-_REAL: Final = f"(metadata IS NULL OR metadata NOT LIKE '{_PATTERN}')"
+_REAL: Final = f"metadata IS NULL OR metadata NOT LIKE '{_PATTERN}'"
+_LITERAL: Final = r"'(?:[^']|'')*'"
+# array_has(tags, 'synthetic'), array_has_any(tags, ['synthetic', 'night']), array_has(tags, 'augment:night');
+# metadata LIKE '%"synthetic"%': outside of other texts, which are passed over whole.
+_OF_SYNTHETIC: Final = re.compile(
+    rf"""\btags\s*,\s*(?:make_array\s*\()?[\s\[]*(?:{_LITERAL}\s*,\s*)*'(?:synthetic|augment:[^']*)'"""
+    rf"""|\bmetadata\s+(?:NOT\s+)?I?LIKE\s+'[^']*[%"]synthetic[%"][^']*'|({_LITERAL})""",
+    re.IGNORECASE,
+)
 
 
 def synthetic_metadata(parents: Sequence[str], about: Mapping[str, Any]) -> str:
@@ -58,14 +69,22 @@ def is_measured_on(split: str | None) -> bool:
     return split is not None and any(word.lower() in _MEASURED_ON for word in _WORD.findall(split))
 
 
+def is_learnt_from(split: str | None) -> bool:
+    """Whether a split's name says that models are trained on it: 'train', 'Training', 'coco_train2017', but not 'val' or None."""
+    words = [] if split is None else [word.lower() for word in _WORD.findall(split)]
+    return any(word in _LEARNT_FROM for word in words) and not is_measured_on(split)
+
+
 def is_synthetic(images: pa.Table) -> BoolArray:
     """Which images were made from others; bool array of shape (n,).
 
     Args:
         images: n rows with the column metadata.
     """
-    marked = pc.match_like(images["metadata"], _PATTERN)
-    return np.asarray(pc.fill_null(marked, False).to_numpy(), dtype=bool)
+    found = np.array(pc.fill_null(pc.match_like(images["metadata"], _PATTERN), False).to_numpy(), dtype=bool)
+    for row in np.flatnonzero(found).tolist():
+        found[row] = _said_of(images["metadata"][row].as_py()) is not None
+    return found
 
 
 def parent_ids(images: pa.Table) -> list[tuple[str, ...]]:
@@ -76,9 +95,8 @@ def parent_ids(images: pa.Table) -> list[tuple[str, ...]]:
     """
     found: list[tuple[str, ...]] = [()] * images.num_rows
     for row in np.flatnonzero(is_synthetic(images)).tolist():
-        said = json.loads(images["metadata"][row].as_py()).get(SYNTHETIC)
-        if isinstance(said, dict):
-            found[row] = tuple(str(parent) for parent in said.get("parents", ()))
+        said = _said_of(images["metadata"][row].as_py())
+        found[row] = () if said is None else tuple(str(parent) for parent in said["parents"])
     return found
 
 
@@ -99,7 +117,8 @@ def parent_links(images: pa.Table) -> IntArray:
 def real_only(dataset: Dataset, where: str | None) -> str | None:
     """A condition that chooses what `where` does, without synthetic images; `where` itself where there are none of them.
 
-    A condition that speaks of synthetic images itself (``array_has(tags, 'synthetic')``) is left as it is.
+    A condition that speaks of them itself, by their tags (``array_has(tags, 'synthetic')``) or metadata, is left as it is; one in
+    which the word stands for something else (``split = 'synthetic'``) is not.
 
     Args:
         dataset: Whose images are meant.
@@ -108,11 +127,39 @@ def real_only(dataset: Dataset, where: str | None) -> str | None:
     Raises:
         UsageError: The condition cannot be understood.
     """
-    if where is not None and SYNTHETIC in where:
+    if where is not None and speaks_of_synthetic(where):
         return where
-    if "images" not in dataset.commit.tables or not dataset.count("images", where=f"NOT {_REAL}"):
+    real = _real_condition(dataset)
+    if real is None:
         return where
     if where is None:
-        return _REAL
+        return real
     dataset.count("images", where=where)  # an error should quote what the user wrote
-    return f"({where}) AND {_REAL}"
+    return f"({where}) AND {real}"
+
+
+def speaks_of_synthetic(where: str) -> bool:
+    """Whether an SQL condition asks for synthetic images by their tags or metadata."""
+    return any(match.group(1) is None for match in _OF_SYNTHETIC.finditer(where))
+
+
+def _real_condition(dataset: Dataset) -> str | None:
+    """What real images fulfil; None where all do. Those whose metadata only look like ours are named one by one."""
+    if "images" not in dataset.commit.tables:
+        return None
+    alike = dataset.table("images", columns=["image_id", "metadata"], where=f"NOT ({_REAL})")
+    made = is_synthetic(alike)
+    if not made.any():
+        return None
+    real = alike.filter(pa.array(~made))["image_id"].to_pylist()
+    return f"({_REAL} OR image_id IN ({', '.join(map(quote, real))}))" if real else f"({_REAL})"
+
+
+def _said_of(metadata: str) -> dict[str, Any] | None:
+    """What an image's metadata say of how it was made; None where it was not made from others."""
+    try:
+        content = json.loads(metadata)
+    except ValueError:
+        return None
+    said = content.get(SYNTHETIC) if isinstance(content, dict) else None
+    return said if isinstance(said, dict) and isinstance(said.get("parents"), list) else None

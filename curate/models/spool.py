@@ -24,13 +24,15 @@ class Spool:
         folder: Where; made when there is something to write.
         schema: Columns of the rows.
         name: Of what makes them: parts that were written under another name, or with other columns, are passed over.
+        seconds: After which rows are written, however few: no more work than that is lost with a process.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, name: str) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, name: str, *, seconds: float = _PART_SECONDS) -> None:
         self._folder = folder
         self._schema = schema.with_metadata({_NAME_KEY: name.encode()})
         self._rows: list[pa.RecordBatch] = []
         self._number = max((_part_number(path) for path in self.parts()), default=0)
+        self._seconds = seconds
         self._last = time.monotonic()
 
     def parts(self) -> tuple[Path, ...]:
@@ -61,9 +63,9 @@ class Spool:
         return None
 
     def add(self, columns: Iterable[pa.Array]) -> None:
-        """Add rows; they are on disk after 2,048 of them or 20 seconds."""
+        """Add rows; they are on disk after 2,048 of them or some seconds."""
         self._rows.append(pa.record_batch(list(columns), schema=self._schema))
-        if sum(map(len, self._rows)) >= _PART_ROWS or time.monotonic() - self._last > _PART_SECONDS:
+        if sum(map(len, self._rows)) >= _PART_ROWS or time.monotonic() - self._last > self._seconds:
             self.close()
 
     def close(self) -> None:

@@ -16,7 +16,9 @@ from typing import Any, Final
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network at import whether there is a newer one
 
 import albumentations
+import numpy as np
 from albumentations.augmentations.geometric.distortion import BaseDistortion as BaseDistortion
+from albumentations.core.composition import BaseCompose as BaseCompose
 from albumentations.core.pydantic import check_range_bounds as check_range_bounds
 from albumentations.core.pydantic import nondecreasing as nondecreasing
 from albumentations.core.transforms_interface import BaseTransformInitSchema as BaseTransformInitSchema
@@ -29,7 +31,7 @@ from curate.recipes.warps_of import MOVING
 
 VERSION: Final = str(albumentations.__version__)
 
-GROUPS: Final = frozenset({"Compose", "Sequential", "OneOf", "SomeOf", "RandomOrder", "OneOrOther"})
+GROUPS: Final = frozenset({"Compose", "Sequential", "OneOf", "SomeOf", "RandomOrder", "OneOrOther", "ByLight"})
 """Transforms that hold others."""
 
 OWN_MODULE: Final = "curate.recipes.transforms"
@@ -66,7 +68,18 @@ _NOT_HERE: Final = {
     ),
     **dict.fromkeys(["Lambda", "ReplayCompose", "SelectiveChannelTransform"], "a recipe says all that it does"),
 }
+_GROUP_PARAMETERS: Final[Mapping[str, list[str]]] = {
+    "SomeOf": ["n", "replace"],
+    "RandomOrder": ["n", "replace"],
+    "ByLight": ["lights", "scale"],
+}
 _BASES: Final = frozenset({"ImageOnlyTransform", "BaseDomainAdaptation"})
+LONGEST_SIDE: Final = 20_000
+"""Pixels; squares of it are about what `curate.imaging.MAX_PIXELS` allows."""
+
+# Parameters that say how large an image becomes.
+_SIDES: Final = frozenset({"height", "width", "size", "max_size", "min_height", "min_width"})
+_NO_MEMORY: Final = -4
 _REFERENCE_FILES: Final = frozenset({"reference_images", "read_fn"})
 _NO_PARAMETERS: Final = frozenset({"self", "p", "args", "kwargs", "transforms", "strict"})
 
@@ -150,7 +163,7 @@ def make(step: Step, where: object) -> Any:
     if not step.steps:
         raise InputError("there are no transforms in it", where=place, remedy="name some, or take the step out")
     inner = [make(each, f"{where}, {number}") for number, each in enumerate(step.steps, 1)]
-    _require_known(step.params, ["n", "replace"] if step.transform in {"SomeOf", "RandomOrder"} else [], place)
+    _require_known(step.params, _GROUP_PARAMETERS.get(step.transform, []), place)
     if step.transform == "OneOf" and not sum(each.p for each in step.steps) > 0:
         raise InputError("the chances of all its transforms are 0", where=place, remedy="give one a p above 0")
     kind = albumentations.Sequential if step.transform == "Compose" else transform
@@ -176,11 +189,35 @@ def compose(steps: list[Any], *, depth: bool, boxes: bool) -> Any:
         )
 
 
+def said_of(error: Exception) -> str:
+    """What went wrong in albumentations, OpenCV or numpy, in words: OpenCV tells its own version and lines of its source."""
+    reason = getattr(error, "err", None)  # of OpenCV
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == _NO_MEMORY:
+        return "its result does not fit into memory"
+    if reason is not None:
+        return f"it cannot be done to an image of this size or with these parameters ({str(reason).strip()})"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _require_sides(params: Mapping[str, Any], place: str) -> None:
+    """See that what a step gives is not larger than images are."""
+    for name in _SIDES & params.keys():
+        value = params[name]
+        longest = max((each for each in np.ravel(value).tolist() if isinstance(each, int | float)), default=0)
+        if longest > LONGEST_SIDE:
+            raise InputError(
+                f"{name} is {longest:,}, and images here have at most {LONGEST_SIDE:,} pixels a side",
+                where=place,
+                remedy="make it smaller",
+            )
+
+
 def _leaf(transform: type[Any], step: Step, place: str) -> Any:
     if step.steps:
         raise InputError("it holds no other transforms", where=place, remedy=f"groups are {', '.join(sorted(GROUPS))}")
     known = parameters(transform)
     _require_known(step.params, list(known), place)
+    _require_sides(step.params, place)
     missing = [name for name, value in known.items() if value is inspect.Parameter.empty and name not in step.params]
     if missing:
         raise InputError(f"it needs {', '.join(missing)}", where=place, remedy="say what they are")

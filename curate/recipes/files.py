@@ -29,7 +29,7 @@ from typing import Any, Final
 import yaml
 
 from curate.errors import InputError, UsageError
-from curate.files import write_atomic
+from curate.files import in_folder, write_atomic
 from curate.recipes import backend
 from curate.recipes.plain import in_plain
 from curate.recipes.recipe import Recipe, Step
@@ -130,8 +130,9 @@ def write_recipe(recipe: Recipe, path: str | Path, *, plain: bool = False) -> li
 
     Raises:
         InputError: The recipe names something that there is not.
+        UsageError: The file's folder is not there, or something is that is no file.
     """
-    file = Path(path)
+    file = require_recipe_file(path)
     validate(recipe)
     lost: list[str] = []
     if plain:
@@ -148,6 +149,15 @@ def write_recipe(recipe: Recipe, path: str | Path, *, plain: bool = False) -> li
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     write_atomic(file, text.encode())
     return lost
+
+
+def require_recipe_file(path: str | Path) -> Path:
+    """See that a recipe can be written to a file, before there is one.
+
+    Raises:
+        UsageError: Its folder is not there, or something is that is no file.
+    """
+    return in_folder(Path(path))
 
 
 def validate(recipe: Recipe) -> None:

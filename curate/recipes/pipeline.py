@@ -163,8 +163,7 @@ class Pipeline:
         try:
             done = machine.compose(image=np.ascontiguousarray(pixels, dtype=np.uint8), **data)["image"]
         except Exception as error:  # of albumentations, OpenCV and numpy
-            said = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise self._refused(pixels, said) from error
+            raise self._refused(pixels, backend.said_of(error)) from error
         if done.dtype != np.uint8 or done.ndim != 3 or done.shape[2] != 3:
             raise self._refused(pixels, f"it gives no RGB image of 8 bits but {done.dtype} of shape {done.shape}")
         warps = []

@@ -31,6 +31,11 @@ def in_plain(steps: Sequence[Step]) -> tuple[tuple[Step, ...], list[str]]:
     for step in steps:
         if step.steps:
             inner, lost_inside = in_plain(step.steps)
+            if step.transform == "ByLight":
+                step = replace(step, transform="OneOf", params={})
+                lost.append(
+                    "ByLight became OneOf: which of its transforms is done no longer depends on the image's light"
+                )
             found.append(replace(step, steps=inner))
             lost += lost_inside
         elif backend.is_own(step.transform):

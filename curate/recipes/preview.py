@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from curate.errors import UsageError
-from curate.files import write_atomic
+from curate.files import in_folder, write_atomic
 from curate.imaging import Pixels, resize
 from curate.recipes.pipeline import Pipeline
 from curate.recipes.recipe import Recipe
@@ -46,7 +46,7 @@ def preview(
         seed: Of the draws.
 
     Raises:
-        UsageError: There are no images, or the file's ending is of neither format.
+        UsageError: There are no images, the file's ending is of neither format, or its folder is not there.
         InputError: A recipe cannot be done.
     """
     require_format(path)
@@ -91,11 +91,12 @@ def require_format(path: str | Path) -> str:
     """The format that a sheet's file name asks for, as Pillow calls it.
 
     Raises:
-        UsageError: It is neither PNG nor JPEG.
+        UsageError: It is neither PNG nor JPEG, or the folder is not there.
     """
     suffix = Path(path).suffix
     if suffix.lower() not in _FORMATS:
         raise UsageError(f"a contact sheet cannot be written as {suffix or 'a file of no ending'}", remedy="use .png")
+    in_folder(Path(path))
     return _FORMATS[suffix.lower()]
 
 

@@ -159,6 +159,8 @@ def at_severity(recipe: Recipe, severity: float) -> Recipe:
 
 def _at(step: Step, severity: float, where: str) -> Step | None:
     if step.steps:
+        if step.transform == "ByLight":  # as many as there are lights
+            return replace(step, steps=tuple(_at(each, severity, where) or Step("NoOp") for each in step.steps))
         inner = tuple(found for each in step.steps if (found := _at(each, severity, where)) is not None)
         return replace(step, steps=inner) if inner else None
     nothing = _NOTHING.get(step.transform)

@@ -7,6 +7,7 @@ noise (`GaussNoise`), defocus (`Defocus`, a disc), motion (`MotionBlur`, which m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from curate.imaging import Pixels
 from curate.recipes.backend import (
+    BaseCompose,
     BaseDistortion,
     BaseTransformInitSchema,
     ImageOnlyTransform,
@@ -22,7 +24,16 @@ from curate.recipes.backend import (
     nondecreasing,
     own,
 )
-from curate.recipes.light import CAMERA_KELVIN, KELVIN, decode, encode, lamp_gains, through_table
+from curate.recipes.light import (
+    CAMERA_KELVIN,
+    KELVIN,
+    decode,
+    encode,
+    lamp_gains,
+    numbers_of_light,
+    through_table,
+    thumbnail,
+)
 
 Linear = npt.NDArray[np.float32]
 
@@ -31,6 +42,7 @@ _FALLBACK_NEAREST: Final = 0.1
 _FAR_PERCENTILE: Final = 95
 _CONTRAST_LEFT: Final = 0.05
 _DIRT_SIDE: Final = 160
+_NUMBERS: Final = 6
 
 Kelvin = Annotated[
     tuple[float, float], AfterValidator(nondecreasing), AfterValidator(check_range_bounds(KELVIN[0], KELVIN[1]))
@@ -368,6 +380,44 @@ class FogWithDepth(ImageOnlyTransform):  # type: ignore[misc]
     def apply(self, img: Pixels, airlight: float, optical: npt.NDArray[np.float64], **params: Any) -> Pixels:
         passed = np.exp(-optical).astype(np.float32)[..., None]
         return encode(decode(img) * passed + np.float32(airlight) * (1 - passed))
+
+
+@own
+class ByLight(BaseCompose):  # type: ignore[misc]
+    """One of its transforms: that for the light which an image's is nearest to, told by its pixels alone.
+
+    So that images taken in several lights can each be changed from its own to another one.
+
+    Args:
+        transforms: One for each light.
+        lights: What `curate.recipes.light.numbers_of_light` says of each light; six numbers for each transform.
+        scale: By how much these numbers vary within a light; six numbers above 0.
+    """
+
+    def __init__(
+        self, transforms: Sequence[Any], lights: Sequence[Sequence[float]], scale: Sequence[float], p: float = 1.0
+    ) -> None:
+        super().__init__(transforms=list(transforms), p=p)
+        if len(lights) != len(self.transforms) or any(len(each) != _NUMBERS for each in lights):
+            raise ValueError(f"lights: {_NUMBERS} numbers are needed for each of its {len(self.transforms)} transforms")
+        if len(scale) != _NUMBERS or not min(scale) > 0:
+            raise ValueError(f"scale: {_NUMBERS} numbers above 0 are needed")
+        self.lights, self.scale = [list(each) for each in lights], list(scale)
+        self._middles, self._scale = np.array(self.lights, np.float64), np.array(self.scale, np.float64)
+
+    def __call__(self, *args: Any, force_apply: bool = False, **data: Any) -> dict[str, Any]:
+        """Change an image, and what goes with it, by the transform for its light."""
+        if not (force_apply or self.py_random.random() < self.p):
+            return data
+        found = numbers_of_light(thumbnail(data["image"])[None])[0]
+        nearest = int(np.square((self._middles - found) / self._scale).sum(axis=1).argmin())
+        done: dict[str, Any] = self.transforms[nearest](**data)
+        return done
+
+    def to_dict_private(self) -> dict[str, Any]:
+        """With what albumentations needs to make it again."""
+        said: dict[str, Any] = super().to_dict_private()
+        return {**said, "lights": self.lights, "scale": self.scale}
 
 
 def _plane(

@@ -30,11 +30,12 @@ def print_augmented(result: Augmented, proof: Proof | None) -> None:
 
 def print_fit(intent: Intent) -> None:
     """Print a recipe: what was measured, with its interval, and the steps that follow from it."""
-    assert intent.recipe is not None
     out = console()
     if intent.fitted is not None:
         source, target = intent.fitted.images
-        out.print(f"{intent.recipe.name}: {target:,} images of the target beside {source:,} others", soft_wrap=True)
+        out.print(
+            f"{intent.fitted.recipe.name}: {target:,} images of the target beside {source:,} others", soft_wrap=True
+        )
         out.print()
         print_table(
             [
@@ -48,7 +49,7 @@ def print_fit(intent: Intent) -> None:
             right={"estimate", "nothing"},
         )  # fmt: skip
         out.print()
-    for line in _lines(intent.recipe.steps, ""):
+    for line in _lines(() if intent.recipe is None else intent.recipe.steps, ""):
         out.print(line, soft_wrap=True)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from curate.errors import UsageError
-from curate.files import writable_file, write_atomic
+from curate.files import writable_file
+from curate.report.drawing import drawable, write_chart
 from curate.report.terminal import console, print_table
 from curate.wording import counted
 
@@ -21,7 +22,6 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLUMNS: Final = 4
 _WIDTH: Final = 170
 _HEIGHT: Final = 110
-_PIXELS_PER_POINT: Final = 2.0
 _LINE: Final = "#2a6fb0"
 _BROKEN: Final = "#c03a2b"
 _CLEAN: Final = "#666666"
@@ -77,14 +77,7 @@ def require_drawable(path: Path) -> None:
 
 def draw_stress(result: Stress, path: Path) -> None:
     """Draw a panel for each corruption, with intervals, to an SVG or PNG file."""
-    import vl_convert
-
-    spec = stress_spec(result)
-    if path.suffix.lower() == ".svg":
-        content = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode()
-    else:
-        content = vl_convert.vegalite_to_png(spec, scale=_PIXELS_PER_POINT, allowed_base_urls=[])
-    write_atomic(path, content)
+    write_chart(stress_spec(result), path)
 
 
 def stress_spec(result: Stress) -> dict[str, Any]:
@@ -116,7 +109,7 @@ def stress_spec(result: Stress) -> dict[str, Any]:
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "background": "white",
-        "title": {"text": _drawable(f"{result.model} on {result.dataset}"), "anchor": "start"},
+        "title": {"text": drawable(f"{result.model} on {result.dataset}"), "anchor": "start"},
         "data": {"values": values},
         "facet": {
             "field": "corruption",
@@ -128,11 +121,6 @@ def stress_spec(result: Stress) -> dict[str, Any]:
         "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": layers},
         "config": {"font": "sans-serif", "header": {"labelFontSize": 12}},
     }
-
-
-def _drawable(text: str) -> str:
-    """A text without what no drawing can hold: on a control character, the library ends the process."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _rule(value: float | None, dash: Sequence[int]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_a_preview_is_a_sheet_and_makes_nothing(discs: str, tmp_path: Path) -> N
     result = curate("--transplant", "scratch", "--copy-paste", "bar", "--preview", str(tmp_path / "sheet.png"))
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.width > 4 * 200
+        assert sheet.width > 2 * 200
     assert open_dataset("discs").commit.number == 1
     refused = curate("--recipe", "night", "--preview", str(tmp_path / "sheet.gif"))
     assert refused.exit_code == 2

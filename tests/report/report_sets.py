@@ -11,6 +11,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
+from curate.augment.prove.effects import Effect
+from curate.augment.prove.store import Proof, store_proof
+from curate.augment.stress.cells import Cell
+from curate.augment.stress.curves import Point
+from curate.augment.stress.store import Header, store_points
 from curate.checks.evaluation.confusion import NOTHING
 from curate.checks.evaluation.store import store_evaluations
 from curate.checks.findings import Finding, Related, to_table
@@ -103,6 +108,23 @@ def evaluate_set(name: str, classes: Sequence[str] = PLAIN_CLASSES) -> None:
     }
     with begin(name, command="curate evaluate") as transaction:
         store_evaluations(transaction, [(transaction.base, row)])
+
+
+def prove_and_stress_set(name: str, classes: Sequence[str] = PLAIN_CLASSES) -> None:
+    """Keep a proof of a gain for the first class, and curves of a model that one corruption breaks and another does not."""
+    gained = Effect("target", 6, 6, 0.25, 0.5, 0.25, 0.1, 0.4, "gain", (0.25,))
+    same = Effect("elsewhere", 6, 6, 0.5, 0.49, -0.01, -0.1, 0.1, "no gain", (-0.01,))
+    proof = Proof(name, 1, classes[0], "detect", "AP50", 30, 1, 6, 3, "by split", (gained, same), (("a", "b"),))
+    header = Header("run", 1, f"run:{classes[1]}", "detect", "AP50", "ground_truth", 6, "6 labelled images of val")
+    points = {Cell("clean", 0.0, "-"): Point(0.0, 0.8, 0.7, 0.9)}
+    for severity in (0.5, 1.0):
+        points[Cell("motion", severity, "-")] = Point(
+            severity, 0.8 - 0.6 * severity, 0.1, 0.6, 0.6 * severity, 0.2, 0.7
+        )
+        points[Cell("warm", severity, "-")] = Point(severity, 0.79, 0.7, 0.9, 0.01, -0.1, 0.1)
+    with begin(name, command="curate stress") as transaction:
+        store_proof(transaction, "0" * 16, proof)
+        store_points(transaction, header, points)
 
 
 def _slices(ids: Sequence[str], classes: Sequence[str]) -> list[Slice]:

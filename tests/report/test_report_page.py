@@ -14,7 +14,7 @@ from curate.checks.store import stored_findings
 from curate.cli import app
 from curate.dataset import open_dataset
 from curate.report.html.build import Choice, write_report
-from tests.report.report_sets import ODD_CLASSES, ODD_NAMES, PLAIN_CLASSES, evaluate_set, make_set
+from tests.report.report_sets import ODD_CLASSES, ODD_NAMES, PLAIN_CLASSES, evaluate_set, make_set, prove_and_stress_set
 from tests.servers.browser import Open
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SECTIONS = (
     "spread",
     "map",
     "rounds",
+    "robustness",
     "history",
 )
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -51,6 +52,7 @@ def odd(tmp_path: Path) -> Path:
 def report_of(name: str, folder: Path, **options: Any) -> Path:
     make_set(name, folder, **options)
     evaluate_set(name, options.get("classes", PLAIN_CLASSES))
+    prove_and_stress_set(name, options.get("classes", PLAIN_CLASSES))
     path = folder / f"{name}.html"
     write_report(open_dataset(name), path, Choice())
     return path
@@ -93,6 +95,23 @@ def test_every_section_is_there_and_says_what_the_dataset_holds(plain: Path, ope
     assert page.locator("#fate-rows tbody tr").count() == 3
     assert "curate import" in page.locator("#commit-rows").inner_text()
     assert page.locator("#map-legend li").count() >= 2
+
+
+def test_proofs_and_stress_are_shown_with_charts_that_the_keyboard_opens(plain: Path, open_page: Open) -> None:
+    page = open_page(plain)
+    proof = [row.split("\t") for row in page.locator("#proof-rows tbody tr").all_inner_texts()]
+    assert [row[1:3] for row in proof] == [["bolt", "target"], ["bolt", "elsewhere"]]
+    assert proof[0][6:] == ["0.25", "0.5", "+0.25", "+0.1 to +0.4", "gain"]
+    stress = [row.split("\t") for row in page.locator("#stress-rows tbody tr").all_inner_texts()]
+    assert stress == [
+        ["motion", "44%", "0.2", "0.5", "conveyor_motion"], ["warm", "99%", "0.79", "never", "\u2013"],
+    ]  # fmt: skip
+    figures = page.locator("#robustness .chart")
+    assert figures.locator("h3").all_inner_texts() == ["What run:nut keeps", "Where run:nut breaks"]
+    numbers = figures.first.locator("summary")
+    numbers.focus()
+    page.keyboard.press("Enter")
+    assert figures.first.locator("tbody tr").all_inner_texts() == ["motion\tkept\t43.8", "warm\tkept\t98.8"]
 
 
 def test_leaks_without_a_card_are_counted_all_the_same(tmp_path: Path, open_page: Open) -> None:
@@ -426,7 +445,7 @@ def test_a_table_that_scrolls_sideways_shows_it(odd: Path, open_page: Open) -> N
     assert frame.evaluate(shadow) == "local, local, scroll, scroll"
 
 
-@pytest.mark.parametrize("section", ["taken", "classes"])
+@pytest.mark.parametrize("section", ["taken", "classes", "robustness"])
 def test_letters_of_charts_can_be_read(plain: Path, open_page: Open, section: str) -> None:
     page = open_page(plain)
     sizes = page.eval_on_selector_all(

@@ -85,6 +85,11 @@ class Proof:
     def describe(self) -> str:
         """A sentence for a person."""
         gain, cost = self.gain, self.cost
+        if not any((each.before or each.after) for each in self.effects) and gain.gain is not None:
+            return (
+                f"nothing was learnt: {self.metric} 0 on the real images of {self.target} without and with, so that no gain can "
+                "be told; train longer (--set steps=N), or with more images"
+            )
         text = f"{_SAYS[gain.verdict]} on the real images of {self.target}: {_numbers(gain, self.metric)}"
         return text if cost is None else f"{text}; elsewhere {_numbers(cost, self.metric)}, {_COSTS[cost.verdict]}"
 

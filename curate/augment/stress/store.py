@@ -9,13 +9,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from curate.augment.stress import STRESS as STRESS
 from curate.augment.stress.cells import Cell
 from curate.augment.stress.curves import CLEAN, MAX_DROP, Point, Stress, from_points
 from curate.dataset import Dataset, Transaction
 from curate.dataset.ids import hash_text, to_ids
 from curate.dataset.query import quote
-
-STRESS: Final = "stress"
 
 _FLOATS: Final = tuple(field.name for field in fields(Point) if field.name != "severity")
 _SCHEMA: Final = pa.schema(

@@ -21,7 +21,7 @@ from curate.checks.shift.load import Pictures
 from curate.checks.shift.naming import Shared, differences, metadata_columns, shared_values, words
 from curate.checks.shift.performance import Performance, classifier_errors, detector_performance, label_errors
 from curate.checks.shift.slices import ALPHA, SliceTest, ends, slice_errors
-from curate.checks.shift.stored import Kind, Slice, store_slices
+from curate.checks.shift.stored import Kind, Slice, short_names, store_slices
 from curate.dataset import Transaction
 from curate.wording import counted
 
@@ -113,10 +113,11 @@ def explore(transaction: Transaction, pictures: Pictures, settings: Settings, no
     failing = [] if errors is None else _failing(parts, tests, errors, pictures.groups, settings.seed)
     slices = _slices(pictures, parts, tests, errors, columns, failing)
     store_slices(transaction, slices)
+    typed = short_names([each.name for each in slices])
     tables = {
         SLICES: [_slice_row(each, errors) for each in failing],
-        LIGHT: [_cluster_row(each, errors) for each in _of(slices, "light")],
-        CONTENT: [_cluster_row(each, errors) for each in _of(slices, "content")],
+        LIGHT: [_cluster_row(each, typed[each.name], errors) for each in _of(slices, "light")],
+        CONTENT: [_cluster_row(each, typed[each.name], errors) for each in _of(slices, "content")],
         MEASURED: [{"cluster": each.name, **row} for each in slices if each.kind == "light" for row in each.measured],
     }
     findings = [
@@ -304,7 +305,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(value, 3)
 
 
-def _cluster_row(part: Slice, errors: Errors | None) -> dict[str, Any]:
+def _cluster_row(part: Slice, typed: str, errors: Errors | None) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     if errors is not None:
         numbers = {"error": _rounded(part.error), "error_rest": _rounded(part.rest)}
@@ -315,7 +316,7 @@ def _cluster_row(part: Slice, errors: Errors | None) -> dict[str, Any]:
         name += f", mAP {numbers['mAP50']:.2f} against {numbers['mAP50_rest']:.2f}"
     elif numbers.get("error") is not None and numbers.get("error_rest") is not None:
         name += f", error {numbers['error']:.2f} against {numbers['error_rest']:.2f}"
-    row = {"cluster": name, "images": len(part), **numbers}
+    row = {"cluster": name, "as a target": f"slice:{typed}", "images": len(part), **numbers}
     if errors is not None:
         row["p_value"] = part.p_value
     return {**row, "metadata": part.metadata, "classes": part.classes}

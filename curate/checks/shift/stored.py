@@ -6,9 +6,12 @@ without a reference, and go back with it on `curate undo`.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -53,7 +56,9 @@ _FACTS: Final = pa.schema(
     ]
 )
 _NUMBERS: Final = ("error", "rest", "p_value", "mAP50", "mAP50_rest")
-_MOST_NAMED: Final = 40
+_MOST_NAMED: Final = 12
+_MOST_NEAR: Final = 8
+_LIMIT: Final = re.compile(r" [<>]=.*")
 
 
 @dataclass(frozen=True)
@@ -118,32 +123,78 @@ def read_slices(dataset: Dataset | Transaction) -> Mapping[str, Slice]:
 
 
 def find_slice(slices: Mapping[str, Slice], name: str, *, where: object = None) -> Slice:
-    """The slice of a name, which may be written as a file name would be: 'dark_warm' for 'dark, warm'.
+    """The slice of a name, which may be written as a file name would be, and as short as only one slice begins so.
 
-    The limit of an axis may be left out, for it changes with the images: 'dark' finds 'dark (brightness <= 21)'.
+    'dark_warm' finds 'dark, warm, light from above'. The limit of an axis may be left out, for it changes with the images: 'dark'
+    finds 'dark (brightness <= 21)'.
 
     Args:
         slices: What `read_slices` gives.
-        name: Its name, or the `slug` of it.
+        name: Its name, the `slug` of it, or how that begins.
         where: What asked for it, for the error: an option.
 
     Raises:
-        UsageError: There is none, or there are several; the error lists the slices.
+        UsageError: There is none, or there are several; the error lists those that are near, by their `short_names`.
     """
     if name in slices:
         return slices[name]
     wanted = slug(name)
     alike = [each for each in slices if slug(each) == wanted]
     alike = alike or [each for each in slices if slug(each.partition(" (")[0]) == wanted]
-    if len(alike) == 1:
-        return slices[alike[0]]
+    alike = alike or [each for each in slices if wanted and slug(each).startswith(wanted)]
+    if alike and all(slices[each].image_ids.equals(slices[alike[0]].image_ids) for each in alike):
+        return slices[alike[0]]  # the only one, or found by light and by metadata alike
     if not slices:
         raise UsageError(f"there is no slice '{name}', nor any other", where=where, remedy="run 'curate shift' first")
-    what = f"'{name}' may be any of {len(alike)} slices" if alike else f"there is no slice '{name}'"
-    named = alike or list(slices)
+    short = short_names(list(slices))
+    if alike:
+        what, named = f"'{name}' may be any of {len(alike)} slices", [short[each] for each in alike]
+    else:
+        what, named = f"there is no slice '{name}'", _nearest(wanted, short)
     more = f", and {len(named) - _MOST_NAMED:,} more" if len(named) > _MOST_NAMED else ""
-    listed = "; ".join(f"'{each}'" for each in named[:_MOST_NAMED])
-    raise UsageError(what, where=where, remedy=f"one of: {listed}{more}")
+    said = "one of" if alike or len(named) > _MOST_NEAR else "near ones"
+    raise UsageError(
+        what, where=where, remedy=f"{said}: {', '.join(named[:_MOST_NAMED])}{more}; 'curate shift' lists all"
+    )
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What is enough to type for each of n slices: the fewest of its words, from the first, that no other name begins with.
+
+    'dark, warm, light from above' is 'dark' or 'dark_warm'; of the ends of axes it is the word, 'dark', or with the axis,
+    'dark_brightness'. Whatever slices come and go later, a longer beginning of the same name goes on to find it.
+    """
+    full = {name: slug(name) for name in names}
+    words = {name: slug(name.partition(" (")[0]) for name in names}
+    known = Counter(words.values())
+
+    def is_enough(candidate: str, name: str) -> bool:
+        if candidate == full[name]:
+            return list(full.values()).count(candidate) == 1
+        if known[candidate]:  # all the words of a name: it stands for that one
+            return known[candidate] == 1 and words[name] == candidate
+        return sum(each.startswith(candidate) for each in full.values()) == 1
+
+    return {name: next((each for each in _beginnings(name) if is_enough(each, name)), name) for name in names}
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    """A slice's name as text to type, from the shortest: more and more of its words, then its axis, at last all of it."""
+    words, _, axis = name.partition(" (")
+    parts = words.split(", ")
+    yield from (slug(", ".join(parts[: count + 1])) for count in range(len(parts)))
+    if axis:
+        yield slug(f"{words} {_LIMIT.sub('', axis)}")
+    yield slug(name)
+
+
+def _nearest(wanted: str, short: Mapping[str, str]) -> list[str]:
+    """Short names of slices like the one that was meant: spelt nearly so, or with words of it; all of them if none is."""
+    spelt = difflib.get_close_matches(wanted, list(short.values()), n=_MOST_NEAR, cutoff=0.6)
+    words = set(wanted.split("_"))
+    shared = {typed: len(words & set(slug(name).split("_"))) for name, typed in short.items()}
+    sharing = sorted((typed for typed, count in shared.items() if count), key=lambda typed: -shared[typed])
+    return list(dict.fromkeys([*spelt, *sharing]))[:_MOST_NEAR] or list(short.values())
 
 
 def slug(name: str) -> str:

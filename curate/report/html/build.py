@@ -43,6 +43,7 @@ from curate.report.html.limits import MAX_BYTES, MOST_FINDINGS
 from curate.report.html.page import is_report, make_page
 from curate.report.html.pictures import Made, Source, Wanted, make_pictures
 from curate.report.html.places import Places, place_images
+from curate.report.html.robustness import newest_stress, proof_rows, stress_charts, stress_rows
 from curate.report.html.rounds import (
     changes_since,
     evaluation_chart,
@@ -241,6 +242,8 @@ def _base(dataset: Dataset, findings: pa.Table, slices: Mapping[str, Slice], cho
     charts["taken"] = [chart for chart in map(model_confusion_chart, of_models) if chart]
     measured = measured_charts(dataset)
     charts["spread"] = [*measured, *size_charts(images)]
+    stress = newest_stress(dataset)
+    charts["robustness"] = stress_charts(stress)
     data = {
         "format": FORMAT,
         "dataset": dataset.name,
@@ -264,6 +267,8 @@ def _base(dataset: Dataset, findings: pa.Table, slices: Mapping[str, Slice], cho
         "clusters": cluster_rows(slices)[:_MOST_ROWS],
         "evaluations": evaluations,
         "rounds": [dict(row) for row in choice.rounds],
+        "proofs": proof_rows(dataset),
+        "stress": stress_rows(stress),
         "history": history,
         "commits": commits,
         "since": choice.since,

@@ -208,7 +208,9 @@ def heatmap(
     return Chart(title, caption, _draw(spec), [row, column, value], table)
 
 
-def line_chart(rows: Rows, *, title: str, caption: str, x: str, y: str) -> Chart:
+def line_chart(
+    rows: Rows, *, title: str, caption: str, x: str, y: str, tick: float = 1, from_zero: bool = False
+) -> Chart:
     """Lines with points, one for each series.
 
     Args:
@@ -217,6 +219,8 @@ def line_chart(rows: Rows, *, title: str, caption: str, x: str, y: str) -> Chart
         caption: What it shows.
         x: What goes to the right.
         y: What goes up.
+        tick: Between two ticks to the right at least.
+        from_zero: Whether what goes up starts at 0.
     """
     short = _shortened([row["series"] for row in rows])
     spec = {
@@ -228,10 +232,10 @@ def line_chart(rows: Rows, *, title: str, caption: str, x: str, y: str) -> Chart
                 "field": "x",
                 "type": "quantitative",
                 "title": x,
-                "axis": {"tickMinStep": 1},
+                "axis": {"tickMinStep": tick},
                 "scale": {"zero": False},
             },
-            "y": {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}},
+            "y": {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": from_zero}},
             "color": {"field": "series", "type": "nominal", "sort": None},
             "description": {"field": "says"},
         },

@@ -32,7 +32,7 @@ def make_page(title: str, data: Mapping[str, Any], charts: Mapping[str, Sequence
     Args:
         title: Of the page.
         data: What the scripts show, JSON-ready.
-        charts: By the place they go to: 'classes', 'confusion', 'taken', 'spread' or 'models'.
+        charts: By the place they go to: 'classes', 'confusion', 'taken', 'spread', 'models' or 'robustness'.
     """
     style = _read("page.css")
     script = "(() => {\n'use strict';\n" + "\n".join(_read(f"js/{name}") for name in SCRIPTS) + "\n})();"

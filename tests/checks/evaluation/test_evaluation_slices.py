@@ -90,7 +90,7 @@ def test_slices_without_an_image_are_told_and_left_out() -> None:
 
 def test_an_unknown_slice_is_told_with_those_there_are() -> None:
     dataset, ids = made()
-    with pytest.raises(UsageError, match=r"--slices 'slice:blue': there is no slice 'blue' .*'dark, warm'; 'bright'"):
+    with pytest.raises(UsageError, match=r"--slices 'slice:blue': there is no slice 'blue' .near ones: dark, bright;"):
         read_slices(dataset, ids, ["slice:blue"], [])
 
 

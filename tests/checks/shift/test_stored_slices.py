@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from curate.checks.shift.stored import Slice, find_slice, read_slices, slug, store_slices
+from curate.checks.shift.stored import Slice, find_slice, read_slices, short_names, slug, store_slices
 from curate.dataset import begin, open_dataset, undo
 from curate.dataset.schema import IMAGES
 from curate.errors import UsageError
@@ -102,6 +102,8 @@ def test_a_number_that_is_not_known_is_none(dataset: str) -> None:
         ("Dark-Warm", DARK),
         ("dark", WORD),
         ("dark_brightness_21", WORD),
+        ("dark_bright", WORD),
+        ("dark_w", DARK),
         ("lamp LED", SHIFT_ONE),
         ("lamp: LED", SHIFT_TWO),
     ],
@@ -113,12 +115,32 @@ def test_a_name_may_be_written_loosely(name: str, found: Slice) -> None:
 
 def test_an_unknown_or_unclear_name_is_told_with_the_slices_there_are() -> None:
     slices = {each.name: each for each in (DARK, WORD, SHIFT_ONE, SHIFT_TWO)}
-    with pytest.raises(UsageError, match=r"--target: there is no slice 'warm' .*'dark, warm'; 'dark \(bri"):
+    with pytest.raises(UsageError, match=r"--target: there is no slice 'warm' .near ones: dark_warm; 'curate shift'"):
         find_slice(slices, "warm", where="--target")
-    with pytest.raises(UsageError, match=r"may be any of 2 slices .one of: 'lamp LED'; 'lamp: LED'"):
+    with pytest.raises(UsageError, match=r"may be any of 2 slices .one of: lamp LED, lamp: LED;"):
         find_slice(slices, "lamp_led")
     with pytest.raises(UsageError, match="run 'curate shift' first"):
         find_slice({}, "dark")
+
+
+def test_the_same_images_under_two_names_are_no_choice() -> None:
+    ids = pa.array(["a", "b"])
+    same = {each: Slice(each, "light", ids) for each in ("lighting dim (light)", "lighting dim (metadata)")}
+    assert find_slice(same, "lighting_dim").image_ids.equals(ids)
+    other = {**same, "lighting dim (metadata)": Slice("lighting dim (metadata)", "metadata", ids[:1])}
+    with pytest.raises(UsageError, match=r"one of: lighting_dim_light, lighting_dim_metadata;"):
+        find_slice(other, "lighting_dim")
+
+
+def test_the_shortest_name_to_type_finds_its_own_slice_and_does_not_hang_on_limits() -> None:
+    names = ["even light, strong light, lifted shadows", "even light (unevenness <= 0.06)", "dark (brightness <= 21)",
+             "dark (mid-tones <= 0.18)", "lighting ring", "lighting ring-2"]  # fmt: skip
+    short = short_names(names)
+    assert list(short.values()) == [
+        "even_light_strong_light", "even_light", "dark_brightness", "dark_mid_tones", "lighting_ring", "lighting_ring_2",
+    ]  # fmt: skip
+    slices = {name: Slice(name, "axis", pa.array([], pa.string())) for name in names}
+    assert all(find_slice(slices, short[name]) is slices[name] for name in names)
 
 
 def test_a_slug_is_of_letters_digits_and_underscores() -> None:

@@ -1,4 +1,4 @@
-// The sections above the findings: numbers, charts' words and tables, what models confuse, groups of copies, leaks, slices, rounds, history.
+// The sections above the findings: numbers, charts' words and tables, what models confuse, groups of copies, leaks, slices, rounds, robustness, history.
 
 function showSections(show) {
   const link = (text, values) => make('button', { type: 'button', class: 'link', click: () => filterTo(values, show) }, word(text));
@@ -10,6 +10,7 @@ function showSections(show) {
   showLeaks(link);
   showSlices(link);
   showRounds();
+  showRobustness();
   showHistory();
   showCharts();
   showLinks();
@@ -332,6 +333,49 @@ function showChanges() {
     ),
   );
   return true;
+}
+
+/** What synthetic images brought, and how far models hold as images get worse. */
+function showRobustness() {
+  if (!DATA.proofs.length && !DATA.stress.length) return;
+  reveal('robustness');
+  const interval = (row) => (typeof row.low === 'number' ? `${signed(row.low)} to ${signed(row.high)}` : null);
+  if (DATA.proofs.length) {
+    by('proof-rows').append(
+      table(
+        'Trainings without and with synthetic images, measured on real ones',
+        [
+          ['commit', (row) => row.commit, 'number'],
+          ['made for', (row) => row.target],
+          ['on', (row) => row.part],
+          ['real images', (row) => row.images, 'number'],
+          ['synthetic', (row) => row.synthetic, 'number'],
+          ['metric', (row) => row.metric],
+          ['without', (row) => row.before, 'number'],
+          ['with', (row) => row.after, 'number'],
+          ['gain', (row) => (row.gain === null ? null : signed(row.gain)), 'number'],
+          ['95% interval', interval, 'number'],
+          ['verdict', (row) => row.verdict],
+        ],
+        DATA.proofs,
+      ),
+    );
+  }
+  for (const { model, commit, metric, chosen, clean, max_drop: most, rows } of DATA.stress) {
+    by('stress-rows').append(
+      table(
+        `${model}, commit ${number(commit)}: ${metric} ${clean === null ? 'not measured' : number(clean)} on ${chosen}`,
+        [
+          ['corruption', (row) => plain(row.corruption)],
+          ['kept', (row) => (row.kept === null ? null : percent(row.kept)), 'number'],
+          ['at its worst', (row) => row.at_worst, 'number'],
+          [`${percent(most)} lost from severity`, (row) => (row.breaks_at === null ? 'never' : `${number(row.breaks_at)}${row.sure ? '' : ', perhaps by chance'}`)],
+          ['covered by', (row) => row.recipes.join(', ')],
+        ],
+        rows,
+      ),
+    );
+  }
 }
 
 function showHistory() {
