@@ -17,7 +17,7 @@ ANNOTATORS: Final = "annotators/"
 ALL_LAYERS: Final = "all"
 """What an export is asked for where it should have every layer; no layer can have this name."""
 
-SETTINGS: Final = ("encoder", "predictions", "remotes")
+SETTINGS: Final = ("encoder", "harvest", "predictions", "remotes")
 """Keys of a dataset's `info` that are curate's own: exports leave them out, and imports do not touch them."""
 
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 _FORMATS = ", ".join(FORMATS.builtins)
 _FIFTYONE = "fiftyone://"
+_HARVEST = "harvest://"
 _ARCHIVES = ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz"
 
 SourceArgument = Annotated[
     str,
     typer.Argument(
         help="File, folder, or archive (zip, tar) of one; or a project on a server: cvat://HOST/projects/3, "
-        "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION; or a FiftyOne dataset: fiftyone://NAME.",
+        "labelstudio://HOST/projects/7, roboflow://WORKSPACE/PROJECT/VERSION; or a FiftyOne dataset: fiftyone://NAME; or "
+        "the hard frames that 'curate run' kept: harvest://FOLDER.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -76,6 +78,16 @@ def import_(
     if source.startswith(_FIFTYONE):
         _import_fiftyone(dataset, source, layer=layer, split=split, strict=strict, json=json)
         return
+    if source.startswith(_HARVEST):
+        given = {
+            "--format": format != "auto",
+            "--layer": layer != GROUND_TRUTH,
+            "--images": images,
+            "--classes": classes,
+        }
+        _refuse_for_harvest({**given, "--fps": fps, "--variant": variant})
+        _import_harvest(dataset, source, split=split, strict=strict, json=json)
+        return
     if is_address(source):
         pull_one(dataset, source, prefer=None, create=True, strict=strict, json=json)
         return
@@ -113,6 +125,34 @@ def _import_fiftyone(dataset: str, source: str, *, layer: str, split: str | None
         print_json(import_json(dataset, result))
     else:
         print_import(dataset, Path(source), result)
+
+
+def _import_harvest(dataset: str, source: str, *, split: str | None, strict: bool, json: bool) -> None:
+    from curate.edge.harvest.importing import import_harvest
+    from curate.formats.base import ReadOptions
+
+    options = ReadOptions(split=split)
+    with late_progress("comparing with the dataset") as report:
+        result = import_harvest(
+            dataset, source, options=options, strict=strict, command=command_line(), progress=report
+        )
+    if json:
+        print_json(import_json(dataset, result))
+    else:
+        print_import(dataset, Path(source), result)
+
+
+def _refuse_for_harvest(options: dict[str, object]) -> None:
+    """Options that a harvest answers itself."""
+    from curate.errors import UsageError
+
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UsageError(
+            "a harvest says this itself",
+            where=", ".join(given),
+            remedy="leave it out; predictions go to predictions/PACKAGE",
+        )
 
 
 def import_json(dataset: str, result: ImportResult) -> dict[str, Any]:

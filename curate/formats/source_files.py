@@ -45,17 +45,29 @@ def source_folder(transaction: Transaction, source: Path, losses: LossReport) ->
         InputError: The source cannot be read.
     """
     files = transaction.base.path / "files"
-    _sweep(files, transaction.base)
     name = stem_of_archive(source.name) if source.is_file() else source.name
     folder = files / f"{file_name(name)[:_LONGEST_NAME]}-{fingerprint(source, losses)}"
+    with folder_of_commit(transaction, folder):
+        yield folder
+
+
+@contextmanager
+def folder_of_commit(transaction: Transaction, folder: Path) -> Iterator[None]:
+    """Files that the block puts into a folder of `files` last if the commit is made; if not, a folder that is new goes.
+
+    Args:
+        transaction: The import's.
+        folder: Not necessarily there yet; one that is there stays, whatever happens.
+    """
+    _sweep(folder.parent, transaction.base)
     if folder.is_dir():
-        yield folder
+        yield
         return
-    marker = files / f".{folder.name}{_MARKER}"
+    marker = folder.with_name(f".{folder.name}{_MARKER}")
     try:
-        files.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(marker, json.dumps([transaction.number, transaction.command]).encode("utf-8", "surrogatepass"))
-        yield folder
+        yield
     except BaseException:
         _remove(folder, marker)
         raise

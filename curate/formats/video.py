@@ -179,7 +179,7 @@ def extract_frames(
         index = _Index.of(video, folder)
         if index.content.get("wanted") != wanted or not index.is_complete():
             index.begin()
-            keep = _by_time(fps) if numbers is None else _by_number(frozenset(numbers))
+            keep = keep_by_time(fps) if numbers is None else _by_number(frozenset(numbers))
             found, expected = _decode(video, folder, keep, index.files_are_ours)
             index.finish({"wanted": wanted, "frames": found, "missing": _missing(video, expected, numbers, found)})
     except OSError as error:
@@ -191,11 +191,61 @@ def extract_frames(
     return [Frame(number, timestamp, folder / _file_name(number)) for number, timestamp in index.content["frames"]]
 
 
-# -------------------------------------------------------------------------------------------------------- which frames
+def open_video(video: Path) -> Any:
+    """A `cv2.VideoCapture` of a video file that can be decoded, and of nothing else; frames come turned as it says.
+
+    Raises:
+        FormatError: It is no video, or cannot be decoded.
+    """
+    import cv2
+
+    # FFmpeg would follow a playlist in a video's clothes to other files and to the network.
+    with video.open("rb") as file:
+        head = file.read(16)
+    if not any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
+        raise _not_decoded(video)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it writes to stderr past every Python handler
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    if not capture.isOpened() or not 0 < pixels <= MAX_PIXELS:
+        capture.release()
+        raise _not_decoded(video)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
 
 
-def _by_time(fps: float | None) -> Callable[[int, float | None], bool]:
-    """Keeps the first frame of every 1/fps seconds."""
+def frame_times(capture: Any, rate: float) -> Iterator[tuple[int, float | None]]:
+    """Number and time in seconds of each frame that can be decoded; the capture stands at that frame."""
+    import cv2
+
+    number, last = 0, -math.inf
+    while capture.grab():
+        told = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not (math.isfinite(told) and told > last):
+            told = (0.0 if number == 0 else last + 1 / rate) if rate else math.nan
+        timestamp = None if math.isnan(told) else round(told, _DECIMALS)
+        last = last if timestamp is None else timestamp
+        yield number, timestamp
+        number += 1
+
+
+def promised_frames(capture: Any) -> tuple[int, float]:
+    """How many frames a video says it has, 0 or less where it does not, and how many of them a second, 0 where unknown."""
+    import cv2
+
+    return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _rate(capture.get(cv2.CAP_PROP_FPS))
+
+
+def frames_short(video: Path, promised: int, decoded: int, rate: float) -> int:
+    """How many frames a video lacks of those that it promises, as far as its container counts them."""
+    # Containers without a count promise what their duration and rate amount to, which is off by a few frames.
+    slack = 0 if video.suffix.lower() in _COUNTED else max(1, math.ceil(rate))
+    short = promised - decoded
+    return short if short > slack else 0
+
+
+def keep_by_time(fps: float | None) -> Callable[[int, float | None], bool]:
+    """Says of each frame in turn (number, and seconds or None) whether it is the first of its 1/fps seconds; None keeps all."""
     last = -math.inf
 
     def keep(number: int, timestamp: float | None) -> bool:
@@ -212,6 +262,9 @@ def _by_time(fps: float | None) -> Callable[[int, float | None], bool]:
     return keep
 
 
+# -------------------------------------------------------------------------------------------------------- which frames
+
+
 def _by_number(numbers: frozenset[int]) -> Callable[[int, float | None], bool]:
     return lambda number, _: number in numbers
 
@@ -220,11 +273,7 @@ def _missing(video: Path, expected: tuple[int, int, float], numbers: Collection[
     """How many frames are not there of those that the video promises, or that were asked for."""
     if numbers is not None:
         return len(set(numbers)) - len(found)
-    promised, decoded, rate = expected
-    # Containers without a count promise what their duration and rate amount to, which is off by a few frames.
-    slack = 0 if video.suffix.lower() in _COUNTED else max(1, math.ceil(rate))
-    short = promised - decoded
-    return short if short > slack else 0
+    return frames_short(video, *expected)
 
 
 def _groups(videos: Sequence[str]) -> list[str]:
@@ -261,12 +310,12 @@ def _decode(
     """
     import cv2
 
-    capture = _open(video)
+    capture = open_video(video)
     try:
-        promised, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _rate(capture.get(cv2.CAP_PROP_FPS))
+        promised, rate = promised_frames(capture)
         found: list[tuple[int, float | None]] = []
         decoded = 0
-        for number, timestamp in _timestamps(capture, rate):
+        for number, timestamp in frame_times(capture, rate):
             decoded += 1
             if not keep(number, timestamp):
                 continue
@@ -284,39 +333,6 @@ def _decode(
     if decoded == 0:
         raise _not_decoded(video)
     return found, (promised, decoded, rate)
-
-
-def _open(video: Path) -> Any:
-    import cv2
-
-    # FFmpeg would follow a playlist in a video's clothes to other files and to the network.
-    with video.open("rb") as file:
-        head = file.read(16)
-    if not any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
-        raise _not_decoded(video)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it writes to stderr past every Python handler
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-    if not capture.isOpened() or not 0 < pixels <= MAX_PIXELS:
-        capture.release()
-        raise _not_decoded(video)
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    return capture
-
-
-def _timestamps(capture: Any, rate: float) -> Iterator[tuple[int, float | None]]:
-    """Number and time in seconds of each frame that can be decoded; the capture stands at that frame."""
-    import cv2
-
-    number, last = 0, -math.inf
-    while capture.grab():
-        told = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if not (math.isfinite(told) and told > last):
-            told = (0.0 if number == 0 else last + 1 / rate) if rate else math.nan
-        timestamp = None if math.isnan(told) else round(told, _DECIMALS)
-        last = last if timestamp is None else timestamp
-        yield number, timestamp
-        number += 1
 
 
 def _rate(value: float) -> float:

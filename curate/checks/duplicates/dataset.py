@@ -43,7 +43,12 @@ _SOURCE_MARK: Final = ".rf."
 
 
 def dataset_pairs(
-    transaction: Transaction, images: pa.Table, *, encoder: str | None = None, progress: Progress | None = None
+    transaction: Transaction,
+    images: pa.Table,
+    *,
+    encoder: str | None = None,
+    progress: Progress | None = None,
+    new: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Pairs, list[LeftOut]]:
     """Find the pairs of images that are copies of one another.
 
@@ -56,6 +61,7 @@ def dataset_pairs(
         images: n rows with the columns `IMAGE_COLUMNS`.
         encoder: Spec of the encoder; None for the one the dataset remembers.
         progress: Told (done, total).
+        new: Images in question, shape (n,): near copies are looked for of these only; None for all.
 
     Returns:
         Pairs of rows of `images`, and the images that could not be read. Equal images are linked to the first of them (by
@@ -76,7 +82,7 @@ def dataset_pairs(
     parts = [certain, _same_source(images, source)]
     if measured.any():
         name = space.prefix.removeprefix(EMBEDDINGS) + "-images"
-        near = _near(transaction, images, distinct & measured, name, progress)
+        near = _near(transaction, images, distinct & measured, name, progress, new)
         # What was made of one source belongs together, whatever augmentation did to the pixels.
         alike = (source[near.first] == source[near.second]) & (source[near.first] >= 0)
         parts.insert(1, near.take(~alike | (near.score >= COPY)))
@@ -131,8 +137,9 @@ def _near(
     chosen: npt.NDArray[np.bool_],
     space: str,
     progress: Progress | None,
+    new: npt.NDArray[np.bool_] | None,
 ) -> Pairs:
-    """Near copies among images that are all different."""
+    """Near copies among images that are all different; with `new`, those of which one is new."""
     order = np.flatnonzero(chosen)
     order = order[np.argsort(from_ids(images["image_id"])[order])]  # so that nothing depends on the order of rows
     images = images.take(pa.array(order))
@@ -141,7 +148,8 @@ def _near(
     columns = read_measures(transaction, "images", images["image_id"])[0].columns
     hashes = [(columns[name], columns[f"{name}_mirrored"]) for name in ("dhash", "phash")]
     with closing(Comparer(transaction, images, progress)) as comparer:
-        found = find_copies(vectors, hashes, comparer)
+        own = None if new is None else new[order]
+        found = find_copies(vectors, hashes, comparer if own is None else lambda m: comparer(m[own[m].any(axis=1)]))
         found = _without_backgrounds(found, comparer, len(order))
         comparer.store()
     turned = order[found.first] > order[found.second]
