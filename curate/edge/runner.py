@@ -49,7 +49,7 @@ _INSTALL: Final = {
 }
 _INTERPOLATION: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LARGEST_LOG: Final = 20.0  # of a box's side: exp of more would be no box
-_STRIP_VALUES: Final = 1 << 24  # of a class map that are enlarged at a time
+_STRIP_VALUES: Final = 1 << 18  # of a class map that are enlarged at a time: as many as a cache holds
 _SURE: Final = 0.9  # a pixel of no class is left out of a map's uncertainty from this confidence on
 
 
@@ -579,8 +579,7 @@ def _read_class_map(post: Post, outputs: Outputs, geometry: Geometry, package: P
     apart = post["activation"] == "sigmoid" or len(scores) == 1
     labels, confidence = np.full(geometry.image, VOID, np.int16), np.zeros(geometry.image, np.float32)
     for rows, columns, planes in _strips(scores, geometry):
-        best = planes.argmax(axis=0)
-        value = np.take_along_axis(planes, best[None], axis=0)[0]
+        best, value = _best(planes)
         if post["activation"] == "softmax" and not apart:
             value = 1 / np.exp(planes - value).sum(axis=0)
         elif apart and post["activation"] != "none":
@@ -589,6 +588,15 @@ def _read_class_map(post: Post, outputs: Outputs, geometry: Geometry, package: P
         labels[rows, columns] = np.where(there, best - first, VOID)
         confidence[rows, columns] = np.maximum(value, 1 - value) if apart else value
     return Result(package.task, geometry.image, class_map=labels, confidence=confidence)
+
+
+def _best(planes: Array) -> tuple[Array, Array]:
+    """The first of the largest of c planes, shape (c, h, w), everywhere, and its value; argmax along so far an axis is slow."""
+    best, value = np.zeros(planes.shape[1:], np.int16), planes[0].copy()
+    for number, plane in enumerate(planes[1:], start=1):
+        np.copyto(best, number, where=plane > value)
+        np.maximum(value, plane, out=value)
+    return best, value
 
 
 def _read_label_map(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:

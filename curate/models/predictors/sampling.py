@@ -17,7 +17,7 @@ Plane = npt.NDArray[np.float32]
 Region = tuple[float, float, float, float]
 """(top, left, bottom, right), continuous."""
 
-_STRIP_VALUES: Final = 1 << 24
+_STRIP_VALUES: Final = 1 << 18  # as many as a cache holds
 
 
 def sample(values: Plane, region: Region, size: Size) -> Plane:

@@ -38,8 +38,7 @@ def read_class_map(layout: ClassMapLayout, outputs: Outputs, placement: Placemen
     labels = np.full(placement.image, VOID, np.int16)
     confidence = np.zeros(placement.image, np.float32)
     for rows, columns, planes in strips(scores, placement):
-        best = planes.argmax(axis=0)
-        value = np.take_along_axis(planes, best[None], axis=0)[0]
+        best, value = _best(planes)
         if layout.activation == "softmax" and not apart:
             value = 1 / np.exp(planes - value).sum(axis=0)
         elif apart and layout.activation != "none":
@@ -81,6 +80,15 @@ def read_depth_map(layout: DepthMapLayout, outputs: Outputs, placement: Placemen
     low, high = float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))
     scaled = (depth - np.float32(low)) / np.float32(max(high - low, _NEAREST))
     return DepthMap(np.float32(1) - scaled if layout.nearer_is_larger else scaled, metric=False)
+
+
+def _best(planes: Array) -> tuple[Array, Array]:
+    """The first of the largest of c planes, shape (c, h, w), everywhere, and its value; argmax along so far an axis is slow."""
+    best, value = np.zeros(planes.shape[1:], np.int16), planes[0].copy()
+    for number, plane in enumerate(planes[1:], start=1):
+        np.copyto(best, number, where=plane > value)
+        np.maximum(value, plane, out=value)
+    return best, value
 
 
 def _plane(layout: str, given: Array) -> Array:
