@@ -1,0 +1,342 @@
+"""curate run: a package on a folder, a video, a camera or a stream."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from curate.commands.options import JsonOption, SeedOption, WhereOption
+from curate.commands.output import late_progress, note, print_json
+
+if TYPE_CHECKING:
+    from curate.edge.runner import Runner
+    from curate.edge.runtime.answers import Model
+    from curate.edge.runtime.judging import Judged, Tuned
+    from curate.edge.runtime.session import Wanted
+
+INTERRUPTED = 130
+_MEGABYTE = 1_000_000
+
+PackageArgument = Annotated[
+    Path, typer.Argument(help="Folder that 'curate package' made.", metavar="PACKAGE", show_default=False)
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        "-s",
+        help="A folder of images, an image, a video, camera:0, or an address such as rtsp://HOST/PATH or http://HOST/PATH.",
+        metavar="SOURCE",
+    ),
+]
+FpsOption = Annotated[float | None, typer.Option("--fps", help="Look at so many frames of each second.", metavar="N")]
+EveryOption = Annotated[int, typer.Option("--every", help="Look at every so many-th frame.", min=1, metavar="N")]
+FramesOption = Annotated[
+    int | None, typer.Option("--frames", help="End after so many frames that are looked at.", min=1, metavar="N")
+]
+SecondsOption = Annotated[float | None, typer.Option("--seconds", help="End after so long.", metavar="N")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Frames for each call of the model.", min=1, metavar="N")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="That one inference may use.", min=1, metavar="N")]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", help="onnxruntime, openvino, tflite or tensorrt. Default: the target's.", metavar="NAME"),
+]
+TrackOption = Annotated[
+    bool | None, typer.Option("--track/--no-track", help="Follow things from frame to frame. Lines and zones need it.")
+]
+TrackScoreOption = Annotated[
+    float,
+    typer.Option("--track-score", help="Confidence from which a thing begins a track.", min=0, max=1, metavar="P"),
+]
+LineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--line",
+        help="Count what crosses: NAME=x1,y1,x2,y2 in pixels, or with % of the sides. Repeatable.",
+        metavar="LINE",
+    ),
+]
+ZoneOption = Annotated[
+    list[str] | None,
+    typer.Option("--zone", help="Count what is inside: NAME=x1,y1,x2,y2,x3,y3,... Repeatable.", metavar="ZONE"),
+]
+AnchorOption = Annotated[
+    Literal["bottom", "centre"], typer.Option("--anchor", help="Point of a box that says where a thing is.")
+]
+AskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ask", help="Confidences at which a person is to be asked. Default: the package's own.", metavar="LOW:HIGH"
+    ),
+]
+ScaleOption = Annotated[
+    float | None, typer.Option("--scale", help="Millimetres of a pixel's side: tells areas in mm2.", metavar="MM")
+]
+HeavyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--heavy", help="A second package, asked where the first one is unsure: a cascade.", metavar="PACKAGE"
+    ),
+]
+ThresholdOption = Annotated[
+    float,
+    typer.Option("--threshold", help="Uncertainty above which the heavy package is asked.", min=0, max=1, metavar="U"),
+]
+AgainstOption = Annotated[
+    Path | None,
+    typer.Option("--against", help="A second package that looks at every frame too, to compare.", metavar="PACKAGE"),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="Run on no source, but on this labelled dataset: find the threshold of a cascade, or which of two packages "
+        "is better.",
+        metavar="DATASET",
+    ),
+]
+SplitsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--splits", help="Of --labels, between commas. Default: val and test where there are any.", metavar="SPLITS"
+    ),
+]
+MaxLossOption = Annotated[
+    float,
+    typer.Option("--max-loss", help="Of the metric, that a cascade may lose against its heavy package.", metavar="X"),
+]
+AlphaOption = Annotated[
+    float, typer.Option("--alpha", help="Probability of calling one better where none is.", metavar="P")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Add a JSON line for each frame to this file.", metavar="FILE")
+]
+OutputLimitOption = Annotated[
+    float | None,
+    typer.Option("--output-limit", help="Begin the file anew at so many megabytes; one old one is kept.", metavar="MB"),
+]
+OnlyFoundOption = Annotated[
+    bool, typer.Option("--only-found", help="No lines for frames without things, crossings and questions.")
+]
+OverlayOption = Annotated[
+    Path | None, typer.Option("--overlay", help="Draw what is found into a video, .mp4 or .avi.", metavar="FILE")
+]
+HarvestOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--harvest", help="Keep hard frames in this folder, for 'curate import harvest://'.", metavar="FOLDER"
+    ),
+]
+HarvestSizeOption = Annotated[
+    float, typer.Option("--harvest-size", help="Megabytes that the hard frames may take.", metavar="MB")
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics", help="Serve metrics for Prometheus here; a port alone is on 127.0.0.1.", metavar="[HOST:]PORT"
+    ),
+]
+PatienceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--patience", help="Give up a live source that is silent for so many seconds. Default: never.", metavar="N"
+    ),
+]
+StallOption = Annotated[
+    float, typer.Option("--stall", help="End if a stage is at one frame for so many seconds.", metavar="N")
+]
+
+
+def run(
+    package: PackageArgument,
+    source: SourceOption = None,
+    fps: FpsOption = None,
+    every: EveryOption = 1,
+    frames: FramesOption = None,
+    seconds: SecondsOption = None,
+    batch: BatchOption = 1,
+    threads: ThreadsOption = 1,
+    backend: BackendOption = None,
+    track: TrackOption = None,
+    track_score: TrackScoreOption = 0.6,
+    line: LineOption = None,
+    zone: ZoneOption = None,
+    anchor: AnchorOption = "bottom",
+    ask: AskOption = None,
+    scale: ScaleOption = None,
+    heavy: HeavyOption = None,
+    threshold: ThresholdOption = 0.5,
+    against: AgainstOption = None,
+    labels: LabelsOption = None,
+    splits: SplitsOption = None,
+    where: WhereOption = None,
+    max_loss: MaxLossOption = 0.005,
+    alpha: AlphaOption = 0.05,
+    output: OutputOption = None,
+    output_limit: OutputLimitOption = None,
+    only_found: OnlyFoundOption = False,
+    overlay: OverlayOption = None,
+    harvest: HarvestOption = None,
+    harvest_size: HarvestSizeOption = 1000.0,
+    metrics: MetricsOption = None,
+    patience: PatienceOption = None,
+    stall: StallOption = 60.0,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run a package on frames as they come: find, follow, count, ask, and tell in JSON lines.
+
+    Frames of files are all looked at. Of a camera or stream, those that come too fast are dropped, the oldest first, and
+    counted. Ctrl-C or SIGTERM ends a run in order: frames on their way are finished, and every line is whole.
+    """
+    from curate.edge.runtime.answers import open_runner
+    from curate.edge.runtime.run import Settings
+    from curate.edge.runtime.run import run as run_model
+    from curate.edge.runtime.sources import Sampling, open_source
+    from curate.errors import UsageError
+
+    if (source is None) == (labels is None):
+        raise UsageError("a run has either a source or labels", where="--source", remedy="--source camera:0")
+    runners = [open_runner(str(each), threads=threads, backend=backend) for each in (package, heavy, against) if each]
+    if heavy is not None and against is not None:
+        raise UsageError("two packages are a cascade or are compared", where="--against", remedy="leave out --heavy")
+    if labels is not None:
+        chosen = None if splits is None else [each.strip() for each in splits.split(",") if each.strip()]
+        _measure(labels, runners, max_loss if heavy is not None else None, alpha, chosen, where, seed, json)
+        return
+    assert source is not None
+    opened = open_source(source, Sampling(fps, every), patience=patience)
+    settings = Settings(
+        wanted=_wanted(track, track_score, line, zone, anchor, ask, scale),
+        batch=batch,
+        most=frames,
+        seconds=seconds,
+        output=output,
+        output_limit=None if output_limit is None else round(output_limit * _MEGABYTE),
+        only_found=only_found,
+        overlay=overlay,
+        overlay_rate=fps,
+        metrics=metrics,
+        stall=stall,
+    )
+    with ExitStack() as stack:
+        keeper = (
+            None if harvest is None else stack.enter_context(_harvester(harvest, harvest_size, runners, opened.is_live))
+        )
+        model = _model(runners, threshold if heavy is not None else None)
+        summary = run_model(model, opened, settings, emit=_emit if json else None, keeper=keeper, note=note)
+    if keeper is not None:
+        note(
+            f"hard frames: {keeper.counts.kept:,} kept of {keeper.counts.hard:,}; import them with harvest://{harvest}"
+        )
+    if json:
+        print_json(summary.to_json())
+    else:
+        _print(summary.to_json())
+    if summary.ended == "signal" and not opened.is_live:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _model(runners: list[Runner], threshold: float | None) -> Model:
+    """One package, a cascade where there is a threshold, or a pair."""
+    from curate.edge.runtime.answers import Cascade, Pair, Single
+
+    if len(runners) == 1:
+        return Single(runners[0])
+    first, second = runners
+    return Pair(first, second) if threshold is None else Cascade(first, second, threshold)
+
+
+def _wanted(
+    track: bool | None,
+    track_score: float,
+    line: list[str] | None,
+    zone: list[str] | None,
+    anchor: Literal["bottom", "centre"],
+    ask: str | None,
+    scale: float | None,
+) -> Wanted:
+    from curate.edge.runtime.counters import Shape
+    from curate.edge.runtime.session import Wanted
+    from curate.edge.runtime.things import Band
+    from curate.edge.runtime.tracker import TrackerSettings
+
+    follows = bool(line or zone) if track is None else track
+    return Wanted(
+        tracker=TrackerSettings.beginning_at(track_score) if follows else None,
+        lines=[Shape.parse(each, "--line") for each in line or ()],
+        zones=[Shape.parse(each, "--zone") for each in zone or ()],
+        anchor=anchor,
+        band=None if ask is None else Band.parse(ask),
+        millimetres=scale,
+    )
+
+
+def _harvester(folder: Path, megabytes: float, runners: list[Runner], live: bool) -> Any:
+    """Keeps the hard frames; closes the ring when it is closed."""
+    from curate.edge.harvest.keeper import Harvester
+    from curate.edge.harvest.ring import Bounds, Ring
+
+    packages = {runner.package.id: runner.package for runner in runners}
+    return Harvester(Ring(folder, bounds=Bounds(bytes=round(megabytes * _MEGABYTE))), packages, live=live)
+
+
+def _measure(
+    labels: str,
+    runners: list[Runner],
+    max_loss: float | None,
+    alpha: float,
+    splits: list[str] | None,
+    where: str | None,
+    seed: int,
+    json: bool,
+) -> None:
+    """Two packages on labelled images: as a cascade, where it may lose something, or one against the other."""
+    from curate.errors import UsageError
+
+    if len(runners) != 2:
+        raise UsageError("labels are for two packages", where="--labels", remedy="add --heavy or --against")
+
+    from curate.dataset import open_dataset
+    from curate.edge.runtime.judging import judge, tune
+
+    dataset = open_dataset(labels)
+    first, second = runners
+    with late_progress("measuring") as report:
+        found: Tuned | Judged
+        if max_loss is not None:
+            found = tune(
+                dataset, first, second, max_loss=max_loss, splits=splits, where=where, seed=seed, progress=report
+            )
+        else:
+            found = judge(dataset, first, second, alpha=alpha, splits=splits, where=where, seed=seed, progress=report)
+    for each in found.notes:
+        note(each)
+    if json:
+        print_json(found.to_json())
+    else:
+        _print(found.to_json())
+
+
+def _emit(line: dict[str, Any]) -> None:
+    """One line now: whoever reads on the other side of a pipe waits for it."""
+    import sys
+
+    print_json(line)
+    sys.stdout.flush()
+
+
+def _print(told: dict[str, Any]) -> None:
+    """A summary as a table of two columns."""
+    from curate.report.terminal import print_table
+
+    rows: list[dict[str, object]] = []
+    for key, value in told.items():
+        if key == "kind" or value is None or value == {}:
+            continue
+        text = ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
+        rows.append({"what": key.replace("_", " "), "value": f"{text:,}" if isinstance(text, int) else str(text)})
+    print_table(rows)

@@ -1,0 +1,168 @@
+"""What answers for a frame: one package, two side by side, or a light one that hands what it is unsure of to a heavy one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from curate.edge.runner import Package, PackageError, Prepared, Result, Runner
+from curate.edge.runtime.likeness import likeness
+from curate.errors import InputError, UsageError
+from curate.imaging import Pixels
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one frame.
+
+    Attributes:
+        result: By the package that decided.
+        package: Which one that is.
+        is_heavy: Whether a cascade asked its heavy package.
+        other: What the second of two packages says; None where there is none.
+        other_package: Which one that is.
+        agreement: Of both, 0 to 1; None where there is one.
+    """
+
+    result: Result
+    package: Package
+    is_heavy: bool = False
+    other: Result | None = None
+    other_package: Package | None = None
+    agreement: float | None = None
+
+
+class Model(Protocol):
+    """What a run asks of each frame.
+
+    Attributes:
+        package: The one that names classes and thresholds.
+        runners: All that are asked, the package's own first.
+    """
+
+    package: Package
+    runners: tuple[Runner, ...]
+
+    def prepare(self, pixels: Pixels) -> Any:
+        """One frame, uint8 of shape (height, width, 3), as `answer` takes it. Runs in a thread of its own."""
+        ...
+
+    def answer(self, prepared: Sequence[Any]) -> list[Answer]:
+        """Of n prepared frames."""
+        ...
+
+
+class Single:
+    """One package."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.package = runner.package
+        self.runners: tuple[Runner, ...] = (runner,)
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        """See `Model`."""
+        return self.runners[0].prepare(pixels)
+
+    def answer(self, prepared: Sequence[Prepared]) -> list[Answer]:
+        """See `Model`."""
+        return [Answer(result, self.package) for result in results_of(self.runners[0], prepared)]
+
+
+class Pair:
+    """Two packages that both look at every frame; the first decides."""
+
+    def __init__(self, first: Runner, second: Runner) -> None:
+        require_alike(first.package, second.package)
+        self.package = first.package
+        self.runners: tuple[Runner, ...] = (first, second)
+
+    def prepare(self, pixels: Pixels) -> tuple[Prepared, Prepared]:
+        """See `Model`."""
+        return self.runners[0].prepare(pixels), self.runners[1].prepare(pixels)
+
+    def answer(self, prepared: Sequence[tuple[Prepared, Prepared]]) -> list[Answer]:
+        """See `Model`."""
+        first, second = self.runners
+        ones = results_of(first, [each[0] for each in prepared])
+        others = results_of(second, [each[1] for each in prepared])
+        return [
+            Answer(
+                one,
+                first.package,
+                other=other,
+                other_package=second.package,
+                agreement=likeness(one.above(first.package.thresholds), other.above(second.package.thresholds)),
+            )
+            for one, other in zip(ones, others, strict=True)
+        ]
+
+
+class Cascade:
+    """A light package first; frames on which it is less sure than a threshold go to a heavy one, whose word then counts.
+
+    Args:
+        light: Asked of every frame.
+        heavy: Asked of frames whose uncertainty by the light one is above the threshold.
+        threshold: In [0, 1]; `curate.edge.runtime.tuning` finds it on labelled images.
+    """
+
+    def __init__(self, light: Runner, heavy: Runner, threshold: float) -> None:
+        require_alike(light.package, heavy.package)
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"a threshold of {threshold:g} is no uncertainty", where="--threshold", remedy="0 to 1")
+        self.package, self.threshold = light.package, threshold
+        self.runners: tuple[Runner, ...] = (light, heavy)
+
+    def prepare(self, pixels: Pixels) -> tuple[Prepared, Pixels]:
+        """See `Model`. What few frames need, the heavy package's own preparation, is left for later."""
+        return self.runners[0].prepare(pixels), pixels
+
+    def answer(self, prepared: Sequence[tuple[Prepared, Pixels]]) -> list[Answer]:
+        """See `Model`."""
+        light, heavy = self.runners
+        answers = [Answer(each, light.package) for each in results_of(light, [first for first, _ in prepared])]
+        hard = [row for row, answer in enumerate(answers) if answer.result.uncertainty > self.threshold]
+        again = results_of(heavy, [heavy.prepare(prepared[row][1]) for row in hard])
+        for row, result in zip(hard, again, strict=True):
+            answers[row] = Answer(result, heavy.package, is_heavy=True)
+        return answers
+
+
+def open_runner(folder: str, *, threads: int = 1, backend: str | None = None) -> Runner:
+    """Load a package.
+
+    Raises:
+        InputError: It, its model, or its runtime cannot be used.
+    """
+    try:
+        return Runner(folder, threads=threads, backend=backend)
+    except PackageError as error:
+        raise InputError(str(error)) from error
+
+
+def results_of(runner: Runner, prepared: Sequence[Prepared]) -> list[Result]:
+    """What a package says of prepared frames.
+
+    Raises:
+        InputError: The model fails on them.
+    """
+    try:
+        return runner.run_prepared(prepared)
+    except PackageError as error:
+        raise InputError(str(error)) from error
+
+
+def require_alike(one: Package, other: Package) -> None:
+    """Refuse two packages that cannot answer for each other.
+
+    Raises:
+        UsageError: They have other tasks or classes.
+    """
+    if (one.task, one.classes) != (other.task, other.classes):
+        raise UsageError(
+            f"the packages differ: '{one.task}' of {', '.join(one.classes)}, and '{other.task}' of "
+            f"{', '.join(other.classes)}",
+            where=other.folder,
+            remedy="both need one task and the same classes in the same order",
+        )

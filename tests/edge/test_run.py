@@ -1,0 +1,466 @@
+"""Whole runs: files and streams in, lines, videos and numbers out, and every way to end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
+from curate.cli import app
+from curate.edge.runner import Result as Found
+from curate.edge.runtime.answers import Cascade, Pair, Single, open_runner
+from curate.edge.runtime.keeper import FrameContext
+from curate.edge.runtime.run import Settings, run
+from curate.edge.runtime.session import Wanted
+from curate.edge.runtime.sources import open_source
+from curate.edge.runtime.things import Band
+from curate.imaging import Pixels
+from tests.edge.streams import MotionJpeg, serving_mjpeg
+from tests.edge.tiny import classifier, detector, frame, segmenter, with_reference
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["run", *map(str, arguments)])
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def video(path: Path, pictures: Sequence[Pixels], rate: float = 10) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, (64, 64))
+    for picture in pictures:
+        writer.write(np.ascontiguousarray(picture[..., ::-1]))
+    writer.release()
+    return path
+
+
+def folder(path: Path, pictures: Sequence[Pixels]) -> Path:
+    path.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(path / f"{number:03d}.png")
+    return path
+
+
+def passing(frames: int = 40) -> list[Pixels]:
+    """Red goes right along the top, green goes left along the bottom."""
+    return [frame((10 + number, 16), (50 - number, 48)) for number in range(frames)]
+
+
+def test_things_are_found_followed_and_counted(tmp_path: Path) -> None:
+    package = detector(tmp_path / "p", min_score=0.3)
+    source = video(tmp_path / "a.avi", passing())
+
+    result = invoke(
+        package, "--source", source, "--line", "mid=50%,0,50%,100%", "--zone", "left=0,0,32,0,32,64,0,64", "--json"
+    )
+
+    assert result.exit_code == 0, result.stderr
+    *told, summary = lines(result.stdout)
+    assert [line["frame"] for line in told] == list(range(40))
+    assert [thing["label"] for thing in told[20]["objects"]] == ["red", "green"]
+    assert told[20]["objects"][0]["bbox"] == pytest.approx([24, 10, 12, 12], abs=2)
+    tracks = {(thing["label"], thing["track"]) for line in told for thing in line["objects"]}
+    assert len(tracks) == 2
+    crossings = [each for line in told for each in line.get("crossings", ())]
+    assert {(each["where"], each["label"], each["way"]) for each in crossings} == {
+        ("mid", "red", "out"),
+        ("mid", "green", "in"),
+        ("left", "red", "out"),
+        ("left", "green", "in"),
+    }
+    assert (summary["offered"], summary["processed"], summary["lost"], summary["abandoned"]) == (40, 40, 0, 0)
+    assert summary["things"]["mid"]["by_class"] == {"red": {"in": 0, "out": 1}, "green": {"in": 1, "out": 0}}
+    assert summary["ended"] == "source"
+
+
+def test_a_folder_is_run_through_in_batches(tmp_path: Path) -> None:
+    package = classifier(tmp_path / "p", gain=50)
+    source = folder(tmp_path / "images", [frame((32, 32)), frame(None, (32, 32)), frame(None, None, (20, 20))])
+    (source / "broken.png").write_bytes(b"x")
+
+    result = invoke(package, "--source", source, "--batch", "2", "--output", tmp_path / "out.jsonl")
+
+    assert result.exit_code == 0, result.stderr
+    told = lines((tmp_path / "out.jsonl").read_text())
+    assert [line["label"] for line in told] == ["red", "green", "blue"]
+    assert "unreadable" in result.stdout
+
+
+def test_regions_are_measured_in_square_millimetres(tmp_path: Path) -> None:
+    package = segmenter(tmp_path / "p")
+    source = folder(tmp_path / "images", [frame((20, 20), None, (44, 44))])
+
+    told = lines(invoke(package, "--source", source, "--scale", "0.5", "--json").stdout)[0]
+
+    assert {thing["label"]: thing["area_mm2"] for thing in told["objects"]} == {"red": 36.0, "blue": 36.0}
+    assert told["objects"][0]["area_px"] == 144
+
+
+def test_boxes_are_measured_by_their_sides(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame((20, 20))])
+
+    told = lines(invoke(detector(tmp_path / "p"), "--source", source, "--scale", "0.1", "--json").stdout)[0]
+
+    assert told["objects"][0]["size_mm"] == pytest.approx([1.2, 1.2], abs=0.01)
+
+
+def test_a_person_is_asked_in_the_band(tmp_path: Path) -> None:
+    package = detector(tmp_path / "p")
+    faint, bright, dark = frame((32, 32), light=120), frame((32, 32)), frame((32, 32), light=40)
+    source = folder(tmp_path / "images", [faint, bright, dark])
+
+    *told, summary = lines(invoke(package, "--source", source, "--ask", "0.3:0.7", "--json").stdout)
+
+    assert [line["asks"] for line in told] == [True, False, False]
+    assert told[0]["objects"][0]["asks"]
+    assert told[2]["objects"] == []  # below the band
+    assert summary["asked"] == 1
+
+
+def test_the_packages_own_band_counts(tmp_path: Path) -> None:
+    package = detector(tmp_path / "p", ask=[0.3, 0.7])
+    source = folder(tmp_path / "images", [frame((32, 32), light=120)])
+
+    assert lines(invoke(package, "--source", source, "--json").stdout)[0]["asks"]
+
+
+def test_a_cascade_asks_the_heavy_package_only_where_it_must(tmp_path: Path) -> None:
+    light, heavy = classifier(tmp_path / "l", gain=60), classifier(tmp_path / "h", name="sure", gain=900)
+    clear, muddled = frame((20, 20)), frame((20, 20), (44, 44), light=120)
+    source = folder(tmp_path / "images", [clear, muddled, clear])
+
+    *told, summary = lines(invoke(light, "--source", source, "--heavy", heavy, "--threshold", "0.5", "--json").stdout)
+
+    assert [line.get("heavy", False) for line in told] == [False, True, False]
+    assert [line["package"] for line in told] == ["colors-1.0.0", "sure-1.0.0", "colors-1.0.0"]
+    assert summary["heavy"] == 1
+
+
+def test_two_packages_are_compared_on_every_frame(tmp_path: Path) -> None:
+    one, other = classifier(tmp_path / "a", gain=50), classifier(tmp_path / "b", name="tilted", gain=50, tilt=3)
+    source = folder(tmp_path / "images", [frame((20, 20)), frame(None, (20, 20)), frame((9, 9))])
+
+    *told, summary = lines(invoke(one, "--source", source, "--against", other, "--json").stdout)
+
+    assert [line["agreement"] for line in told] == [1.0, 0.0, 1.0]
+    assert told[1]["other"]["label"] == "red"
+    assert summary["agreement"] == pytest.approx(2 / 3, abs=1e-5)
+
+
+def test_packages_of_other_classes_are_not_compared(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame((20, 20))])
+
+    result = invoke(classifier(tmp_path / "a"), "--source", source, "--against", detector(tmp_path / "b"))
+
+    assert result.exit_code == 2
+    assert "the packages differ" in result.stderr
+
+
+class Collector:
+    """A keeper that keeps everything."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, Found, FrameContext]] = []
+
+    def offer(self, pixels: Pixels, result: Found, context: FrameContext) -> None:
+        self.seen.append((int(pixels.sum()), result, context))
+
+
+def test_a_keeper_gets_every_frame_with_what_is_known_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    usual = [frame(tuple(rng.uniform(20, 44, 2)), light=int(rng.integers(180, 255))) for _ in range(60)]
+    package = with_reference(classifier(tmp_path / "p", gain=20), usual)
+    strange = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    source = folder(tmp_path / "images", [usual[0], strange])
+    keeper = Collector()
+    other = classifier(tmp_path / "q", name="other")
+
+    model = Pair(open_runner(str(package)), open_runner(str(other)))
+    run(model, open_source(str(source)), Settings(Wanted(band=Band(0.2, 0.999))), keeper=keeper)
+
+    (light, result, first), (_, _, second) = keeper.seen
+    assert light == int(usual[0].sum())
+    assert (first.name, first.number, first.package, first.other_package) == (
+        "000.png",
+        0,
+        "colors-1.0.0",
+        "other-1.0.0",
+    )
+    assert first.uncertainty == result.uncertainty
+    assert first.asks
+    assert first.agreement == 1.0
+    assert first.other is not None
+    assert first.drift is not None
+    assert second.drift is not None
+    assert first.drift < 0.95 < 0.98 < second.drift
+
+
+def test_hard_frames_go_into_the_ring(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame((20, 20), light=100), frame((40, 40), light=255)])
+
+    result = invoke(detector(tmp_path / "p"), "--source", source, "--ask", "0.3:0.7", "--harvest", tmp_path / "hard")
+
+    assert result.exit_code == 0, result.stderr
+    assert len(list((tmp_path / "hard").rglob("image.*"))) == 1
+
+
+def test_an_overlay_video_shows_every_frame(tmp_path: Path) -> None:
+    source = video(tmp_path / "a.avi", passing(12))
+
+    for name in ("out.mp4", "out.avi"):
+        result = invoke(
+            detector(tmp_path / "p" / name, min_score=0.3), "--source", source, "--track", "--overlay", tmp_path / name
+        )
+        assert result.exit_code == 0, result.stderr
+        capture = cv2.VideoCapture(str(tmp_path / name))
+        assert capture.get(cv2.CAP_PROP_FPS) == 10
+        pictures = [capture.read()[1] for _ in range(12)]
+        assert not capture.read()[0]
+        assert all(picture.shape == (64, 64, 3) for picture in pictures)
+        assert pictures[5].mean() > passing(12)[5].mean()  # something is drawn on it
+    assert not list(tmp_path.glob("*.part.*"))
+
+
+def test_lines_without_news_can_be_left_out(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame(), frame((20, 20)), frame()])
+
+    *told, summary = lines(invoke(detector(tmp_path / "p"), "--source", source, "--only-found", "--json").stdout)
+
+    assert [line["name"] for line in told] == ["001.png"]
+    assert summary["processed"] == 3
+
+
+@pytest.fixture
+def camera() -> Any:
+    with serving_mjpeg(passing()) as server:
+        yield server
+
+
+def test_a_camera_in_the_network_is_followed(camera: MotionJpeg, tmp_path: Path) -> None:
+    result = invoke(
+        detector(tmp_path / "p", min_score=0.3), "--source", camera.url, "--frames", "25", "--track", "--json"
+    )
+
+    assert result.exit_code == 0, result.stderr
+    *told, summary = lines(result.stdout)
+    assert summary["ended"] == "limit" or summary["lost"]
+    assert summary["offered"] == 25 == summary["processed"] + summary["lost"]
+    assert any("track" in thing for line in told for thing in line["objects"])
+
+
+def test_a_camera_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    result = invoke(detector(tmp_path / "p"), "--source", "camera:93")
+
+    assert result.exit_code == 3
+    assert result.stderr.count("error:") == 1
+    assert "camera:93" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> None:
+    texts: list[str] = []
+
+    class Asks:
+        def offer(self, pixels: Pixels, result: Found, context: FrameContext) -> None:
+            if context.number >= 10 and not texts:
+                for path in ("metrics", "healthz"):
+                    with urllib.request.urlopen(f"{addresses[0].rpartition('/')[0]}/{path}") as answer:
+                        texts.append(answer.read().decode())
+
+    addresses: list[str] = []
+    summary = run(
+        Single(open_runner(str(detector(tmp_path / "p", min_score=0.3)))),
+        open_source(camera.url),
+        Settings(metrics="0", most=40),
+        keeper=Asks(),
+        note=lambda text: addresses.append(text.removeprefix("metrics: ")),
+    )
+
+    values = dict(line.rsplit(" ", 1) for line in texts[0].splitlines() if not line.startswith("#"))
+    assert float(values["curate_frames_processed_total"]) >= 1
+    assert float(values["curate_frames_offered_total"]) >= float(values["curate_frames_processed_total"])
+    assert float(values['curate_things_total{label="red"}']) >= 1
+    assert float(values['curate_stage_seconds_total{stage="infer"}']) > 0
+    assert float(values["curate_resident_bytes"]) > 1e7
+    assert int(values["curate_latency_seconds_count"]) >= 1
+    assert texts[1] == "ok\n"
+    assert summary.offered == summary.processed + summary.lost + summary.abandoned
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "either a source or labels"),
+        (["--source", "nowhere"], "no such file"),
+        (["--source", ".", "--line", "a=1"], "no name with points"),
+        (["--source", ".", "--line", "a=1,1,2,2", "--no-track"], "count tracks"),
+        (["--source", ".", "--ask", "0.9:0.1"], "no band"),
+        (["--source", ".", "--scale", "0"], "0 mm"),
+        (["--source", ".", "--fps", "0"], "cannot be kept"),
+        (["--source", ".", "--overlay", "a.gif"], "no video that can be written"),
+        (["--source", ".", "--metrics", "here"], "no address"),
+        (["--labels", "x"], "labels are for two packages"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    package = detector(tmp_path / "p")
+    monkeypatch.chdir(folder(tmp_path / "images", [frame((20, 20))]))
+
+    result = invoke(package, *options)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_classifier_cannot_count(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame((20, 20))])
+
+    result = invoke(classifier(tmp_path / "p"), "--source", source, "--line", "a=1,1,2,2")
+
+    assert result.exit_code == 2
+    assert "finds no things to follow" in result.stderr
+
+
+def test_a_folder_that_is_no_package_is_refused(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "--source", tmp_path)
+
+    assert result.exit_code == 2
+    assert "no package" in result.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ how runs end
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """The command in a process of its own, in which Ctrl-C is not ignored as it is in jobs in the background."""
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom curate.cli import main; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "run", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it still says; `communicate` would miss what `readline` has read ahead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    rest, said = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
+    return rest, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_live_run_in_order(camera: MotionJpeg, tmp_path: Path, number: signal.Signals) -> None:
+    package = detector(tmp_path / "p", min_score=0.3)
+    output, overlay = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    with start(package, "--source", camera.url, "--output", output, "--overlay", overlay, "--json") as process:
+        assert process.stdout is not None
+        first = [process.stdout.readline() for _ in range(10)]
+        process.send_signal(number)
+        rest, said = rest_of(process)
+
+    assert process.returncode == 0, said
+    *told, summary = lines("".join(first) + rest)
+    assert summary["ended"] == "signal"
+    assert summary["offered"] == summary["processed"] + summary["lost"] + summary["abandoned"]
+    assert [line["frame"] for line in lines(output.read_text())] == [line["frame"] for line in told]
+    assert len(told) == summary["processed"]
+    assert cv2.VideoCapture(str(overlay)).get(cv2.CAP_PROP_FRAME_COUNT) == len(told)
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_folder_as_interrupted(tmp_path: Path) -> None:
+    source = folder(tmp_path / "images", [frame((20, 20))] * 20)
+    for number in range(5000):
+        (source / f"more-{number:05d}.png").hardlink_to(source / "000.png")
+    with start(detector(tmp_path / "p"), "--source", source, "--json") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest, said = rest_of(process)
+
+    assert process.returncode == 130, said
+    *told, summary = lines(first + rest)
+    assert summary["processed"] == len(told) < 5020
+    assert summary["lost"] == 0
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_whole_lines(camera: MotionJpeg, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    with start(detector(tmp_path / "p"), "--source", camera.url, "--output", output, "--json") as process:
+        assert process.stdout is not None
+        for _ in range(10):
+            process.stdout.readline()
+        process.kill()
+
+    assert len(lines(output.read_text())) >= 10
+
+
+@pytest.mark.slow
+def test_a_last_stage_that_hangs_ends_the_process(camera: MotionJpeg, tmp_path: Path) -> None:
+    program = f"""
+import time
+from curate.edge.runtime.answers import Single, open_runner
+from curate.edge.runtime.run import Settings, run
+from curate.edge.runtime.sources import open_source
+class Hangs:
+    def offer(self, *_):
+        time.sleep(600)
+run(Single(open_runner({str(detector(tmp_path / "p"))!r})), open_source({camera.url!r}), Settings(stall=1.0), keeper=Hangs())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 3
+    assert "the stage 'finish' has been at one frame" in done.stderr
+
+
+def test_a_stage_that_hangs_is_told_and_left(tmp_path: Path) -> None:
+    class Hangs(Single):
+        def prepare(self, pixels: Pixels) -> Any:
+            time.sleep(3)
+            return super().prepare(pixels)
+
+    model = Hangs(open_runner(str(detector(tmp_path / "p"))))
+    source = open_source(str(folder(tmp_path / "images", [frame((20, 20))])))
+
+    with pytest.raises(Exception, match="the stage 'prepare' has been at one frame") as caught:
+        run(model, source, Settings(stall=0.4))
+
+    assert getattr(caught.value, "exit_code", None) == 3
+
+
+def test_a_time_limit_ends_a_run(camera: MotionJpeg, tmp_path: Path) -> None:
+    result = invoke(detector(tmp_path / "p"), "--source", camera.url, "--seconds", "0.7", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    assert lines(result.stdout)[-1]["ended"] == "limit"
+
+
+def test_cascades_need_a_threshold_that_is_one(tmp_path: Path) -> None:
+    runner = open_runner(str(classifier(tmp_path / "p")))
+
+    with pytest.raises(Exception, match="no uncertainty"):
+        Cascade(runner, runner, 1.5)
