@@ -10,8 +10,8 @@ is done to the colours and the light of whole images, before crops are cut from 
     none            nothing
     colour jitter   brightness, contrast and saturation by up to 40%, hue by up to a tenth of the circle
     RandAugment     two of nine changes of colour and sharpness at magnitude 9 of 30 (Cubuk et al. 2020)
-    fitted          `curate.augment.fit.fit_recipe`, from the images that may be looked at, without their labels
-    fitted to each  three recipes, each fitted from one of the three set-ups and used on its images
+    fitted          `curate.augment.fit.fit_recipe`, from the images that may be looked at, without their labels and without being
+                    told which set-up an image of the other three was taken under
     real            those very images with their labels beside the others, unchanged: the ceiling
 
 All take the same number of steps on the same crops (the ceiling's set is larger by a third), mirrored, turned, scaled and
@@ -49,11 +49,10 @@ FloatArray = npt.NDArray[np.float64]
 NONE: Final = "none"
 REAL: Final = "real"
 FITTED: Final = "fitted"
-EACH: Final = "fitted to each"
-ARMS: Final = (NONE, "colour jitter", "RandAugment", FITTED, EACH, REAL)
+ARMS: Final = (NONE, "colour jitter", "RandAugment", FITTED, REAL)
 VERSIONS: Final = 4
 LOOKED_AT: Final = 80
-"""Images of either side that a fit sees."""
+"""Images of the target that a fit sees; of the others it sees as many as `curate augment` lets it."""
 
 TARGET: Final = 0.5
 """Part of the gap that a fitted recipe is to close."""
@@ -181,16 +180,15 @@ class _Arms:
         }  # fmt: skip
 
     def told(self) -> dict[str, Any]:
-        """What the fits found, for the record."""
+        """What the fit found, for the record."""
+        fitted = self._fitted
         return {
             "held out": self.held_out,
-            "fits": {
-                setup or "all": {
-                    "unexplained": round(fitted.unexplained, 3),
-                    "parameters": {name: one.to_json() for name, one in fitted.parameters.items() if one.differs},
-                }
-                for setup, fitted in self._fits.items()
-            },
+            "unexplained": round(fitted.unexplained, 3),
+            "fit": [
+                {"images": count, "parameters": {name: each.to_json() for name, each in found.items()}}
+                for count, found in fitted.lights or [(fitted.images[0], fitted.parameters)]
+            ],
         }
 
     def _material(
@@ -203,33 +201,28 @@ class _Arms:
             return plain[None], labels
         rng = np.random.default_rng([seed, ARMS.index(arm)])
         versions = [
-            np.concatenate([cut(change[scene.setup](scene.pixels, rng).pixels, scene.boxes) for scene in scenes])
+            np.concatenate([cut(change(scene.pixels, rng).pixels, scene.boxes) for scene in scenes])
             for _ in range(VERSIONS)
         ]
         return np.stack([plain, *versions]), labels
 
-    def _change(self, arm: str) -> dict[str, Pipeline] | None:
-        """What is done to images of each set-up; None for nothing."""
-        setups = [setup for setup in SETUPS if setup != self.held_out]
-        if arm in (FITTED, EACH):
-            return {setup: self._pipeline(self._fits[setup if arm == EACH else ""]) for setup in setups}
+    def _change(self, arm: str) -> Pipeline | None:
+        """What is done to images; None for nothing."""
+        if arm == FITTED:
+            pixels = [self._seen[k].pixels for k in self._fitted.references]
+            return Pipeline(self._fitted.recipe, {REFERENCES: pixels} if pixels else None)
         recipe = {JITTER.name: JITTER, RANDAUGMENT.name: RANDAUGMENT}.get(arm)
-        return None if recipe is None else dict.fromkeys(setups, Pipeline(recipe))
-
-    def _pipeline(self, fitted: Fitted) -> Pipeline:
-        pixels = [self._seen[k].pixels for k in fitted.references]
-        return Pipeline(fitted.recipe, {REFERENCES: pixels} if pixels else None)
+        return None if recipe is None else Pipeline(recipe)
 
     @cached_property
-    def _fits(self) -> dict[str, Fitted]:
-        """From each set-up of the sources, and by the empty name from all of them."""
-        fits = {}
-        for setup in ("", *SETUPS):
-            if setup != self.held_out:
-                sources = [scene for scene in self.division.sources if setup in ("", scene.setup)]
-                chosen = np.random.default_rng(0).permutation(len(sources))[:LOOKED_AT]
-                fits[setup] = fit_recipe([sources[k].pixels for k in chosen], [scene.pixels for scene in self._seen])
-        return fits
+    def _fitted(self) -> Fitted:
+        """From all of the sources; which of their images belong together is known, as it is to `curate augment`."""
+        sources = self.division.sources
+        return fit_recipe(
+            [scene.pixels for scene in sources],
+            [scene.pixels for scene in self._seen],
+            groups=([scene.group for scene in sources], [scene.group for scene in self._seen]),
+        )
 
     @property
     def _seen(self) -> list[Scene]:
@@ -307,12 +300,13 @@ def _notes(results: Sequence[Mapping[str, Any]], rates: Sequence[Mapping[str, An
     """What misses its target."""
     notes = []
     for name in dict.fromkeys(row["held out"] for row in results):
-        for arm in (FITTED, EACH):
-            share, low, _ = closed(accuracies(results, name), arm)
-            if share < TARGET:
-                notes.append(f"{name}: '{arm}' closes {share:.0%} of the gap; half is the target")
-            elif not low >= TARGET:
-                notes.append(f"{name}: '{arm}' closes {share:.0%} of the gap, but the interval holds less than half")
+        share, low, _ = closed(accuracies(results, name), FITTED)
+        if share < TARGET:
+            notes.append(f"{name}: the fitted recipe closes {share:.0%} of the gap; half is the target")
+        elif not low >= TARGET:
+            notes.append(
+                f"{name}: the fitted recipe closes {share:.0%} of the gap, but the interval holds less than half"
+            )
     for row in rates:
         ratio = row["curate ms"] / row["with decoding ms"]
         if ratio > MOST_SLOWER:

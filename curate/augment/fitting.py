@@ -78,6 +78,12 @@ def fit_target(
         progress=lambda done, total: report(done, total, "fitting a recipe"),
     )  # fmt: skip
     notes += fitted.notes
+    if fitted.lights:
+        counts = ", ".join(f"{count:,}" for count, _ in fitted.lights)
+        notes.append(
+            f"the other images were taken in {len(fitted.lights)} lights ({counts} images): each is changed by what was fitted "
+            "from its own"
+        )
     about = {**fitted.recipe.about, "target": target.text, "commit": dataset.commit.number}
     return replace(fitted, recipe=replace(fitted.recipe, about=about))
 

@@ -45,13 +45,15 @@ class Fitted:
 
     Attributes:
         recipe: Steps for the parameters that differ, in a camera's order; none where none does. `about["fitted"]` has the
-            parameters.
+            parameters. Where the source was taken in several lights, one step `ByLight` with such steps for each.
         parameters: All of them, by name.
         references: Positions in the target of images to take colours from: between them they look like all of the target.
         unexplained: What light, exposure, colour and tone leave of the difference, in chi-square for each number that was
             compared: about 1 where nothing is left.
         notes: What differs and cannot be made by a recipe, in words.
         images: How many images of the source and of the target were used.
+        lights: Fitted from each light of the source by itself, where it has several and the target has one: how many images
+            were taken in it, and the parameters that differ.
     """
 
     recipe: Recipe
@@ -60,3 +62,4 @@ class Fitted:
     unexplained: float
     notes: tuple[str, ...]
     images: tuple[int, int]
+    lights: tuple[tuple[int, Mapping[str, Parameter]], ...] = ()

@@ -16,13 +16,15 @@ from curate.augment.fit.detail import GRAINS, Crops, details, lit_crops, luma_cr
 from curate.augment.fit.events import EVENTS, events, representatives
 from curate.augment.fit.jpeg import NONE
 from curate.augment.fit.lens import Lens, Scene, fit_lens, numbers_of, soften
+from curate.augment.fit.lights import Lights, find_lights
 from curate.augment.fit.looks import looks
 from curate.augment.fit.moments import Solution, Unknown, solve
 from curate.augment.fit.steps import REFERENCES, nominal_noise, steps_of
 from curate.augment.fit.views import CROP, SIDE, Source, Views, load_views
 from curate.errors import UsageError
 from curate.models.passes import Progress
-from curate.recipes.recipe import Recipe
+from curate.recipes.pipeline import leaves
+from curate.recipes.recipe import Recipe, Step
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Groups = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -68,6 +70,8 @@ _UNITS: Final = {
 }
 # What a number of a thumbnail may be wrong by, octaves: shrinking before a curve is not after it.
 _WRONG: Final = 0.01
+# Octaves of gamma to start from.
+_GAMMAS: Final = (-0.4, 0.0, 0.4)
 # Images on each side that blur and noise are fitted to.
 _DETAILED: Final = 60
 _NOISE_ROWS: Final = 512
@@ -90,6 +94,12 @@ class _Sides:
     source: Views
     target: Views
     groups: Groups
+
+    def lit_by(self, lights: Lights, light: int) -> _Sides:
+        """With those of the source's images alone that were taken in one light."""
+        rows = np.flatnonzero(lights.of == light)
+        of = np.unique(self.groups[0][rows], return_inverse=True)[1]
+        return replace(self, source=self.source.of(rows), groups=(of, self.groups[1]))
 
 
 def fit_recipe(
@@ -115,7 +125,7 @@ def fit_recipe(
         workers: Threads that decode.
 
     Returns:
-        The recipe and what it rests on. About 0.1 s of CPU an image.
+        The recipe and what it rests on. About 0.1 s of CPU an image; twice that where the source was taken in several lights.
 
     Raises:
         UsageError: There are fewer than 8 images on a side.
@@ -130,19 +140,54 @@ def fit_recipe(
     rng = np.random.default_rng([seed, 9])
     kept = [np.sort(rng.permutation(len(images))[:MOST]) for images in (source, target)]
     sides = _load(source, target, kept, groups, progress, workers)
+    whole = _fit(sides, rng)
+    lights = find_lights(sides.source, sides.target, sides.groups, seed)
+    parts = [] if lights is None else [_fit(sides.lit_by(lights, light), rng) for light in range(len(lights.middles))]
+    references = tuple(int(kept[1][k]) for k in representatives(looks(sides.target.small), seed))
+    counts = (len(sides.source), len(sides.target))
+    steps = whole.steps if lights is None else _by_light(lights, parts)
+    recipe = Recipe(name, steps, _about(whole, parts, steps, counts, [target[k] for k in references]))
+    found = tuple((part.images, part.different) for part in parts)
+    unexplained = float(np.mean([part.unexplained for part in parts or [whole]]))
+    return Fitted(recipe, whole.parameters, references, unexplained, whole.notes, counts, found)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was fitted from the whole source, or from what was taken in one light."""
+
+    images: int
+    parameters: Mapping[str, Parameter]
+    steps: tuple[Step, ...]
+    unexplained: float
+    notes: tuple[str, ...]
+
+    @property
+    def different(self) -> dict[str, Parameter]:
+        """The parameters that differ."""
+        return {name: each for name, each in self.parameters.items() if each.differs}
+
+
+def _fit(sides: _Sides, rng: np.random.Generator) -> _Part:
     quality = _quality(sides, rng)
     tone_solution, lens, sensor, notes = _fit_both(sides, quality.differs, rng)
     tone = dict(zip(TONE, tone_solution.values, strict=True))
     parameters = {**_tone_parameters(tone_solution), "jpeg": quality}
     parameters |= _lens_parameters(lens) | _event_parameters(sides, tone, sensor, rng)
     ordered = {each: parameters[each] for each in _UNITS}
-    references = tuple(int(kept[1][k]) for k in representatives(looks(sides.target.small), seed))
-    counts = (len(sides.source), len(sides.target))
-    appearance = tone_solution.misfit > _UNEXPLAINED
     changed = any(ordered[each].differs for each in ("blur", "motion", "resolution", "noise"))
+    appearance = tone_solution.misfit > _UNEXPLAINED
     steps = steps_of(ordered, appearance=appearance, compress=changed and _is_compressed(sides))
-    recipe = Recipe(name, steps, _about(ordered, counts, target, references, appearance))
-    return Fitted(recipe, ordered, references, tone_solution.misfit, notes, counts)
+    return _Part(len(sides.source), ordered, steps, tone_solution.misfit, notes)
+
+
+def _by_light(lights: Lights, parts: Sequence[_Part]) -> tuple[Step, ...]:
+    """What each light's images are changed by; nothing where none differs."""
+    if not any(part.steps for part in parts):
+        return ()
+    choices = tuple(Step("Sequential", steps=part.steps) if part.steps else Step("NoOp") for part in parts)
+    params = {"lights": lights.middles.round(3).tolist(), "scale": lights.scale.round(4).tolist()}
+    return (Step("ByLight", params, steps=choices),)
 
 
 def _load(
@@ -190,10 +235,8 @@ def _fit_both(
     total = read + shot * (255 / STORED) ** 2
     kinds = {(read, shot), (total, 0.0), (0.0, total * (STORED / 255) ** 2)}
     softer = replace(sides, source=replace(sides.source, small=soften(sides.source, lens)))
-    tried = [(_fit_tone(softer, rng, Sensor(*kind), tone.values), Sensor(*kind)) for kind in sorted(kinds)]
+    tried = [(_fit_tone(softer, rng, Sensor(*kind)), Sensor(*kind)) for kind in sorted(kinds)]
     tone, sensor = min(tried, key=lambda each: each[0].score)
-    # The first tone was found without them: from it others that explain as much may be out of reach.
-    tone = min(tone, _fit_tone(softer, rng, sensor), key=lambda each: each.score)
     lens, notes = _fit_detail(sides, tone, compressed, rng)
     return tone, lens, sensor, notes
 
@@ -203,7 +246,7 @@ def _is_compressed(sides: _Sides) -> bool:
     return bool(np.median(sides.target.quality) < NONE)
 
 
-def _fit_tone(sides: _Sides, rng: np.random.Generator, sensor: Sensor, start: FloatArray | None = None) -> Solution:
+def _fit_tone(sides: _Sides, rng: np.random.Generator, sensor: Sensor) -> Solution:
     """Light, exposure, white balance, gamma and contrast, from thumbnails."""
     here, target = sides.source, looks(sides.target.small)
     pixels = np.square(here.pixels / SIDE).astype(np.float32)
@@ -218,20 +261,20 @@ def _fit_tone(sides: _Sides, rng: np.random.Generator, sensor: Sensor, start: Fl
         sides.groups,
         evidence=EVIDENCE,
         rng=rng,
-        starts=[np.zeros(len(TONE)), _coarse(sides)] if start is None else [start],
+        starts=[np.zeros(len(TONE)), *(_coarse(sides, gamma) for gamma in _GAMMAS)],
         wrong=_WRONG,
     )
 
 
-def _coarse(sides: _Sides) -> npt.NDArray[np.float64]:
-    """Exposure, temperature and tint from the channels' median levels alone: near enough to start from."""
+def _coarse(sides: _Sides, gamma: float) -> npt.NDArray[np.float64]:
+    """Exposure, temperature and tint from the channels' median levels alone, for some gamma: near enough to start from."""
     here, there = (
         np.median(np.log2(side.small.mean(axis=(1, 2)) + 0.01), axis=0) for side in (sides.source, sides.target)
     )
-    red, green, blue = (float(value) for value in there - here)
+    red, green, blue = (float(value) for value in there / 2**gamma - here)
     temperature, tint = temperature_of(2 ** (red - green), 2 ** (blue - green))
     start = dict.fromkeys(TONE, 0.0)
-    start |= {"exposure": STORED * green, "temperature": temperature, "tint": tint}
+    start |= {"exposure": STORED * green, "temperature": temperature, "tint": tint, "gamma": gamma}
     clipped = [np.clip(start[each.name], each.low / 2, each.high / 2) for each in _UNKNOWN]
     return np.array(clipped, np.float64)
 
@@ -394,20 +437,21 @@ def _event_parameters(
 
 
 def _about(
-    parameters: Mapping[str, Parameter],
-    counts: tuple[int, int],
-    target: Sequence[Source],
-    references: Sequence[int],
-    appearance: bool,
+    whole: _Part, parts: Sequence[_Part], steps: Sequence[Step], counts: tuple[int, int], files: Sequence[Source]
 ) -> dict[str, Any]:
-    """What the recipe's file says of it."""
-    different = [name for name, parameter in parameters.items() if parameter.differs]
+    """What the recipe's file says of it; files are of the images that colours may be taken from."""
+    different = list(dict.fromkeys(name for part in parts or [whole] for name in part.different))
     about: dict[str, Any] = {
         "description": "fitted: " + (", ".join(different) if different else "nothing differs"),
         "source": f"estimated from {counts[0]} images of the rest and {counts[1]} of the target",
-        "fitted": {name: parameter.to_json() for name, parameter in parameters.items()},
+        "fitted": {name: parameter.to_json() for name, parameter in whole.parameters.items()},
     }
-    files = [target[k] for k in references]
-    if appearance and not any(isinstance(file, np.ndarray) for file in files):
+    if parts:
+        about["lights"] = [
+            {"images": part.images, "fitted": {name: each.to_json() for name, each in part.different.items()}}
+            for part in parts
+        ]
+    named = any(step.params.get("metadata_key") == REFERENCES for step in leaves(steps))
+    if named and not any(isinstance(file, np.ndarray) for file in files):
         about["references"] = {REFERENCES: [str(file) for file in files]}
     return about

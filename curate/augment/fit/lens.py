@@ -149,7 +149,7 @@ def numbers_of(scene: Scene, lens: Lens) -> FloatArray:
 
 
 def soften(views: Views, lens: Lens) -> Planes:
-    """Thumbnails through the lens that was found: as blurred as is to be seen of it at their size; shape (n, 64, 64, 3)."""
+    """Thumbnails through the lens that was found: as blurred as is to be seen of it at their size; shape (n, 32, 32, 3)."""
     if not lens.blurred:
         return views.small
     across = down = math.sqrt(max(lens.values[0], 0.0))

@@ -11,13 +11,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from curate.recipes.light import CELLS, fall_of_light
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 _FLOOR: Final = 0.02
 _QUANTILES: Final = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
-_CELLS: Final = 16
-_ITERATIONS: Final = 6
+# The cell that is near the maximum, by its place from the top.
+_BRIGHTEST: Final = 4
 
 
 def looks(small: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -41,16 +43,21 @@ def looks(small: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     steps = np.abs(np.diff(octaves, axis=2)).mean(axis=(1, 2)) + np.abs(np.diff(octaves, axis=1)).mean(axis=(1, 2))
     colors, whitest, chroma = _colors(small)
     spread = np.stack([flat.std(axis=1), octaves.std(axis=(1, 2)), steps, chroma], axis=1)
-    columns = [levels, mean[:, None], whitest[:, None], np.log2(spread + 0.01), colors, _fall(octaves)]
+    columns = [levels, mean[:, None], whitest[:, None], np.log2(spread + 0.01), colors, fall_of_light(octaves)]
     return np.concatenate(columns, axis=1).astype(np.float64)
 
 
 def _colors(small: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Red and blue over green, shape (n, 10); the near-maximum of the brightest channel; the spread of colour."""
+    """Red and blue over green, shape (n, 10); the near-maximum of the brightest channel; the spread of colour.
+
+    Of cells that are larger than the blocks of a JPEG's colours, which it smooths and rounds.
+    """
     n = len(small)
+    cell = small.shape[1] // CELLS
+    small = small.reshape(n, CELLS, cell, CELLS, cell, 3).mean(axis=(2, 4))
     planes = np.moveaxis(small, 3, 1).reshape(n, 3, -1)
     logs = np.log2(planes + _FLOOR)
-    near = np.partition(planes, -40, axis=2)[:, :, -40]
+    near = np.partition(planes, -_BRIGHTEST, axis=2)[:, :, -_BRIGHTEST]
     fourth = np.square(np.square(planes)).mean(axis=2) ** 0.25
     across = np.abs(np.diff(small, axis=2)).mean(axis=(1, 2)) + np.abs(np.diff(small, axis=1)).mean(axis=(1, 2))
     ratios = logs[:, [0, 2]] - logs[:, [1]]
@@ -63,23 +70,3 @@ def _colors(small: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray, Flo
     middle = np.partition(ratios, ratios.shape[2] // 2, axis=2)[:, :, ratios.shape[2] // 2]
     columns = [middle, *(guess[:, [0, 2]] - guess[:, [1]] for guess in guesses)]
     return np.concatenate(columns, axis=1), guesses[3].max(axis=1), ratios.std(axis=2).mean(axis=1)
-
-
-def _fall(octaves: npt.NDArray[np.float32]) -> FloatArray:
-    """Slopes to the right and down, and bowl, of a robust fit to the cells' medians; shape (n, 3)."""
-    n, side = octaves.shape[:2]
-    cell = side // _CELLS
-    cells = octaves.reshape(n, _CELLS, cell, _CELLS, cell).mean(axis=(2, 4)).reshape(n, -1).astype(np.float64)
-    axis = (np.arange(_CELLS) + 0.5) / _CELLS * 2 - 1
-    y, x = (each.ravel() for each in np.meshgrid(axis, axis, indexing="ij"))
-    basis = np.stack([np.ones(x.size), x, y, x * x + y * y], axis=1)
-    weight = np.ones_like(cells)
-    fitted = np.zeros((n, 4))
-    for _ in range(_ITERATIONS):
-        weighted = weight[:, :, None] * basis
-        left = weighted.transpose(0, 2, 1) @ basis + 1e-9 * np.eye(4)
-        fitted = np.linalg.solve(left, (weighted.transpose(0, 2, 1) @ cells[:, :, None]))[..., 0]
-        residual = cells - fitted @ basis.T
-        scale = 1.4826 * np.median(np.abs(residual), axis=1, keepdims=True) + 1e-3
-        weight = 1 / (1 + np.square(residual / scale))
-    return fitted[:, 1:]

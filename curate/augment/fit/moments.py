@@ -11,8 +11,9 @@ are of means of pictures drawn anew, groups as one (bootstrap), by one linear st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _ROUNDS: Final = 5
 _STEPS: Final = 3
 _CLOSE: Final = 0.02
 _DRAWS: Final = 400
+_RIVALS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,30 @@ def solve(
         groups: Of the source's and of the target's pictures, which belong together; shapes (n,) and (m,).
         evidence: Chi-square that a parameter must explain to be chosen.
         rng: For the bootstrap.
-        starts: Values to start from, each of shape (p,): the best of what they lead to is taken.
+        starts: Values to start from, each of shape (p,): the best of what they lead to is taken, and the doubt of it holds
+            others that explain nearly as much.
         wrong: What the simulation may be wrong by in each number, however many pictures there are: a standard deviation.
     """
     there = grouped(target, groups[1])
     found = [_search(describe, there, unknowns, groups[0], evidence, wrong, start) for start in starts]
-    theta, chosen, score = min(found, key=lambda each: each[2])
-    here = grouped(describe(theta), groups[0])
-    slopes = _slopes(describe, theta, unknowns, groups[0], here)
-    return _solution(here, there, slopes, weight_of(here, there, wrong), theta, unknowns, chosen, score, wrong, rng)
+    by_choice = {chosen: (theta, score) for theta, chosen, score in sorted(found, key=lambda each: -each[2])}
+    solutions = []
+    for chosen, (theta, score) in sorted(by_choice.items(), key=lambda each: each[1][1])[:_RIVALS]:
+        here = grouped(describe(theta), groups[0])
+        slopes = _slopes(describe, theta, unknowns, groups[0], here)
+        weight = weight_of(here, there, wrong)
+        solutions.append(_solution(here, there, slopes, weight, theta, unknowns, chosen, score, wrong, rng))
+    return _with_rivals(solutions)
+
+
+def _with_rivals(solutions: Sequence[Solution]) -> Solution:
+    """The best solution, doubted as far as others explain nearly as much by other parameters: bootstraps share its draws by
+    their likelihood."""
+    best = solutions[0]
+    likely = np.array([math.exp((best.score - each.score) / 2) for each in solutions])
+    counts = np.rint(_DRAWS * likely / likely.sum()).astype(int)
+    rows = [np.where(each.chosen, each.draws, 0.0)[:count] for each, count in zip(solutions, counts, strict=True)][1:]
+    return replace(best, draws=np.concatenate([best.draws[: counts[0]], *rows]))
 
 
 def misfit(here: FloatArray, there: FloatArray, wrong: float) -> float:

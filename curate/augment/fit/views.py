@@ -19,12 +19,13 @@ import numpy.typing as npt
 
 from curate.augment.fit.jpeg import quality_of_file, quality_of_pixels
 from curate.imaging import Pixels, load_pixels
+from curate.recipes.light import LIGHT_SIDE, thumbnail
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Source = Pixels | str | Path
 """An image: its pixels, or its file, which says more of its compression."""
 
-SIDE: Final = 64
+SIDE: Final = LIGHT_SIDE
 """Pixels on each side of a thumbnail."""
 
 CROP: Final = 96
@@ -47,7 +48,7 @@ class Views:
     """What is kept of n images.
 
     Attributes:
-        small: Thumbnails, squashed to squares; float32 of shape (n, 64, 64, 3) in [0, 1].
+        small: Thumbnails, squashed to squares; float32 of shape (n, 32, 32, 3) in [0, 1].
         extent: (width, height) over the longer side; float32 of shape (n, 2).
         textured: Crops with edges; uint8 of shape (n, 3, 96, 96, 3).
         flat: Crops without; uint8 of shape (n, 3, 96, 96, 3).
@@ -75,8 +76,11 @@ class Views:
         # One of each group before a second of any.
         order = np.concatenate([firsts, rest]) if len(firsts) < count else firsts
         rows = order[:count] if len(firsts) < count else firsts[np.linspace(0, len(firsts) - 1, count).astype(int)]
-        kept = {each.name: getattr(self, each.name)[rows] for each in fields(self)}
-        return Views(**kept), np.unique(groups[rows], return_inverse=True)[1]
+        return self.of(rows), np.unique(groups[rows], return_inverse=True)[1]
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Views:
+        """Views of some of the images, by their numbers."""
+        return Views(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 def load_views(
@@ -108,7 +112,7 @@ def _view(image: Source, scale: float) -> tuple[Any, ...]:
     found = quality_of_file(image) if isinstance(image, str | Path) else None
     quality = quality_of_pixels(pixels) if found is None else found
     height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    small = thumbnail(pixels)
     extent = np.array([width, height], np.float32) / max(width, height)
     if scale != 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
