@@ -12,7 +12,9 @@ from curate.commands.app import CurateGroup
 from curate.commands.arguments import CurateCommand
 from curate.commands.audit import audit
 from curate.commands.augment import augment
+from curate.commands.bench import bench
 from curate.commands.check import check
+from curate.commands.compress import compress
 from curate.commands.data import export, import_
 from curate.commands.datasets import diff, history, info, ls, rm, undo
 from curate.commands.demo import demo
@@ -27,11 +29,13 @@ from curate.commands.login import login
 from curate.commands.loop import loop
 from curate.commands.mistakes import mistakes
 from curate.commands.outliers import outliers
+from curate.commands.package import package
 from curate.commands.predict import predict
 from curate.commands.pull import pull
 from curate.commands.push import push
 from curate.commands.quality import quality
 from curate.commands.report import report
+from curate.commands.run import run
 from curate.commands.runs import runs
 from curate.commands.search import search
 from curate.commands.select import select
@@ -87,6 +91,10 @@ app.command("augment", cls=CurateCommand)(augment)
 app.command("train", cls=CurateCommand)(train)
 app.command("runs", cls=CurateCommand)(runs)
 app.command("evaluate", cls=CurateCommand)(evaluate)
+app.command("compress", cls=CurateCommand)(compress)
+app.command("package", cls=CurateCommand)(package)
+app.command("bench", cls=CurateCommand)(bench)
+app.command("run", cls=CurateCommand)(run)
 app.command("stress", cls=CurateCommand)(stress)
 app.command("check", cls=CurateCommand)(check)
 app.command("mistakes", cls=CurateCommand)(mistakes)

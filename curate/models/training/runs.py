@@ -96,6 +96,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         versions: Of the packages that had a part in it.
         predictions: The layer with out-of-fold predictions, of a run with folds.
         folds: What each fold came to.
+        parent: Spec of the model that this one was made smaller from; None for one that was trained from data.
+        compression: How, and what it lost by it: as `curate compress --json` prints it.
     """
 
     name: str
@@ -116,6 +118,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     predictions: str | None = None
     folds: list[dict[str, Any]] | None = None
+    parent: str | None = None
+    compression: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
