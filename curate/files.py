@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,17 @@ _KINDS: Final[tuple[tuple[Callable[[int], bool], str], ...]] = (
     (stat.S_ISLNK, "a link that leads back to itself"),
 )
 
+_FLUSHED_AT_ONCE: Final = 16
 
-def write_atomic(path: Path, content: bytes) -> None:
+
+def write_atomic(path: Path, content: bytes, *, flush: bool = True) -> None:
     """Replace a file's content in one step: write beside it, flush to disk, rename, flush the folder.
+
+    Args:
+        path: Of the file.
+        content: All of it.
+        flush: Whether it must outlast a power cut from now on. False where somebody calls `flush_files` before relying on that:
+            many files are flushed together in a fraction of the time.
 
     Raises:
         UsageError: As `writable_file` does.
@@ -33,12 +42,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if flush:
+        sync_folder(path.parent)
 
 
 def writable_file(path: Path) -> Path:
@@ -81,16 +92,24 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def flush_files(paths: Iterable[Path]) -> None:
+    """Flush files and their folders to disk, several at a time, for which file systems wait once."""
+    paths = list(paths)
+    with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as threads:
+        for _ in threads.map(_flush, paths):
+            pass
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_tree(folder: Path, *, since: float) -> None:
     """Flush to disk every file under a folder that was written at or after a time (seconds since 1970)."""
-    touched = set()
-    for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_mtime >= since:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            touched.add(path.parent)
-    for parent in touched:
-        sync_folder(parent)
+    flush_files(path for path in folder.rglob("*") if path.is_file() and path.stat().st_mtime >= since)

@@ -132,7 +132,7 @@ class Maker:
         object.__setattr__(self, "_rows", {image_id: row for row, image_id in enumerate(ids)})
 
     def __call__(self, job: Job) -> Made:
-        """Make one image, and write its file; it is whole, or not there."""
+        """Make one image, and write its file; it is whole, or not there, but not flushed to disk (`curate.files.flush_files`)."""
         try:
             return self._make(job)
         except CurateError as error:
@@ -145,7 +145,7 @@ class Maker:
         drawn = self.draw(job)
         if isinstance(drawn, str):
             return Made(job, reason=drawn)
-        write_atomic(self.folder / Path(job.location).name, encode(drawn.pixels, drawn.encoding))
+        write_atomic(self.folder / Path(job.location).name, encode(drawn.pixels, drawn.encoding), flush=False)
         height, width = drawn.pixels.shape[:2]
         rows = tuple(to_row(label, shape, height, width) for label, shape in drawn.labels)
         return Made(job, self._row(job, drawn), rows)

@@ -16,6 +16,7 @@ from curate.augment.making import Job, Made, Maker
 from curate.engine.local import default_threads
 from curate.engine.workers import run_workers
 from curate.errors import InputError
+from curate.files import flush_files
 from curate.models.passes import Progress
 from curate.models.spool import Spool, discard
 
@@ -72,7 +73,8 @@ def synthesise(
         InputError: The disk is full, or files cannot be written: what was made stays, and the next run goes on from there.
     """
     maker.folder.mkdir(parents=True, exist_ok=True)
-    finished = Spool(spool, _SCHEMA, maker.digest, seconds=PART_SECONDS)
+    written: list[Path] = []
+    finished = Spool(spool, _SCHEMA, maker.digest, seconds=PART_SECONDS, before=lambda: _flush(written))
     done = _finished(finished, maker, jobs)
     todo = [job for job in jobs if job.image_id not in done]
     reused, failed = len(done), Counter[str]()
@@ -87,6 +89,7 @@ def synthesise(
                     failed[made.reason] += 1
                 else:
                     done[made.job.image_id] = made
+                    written.append(maker.folder / Path(made.job.location).name)
                     finished.add(_columns(made))
                 if progress is not None:
                     progress(number, len(todo))
@@ -97,6 +100,12 @@ def synthesise(
             remedy=f"free space and run it again: the {len(done):,} images that are made stay",
         ) from error
     return Synthesis([done[job.image_id] for job in jobs if job.image_id in done], reused, failed, finished.parts())
+
+
+def _flush(written: list[Path]) -> None:
+    """Images outlast a power cut before anything says that they are there."""
+    flush_files(written)
+    written.clear()
 
 
 def _finished(spool: Spool, maker: Maker, jobs: Sequence[Job]) -> dict[str, Made]:

@@ -1,1 +1,1 @@
-"""From a trained model to the device and back: smaller models, packages, the runtime that runs them, and the frames that they find hard."""
+"""From a trained model to the device and back: smaller models, packages, the runtime that runs them, and its hard frames."""

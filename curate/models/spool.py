@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +25,24 @@ class Spool:
         schema: Columns of the rows.
         name: Of what makes them: parts that were written under another name, or with other columns, are passed over.
         seconds: After which rows are written, however few: no more work than that is lost with a process.
+        before: Called before rows are written: flushes what they say is there.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, name: str, *, seconds: float = _PART_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        name: str,
+        *,
+        seconds: float = _PART_SECONDS,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._schema = schema.with_metadata({_NAME_KEY: name.encode()})
         self._rows: list[pa.RecordBatch] = []
         self._number = max((_part_number(path) for path in self.parts()), default=0)
         self._seconds = seconds
+        self._before = before
         self._last = time.monotonic()
 
     def parts(self) -> tuple[Path, ...]:
@@ -71,6 +81,8 @@ class Spool:
     def close(self) -> None:
         """Write what is not written yet."""
         if self._rows:
+            if self._before is not None:
+                self._before()
             self._number += 1
             sink = pa.BufferOutputStream()
             with pa.ipc.new_file(sink, self._schema) as writer:
