@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,9 +14,13 @@ from curate.commands.options import JsonOption, SeedOption, WhereOption
 from curate.commands.output import late_progress, note, print_json
 
 if TYPE_CHECKING:
+    from curate.edge.harvest.keeper import Criteria, Harvester
+    from curate.edge.harvest.ring import Bounds
     from curate.edge.runner import Runner
     from curate.edge.runtime.answers import Model
+    from curate.edge.runtime.frames import Source
     from curate.edge.runtime.judging import Judged, Tuned
+    from curate.edge.runtime.run import Settings
     from curate.edge.runtime.session import Wanted
 
 INTERRUPTED = 130
@@ -130,8 +136,37 @@ HarvestOption = Annotated[
         "--harvest", help="Keep hard frames in this folder, for 'curate import harvest://'.", metavar="FOLDER"
     ),
 ]
+HarvestUnsureOption = Annotated[
+    str,
+    typer.Option(
+        "--harvest-unsure",
+        help="Frames from this uncertainty on are hard; or, with %, those harder than all but so many of the images that "
+        "the package was measured on. 1 keeps none for this.",
+        metavar="U|P%",
+    ),
+]
+HarvestDriftOption = Annotated[
+    float,
+    typer.Option(
+        "--harvest-drift", help="Frames are hard that drift as far as this part of training images do not.", metavar="D"
+    ),
+]
+HarvestDisagreementOption = Annotated[
+    float,
+    typer.Option(
+        "--harvest-disagreement",
+        help="With --against: 1 less the agreement from which on frames are hard.",
+        metavar="D",
+    ),
+]
+HarvestRateOption = Annotated[
+    float, typer.Option("--harvest-rate", help="Hard frames of a camera or stream kept in a minute.", metavar="N")
+]
 HarvestSizeOption = Annotated[
     float, typer.Option("--harvest-size", help="Megabytes that the hard frames may take.", metavar="MB")
+]
+HarvestFramesOption = Annotated[
+    int, typer.Option("--harvest-frames", help="Hard frames that there may be in the folder.", min=1, metavar="N")
 ]
 MetricsOption = Annotated[
     str | None,
@@ -151,96 +186,98 @@ StallOption = Annotated[
 
 
 def run(
-    package: PackageArgument,
-    source: SourceOption = None,
-    fps: FpsOption = None,
-    every: EveryOption = 1,
-    frames: FramesOption = None,
-    seconds: SecondsOption = None,
-    batch: BatchOption = 1,
-    threads: ThreadsOption = 1,
-    backend: BackendOption = None,
-    track: TrackOption = None,
-    track_score: TrackScoreOption = 0.6,
-    line: LineOption = None,
-    zone: ZoneOption = None,
-    anchor: AnchorOption = "bottom",
-    ask: AskOption = None,
-    scale: ScaleOption = None,
-    heavy: HeavyOption = None,
-    threshold: ThresholdOption = 0.5,
-    against: AgainstOption = None,
-    labels: LabelsOption = None,
-    splits: SplitsOption = None,
-    where: WhereOption = None,
-    max_loss: MaxLossOption = 0.005,
-    alpha: AlphaOption = 0.05,
-    output: OutputOption = None,
-    output_limit: OutputLimitOption = None,
-    only_found: OnlyFoundOption = False,
+    package: PackageArgument, source: SourceOption = None,
+    fps: FpsOption = None, every: EveryOption = 1, frames: FramesOption = None, seconds: SecondsOption = None,
+    batch: BatchOption = 1, threads: ThreadsOption = 1, backend: BackendOption = None,
+    track: TrackOption = None, track_score: TrackScoreOption = 0.6,
+    line: LineOption = None, zone: ZoneOption = None, anchor: AnchorOption = "bottom",
+    ask: AskOption = None, scale: ScaleOption = None,
+    heavy: HeavyOption = None, threshold: ThresholdOption = 0.5, against: AgainstOption = None,
+    labels: LabelsOption = None, splits: SplitsOption = None, where: WhereOption = None,
+    max_loss: MaxLossOption = 0.005, alpha: AlphaOption = 0.05,
+    output: OutputOption = None, output_limit: OutputLimitOption = None, only_found: OnlyFoundOption = False,
     overlay: OverlayOption = None,
-    harvest: HarvestOption = None,
-    harvest_size: HarvestSizeOption = 1000.0,
-    metrics: MetricsOption = None,
-    patience: PatienceOption = None,
-    stall: StallOption = 60.0,
-    seed: SeedOption = 0,
-    json: JsonOption = False,
-) -> None:
+    harvest: HarvestOption = None, harvest_unsure: HarvestUnsureOption = "5%", harvest_drift: HarvestDriftOption = 0.99,
+    harvest_disagreement: HarvestDisagreementOption = 0.5, harvest_rate: HarvestRateOption = 30.0,
+    harvest_size: HarvestSizeOption = 1000.0, harvest_frames: HarvestFramesOption = 2000,
+    metrics: MetricsOption = None, patience: PatienceOption = None, stall: StallOption = 60.0,
+    seed: SeedOption = 0, json: JsonOption = False,
+) -> None:  # fmt: skip
     """Run a package on frames as they come: find, follow, count, ask, and tell in JSON lines.
 
     Frames of files are all looked at. Of a camera or stream, those that come too fast are dropped, the oldest first, and
     counted. Ctrl-C or SIGTERM ends a run in order: frames on their way are finished, and every line is whole.
     """
-    from curate.edge.runtime.answers import open_runner
+    from curate.edge.harvest.keeper import Criteria, read_unsure
+    from curate.edge.harvest.ring import Bounds
     from curate.edge.runtime.run import Settings
-    from curate.edge.runtime.run import run as run_model
     from curate.edge.runtime.sources import Sampling, open_source
+
+    _require_sense(source=source, labels=labels, heavy=heavy, against=against)
+    runners = _runners((package, heavy, against), threads, backend)
+    if source is None:
+        assert labels is not None
+        _measure(labels, runners, max_loss if heavy is not None else None, alpha, splits, where, seed, json)
+        return
+    unsure, hardest = read_unsure(harvest_unsure)
+    wanted = Harvest(
+        harvest, Bounds(harvest_frames, round(harvest_size * _MEGABYTE)),
+        Criteria(unsure, harvest_drift, harvest_disagreement, hardest, harvest_rate),
+    )  # fmt: skip
+    settings = Settings(
+        wanted=_wanted(track, track_score, line, zone, anchor, ask, scale), batch=batch, most=frames, seconds=seconds,
+        output=output, output_limit=None if output_limit is None else round(output_limit * _MEGABYTE),
+        only_found=only_found, overlay=overlay, overlay_rate=fps, metrics=metrics, stall=stall,
+    )  # fmt: skip
+    model = _model(runners, threshold if heavy is not None else None)
+    _run(model, open_source(source, Sampling(fps, every), patience=patience), settings, wanted, json)
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """Where hard frames go, how many, and which; nowhere without a folder."""
+
+    folder: Path | None
+    bounds: Bounds
+    criteria: Criteria
+
+
+def _require_sense(*, source: str | None, labels: str | None, heavy: Path | None, against: Path | None) -> None:
+    """Options that contradict one another, or mean nothing without another."""
     from curate.errors import UsageError
 
     if (source is None) == (labels is None):
         raise UsageError("a run has either a source or labels", where="--source", remedy="--source camera:0")
-    runners = [open_runner(str(each), threads=threads, backend=backend) for each in (package, heavy, against) if each]
     if heavy is not None and against is not None:
         raise UsageError("two packages are a cascade or are compared", where="--against", remedy="leave out --heavy")
-    if labels is not None:
-        chosen = None if splits is None else [each.strip() for each in splits.split(",") if each.strip()]
-        _measure(labels, runners, max_loss if heavy is not None else None, alpha, chosen, where, seed, json)
-        return
-    assert source is not None
-    opened = open_source(source, Sampling(fps, every), patience=patience)
-    settings = Settings(
-        wanted=_wanted(track, track_score, line, zone, anchor, ask, scale),
-        batch=batch,
-        most=frames,
-        seconds=seconds,
-        output=output,
-        output_limit=None if output_limit is None else round(output_limit * _MEGABYTE),
-        only_found=only_found,
-        overlay=overlay,
-        overlay_rate=fps,
-        metrics=metrics,
-        stall=stall,
-    )
+
+
+def _runners(folders: Sequence[Path | None], threads: int, backend: str | None) -> list[Runner]:
+    from curate.edge.runtime.answers import open_runner
+
+    return [open_runner(str(folder), threads=threads, backend=backend) for folder in folders if folder is not None]
+
+
+def _run(model: Model, source: Source, settings: Settings, harvest: Harvest, json: bool) -> None:
+    """Run, and tell what it came to."""
+    from curate.edge.runtime.run import run as run_model
+
     with ExitStack() as stack:
-        keeper = (
-            None if harvest is None else stack.enter_context(_harvester(harvest, harvest_size, runners, opened.is_live))
-        )
-        model = _model(runners, threshold if heavy is not None else None)
-        summary = run_model(model, opened, settings, emit=_emit if json else None, keeper=keeper, note=note)
-    if keeper is not None:
-        note(
-            f"hard frames: {keeper.counts.kept:,} kept of {keeper.counts.hard:,}; import them with harvest://{harvest}"
-        )
+        keeper = None
+        if harvest.folder is not None:
+            keeper = stack.enter_context(_harvester(harvest.folder, harvest, model.runners, source.is_live))
+        summary = run_model(model, source, settings, emit=_emit if json else None, keeper=keeper, note=note)
     if json:
         print_json(summary.to_json())
     else:
         _print(summary.to_json())
-    if summary.ended == "signal" and not opened.is_live:
+    if harvest.folder is not None:
+        note(f"bring hard frames into a dataset with: curate import harvest://{harvest.folder} -d DATASET")
+    if summary.ended == "signal" and not source.is_live:
         raise typer.Exit(INTERRUPTED)
 
 
-def _model(runners: list[Runner], threshold: float | None) -> Model:
+def _model(runners: Sequence[Runner], threshold: float | None) -> Model:
     """One package, a cascade where there is a threshold, or a pair."""
     from curate.edge.runtime.answers import Cascade, Pair, Single
 
@@ -275,13 +312,23 @@ def _wanted(
     )
 
 
-def _harvester(folder: Path, megabytes: float, runners: list[Runner], live: bool) -> Any:
+def _harvester(folder: Path, harvest: Harvest, runners: Sequence[Runner], live: bool) -> Harvester:
     """Keeps the hard frames; closes the ring when it is closed."""
-    from curate.edge.harvest.keeper import Harvester
-    from curate.edge.harvest.ring import Bounds, Ring
+    from curate.edge.harvest.keeper import USUAL_UNSURE, Harvester
+    from curate.edge.harvest.ring import Ring
+    from curate.edge.runtime.session import reference_of
 
     packages = {runner.package.id: runner.package for runner in runners}
-    return Harvester(Ring(folder, bounds=Bounds(bytes=round(megabytes * _MEGABYTE))), packages, live=live)
+    found = {runner.package.id: reference_of(runner) for runner in runners}
+    references = {key: reference for key, reference in found.items() if reference is not None}
+    lacking = [key for key in packages if key not in references or references[key].uncertainties is None]
+    if harvest.criteria.unsure is None and lacking:
+        note(
+            f"{', '.join(lacking)} does not say how unsure it usually is: frames are hard from an uncertainty of "
+            f"{USUAL_UNSURE:g} on (make the package again, or set --harvest-unsure)"
+        )
+    ring = Ring(folder, bounds=harvest.bounds)
+    return Harvester(ring, packages, harvest.criteria, references=references, live=live)
 
 
 def _measure(
@@ -289,7 +336,7 @@ def _measure(
     runners: list[Runner],
     max_loss: float | None,
     alpha: float,
-    splits: list[str] | None,
+    splits: str | None,
     where: str | None,
     seed: int,
     json: bool,
@@ -304,15 +351,16 @@ def _measure(
     from curate.edge.runtime.judging import judge, tune
 
     dataset = open_dataset(labels)
+    chosen = None if splits is None else [each.strip() for each in splits.split(",") if each.strip()]
     first, second = runners
     with late_progress("measuring") as report:
         found: Tuned | Judged
         if max_loss is not None:
             found = tune(
-                dataset, first, second, max_loss=max_loss, splits=splits, where=where, seed=seed, progress=report
+                dataset, first, second, max_loss=max_loss, splits=chosen, where=where, seed=seed, progress=report
             )
         else:
-            found = judge(dataset, first, second, alpha=alpha, splits=splits, where=where, seed=seed, progress=report)
+            found = judge(dataset, first, second, alpha=alpha, splits=chosen, where=where, seed=seed, progress=report)
     for each in found.notes:
         note(each)
     if json:
@@ -333,10 +381,19 @@ def _print(told: dict[str, Any]) -> None:
     """A summary as a table of two columns."""
     from curate.report.terminal import print_table
 
-    rows: list[dict[str, object]] = []
-    for key, value in told.items():
-        if key == "kind" or value is None or value == {}:
-            continue
-        text = ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else value
-        rows.append({"what": key.replace("_", " "), "value": f"{text:,}" if isinstance(text, int) else str(text)})
+    rows: list[dict[str, object]] = [
+        {"what": key.replace("_", " "), "value": _text(value)}
+        for key, value in told.items()
+        if key != "kind" and value is not None and value != {}
+    ]
     print_table(rows)
+
+
+def _text(value: object) -> str:
+    """What a number, a list, or names with values are in a table; values of values in brackets."""
+    if isinstance(value, dict):
+        parts = ((name, f"({_text(each)})" if isinstance(each, dict) else _text(each)) for name, each in value.items())
+        return ", ".join(f"{name} {text}" for name, text in parts if text != "()")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -455,18 +455,22 @@ class Reference:
         mean: Shape (d,).
         precision: Inverse of their covariance; shape (d, d).
         distances: Mahalanobis distances of images that were left out of mean and covariance, ascending; shape (n,).
+        uncertainties: How unsure the model was of images that it was measured on, ascending; shape (m,). None where there
+            were too few, and in packages made before it was kept.
     """
 
     mean: npt.NDArray[np.float64]
     precision: npt.NDArray[np.float64]
     distances: npt.NDArray[np.float64]
+    uncertainties: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def load(cls, path: Path) -> Reference:
         """Read `reference.npz`."""
         try:
             with np.load(path, allow_pickle=False) as held:
-                return cls(*(np.asarray(held[key], np.float64) for key in ("mean", "precision", "distances")))
+                names = ("mean", "precision", "distances", *(["uncertainties"] if "uncertainties" in held else []))
+                return cls(**{name: np.asarray(held[name], np.float64) for name in names})
         except (OSError, ValueError, KeyError) as error:
             raise PackageError(
                 f"the reference cannot be read: {_line(error)}", path, "copy the package again"
@@ -476,6 +480,15 @@ class Reference:
         """Mahalanobis distance of images' features, shape (..., d) to (...)."""
         off = np.asarray(values, np.float64) - self.mean
         return np.asarray(np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", off, self.precision, off), 0)))
+
+    def hardest(self, part: float) -> float | None:
+        """An uncertainty that at most that part of new images like those measured on is above; None where it is not known."""
+        known = self.uncertainties
+        if known is None or not len(known):
+            return None
+        # One more image is as likely to take any of the m + 1 places among m others.
+        place = int(np.ceil((len(known) + 1) * (1 - part)))
+        return float(known[min(max(place, 1), len(known)) - 1])
 
     def rank(self, values: Array) -> float:
         """The part of training images that are less far off, in [0, 1); it nears 1 beyond the farthest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -23,8 +24,8 @@ def conv_net(path: Path, *, classes: int = 3, outlier: float = 1.0, seed: int = 
     """
     rng = np.random.default_rng(seed)
 
-    def weights(*shape: int) -> np.ndarray:
-        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    def weights(*shape: int) -> npt.NDArray[np.float32]:
+        return np.asarray(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float32)
 
     first, second, third, last = weights(8, 3, 3, 3), weights(8, 8, 3, 3), weights(16, 8, 3, 3), weights(classes, 16)
     first[0] *= outlier

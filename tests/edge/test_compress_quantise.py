@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ def whole_number_layers(model: onnx.ModelProto) -> set[str]:
 
 @pytest.mark.parametrize("scheme", ["whole", "heavy"])
 @pytest.mark.parametrize("ranges", ["extremes", "percentile"])
-def test_outputs_hardly_move(calibrated: Calibrated, scheme: str, ranges: str) -> None:
+def test_outputs_hardly_move(calibrated: Calibrated, scheme: Any, ranges: Any) -> None:
     fresh = rows(8, seed=1)
     model = quantise(calibrated, scheme, ranges)
     moved = distance(_outputs(calibrated.model, "images", fresh), _outputs(model, "images", fresh))

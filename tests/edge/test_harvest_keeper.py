@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from curate.edge.harvest.entry import HardFrame, read_entry
-from curate.edge.harvest.keeper import Criteria, Harvester, difference_hash, reasons_to_keep
+from curate.edge.harvest.keeper import (
+    USUAL_UNSURE,
+    Criteria,
+    Harvester,
+    difference_hash,
+    own_criteria,
+    read_unsure,
+    reasons_to_keep,
+)
 from curate.edge.harvest.ring import Ring, stored_entries
+from curate.edge.runner import Package, Reference
 from curate.edge.runtime.keeper import Keeper
 from curate.errors import UsageError
 from tests.edge.harvest_cases import boxes, context, picture
@@ -42,7 +51,43 @@ def test_one_switches_a_reason_off() -> None:
     assert reasons_to_keep(said, Criteria(unsure=1, drift=1, disagreement=1)) == {}
 
 
-@pytest.mark.parametrize("wrong", [{"unsure": 1.5}, {"drift": -0.1}, {"per_minute": 0}, {"apart": 65}])
+def reference(uncertainties: list[float] | None) -> Reference:
+    known = None if uncertainties is None else np.array(uncertainties)
+    return Reference(np.zeros(1), np.eye(1), np.ones(1), known)
+
+
+def test_each_package_says_what_it_is_unsure_of() -> None:
+    weak = own_criteria(Criteria(), reference(np.linspace(0.8, 0.999, 199).tolist()))
+    assert weak.unsure == pytest.approx(0.989, abs=1e-3)
+    assert reasons_to_keep(context(uncertainty=0.98), weak) == {}
+    assert reasons_to_keep(context(uncertainty=1.0), weak) == {"unsure": 1.0}
+
+
+def test_frames_like_most_are_not_hard() -> None:
+    """A package that is entirely sure of nearly everything, or of nothing, has many frames at one number."""
+    for usual in (0.0, 1.0):
+        own = own_criteria(Criteria(), reference([usual] * 100))
+        assert reasons_to_keep(context(uncertainty=usual), own) == {}
+
+
+def test_what_a_person_says_counts_for_every_package() -> None:
+    assert own_criteria(Criteria(unsure=0.3), reference([0.9] * 100)).unsure == 0.3
+    for unknown in (None, reference(None)):
+        assert own_criteria(Criteria(), unknown).unsure == USUAL_UNSURE
+
+
+def test_how_a_person_says_it() -> None:
+    assert read_unsure("0.5") == (0.5, Criteria.hardest)
+    assert read_unsure("2%") == (None, 0.02)
+    for text in ("", "%", "much"):
+        with pytest.raises(UsageError, match="no uncertainty"):
+            read_unsure(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"unsure": 1.5}, {"drift": -0.1}, {"hardest": 0}, {"hardest": float("nan")}, {"per_minute": 0}, {"apart": 65}],
+)
 def test_criteria_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Criteria(**wrong)  # type: ignore[arg-type]
@@ -152,6 +197,44 @@ def test_a_failing_disk_does_not_end_the_run(tmp_path: Path, caplog: pytest.LogC
             harvester.offer(picture(number), boxes(), context(number))
     assert (harvester.counts.failed, harvester.counts.kept, harvester.last_error) == (2, 1, None)
     assert caplog.text.count("No space left") == 1  # told once, not for every frame
+
+
+def test_a_tally_is_final_when_all_is_written(tmp_path: Path) -> None:
+    """Each hard frame is kept, skipped or failed; a frame of two reasons is counted under the stronger."""
+    with Harvester(Ring(tmp_path), {}, Criteria(per_minute=1e9), live=False) as harvester:
+        for number in range(3):
+            harvester.offer(picture(number), boxes(), context(number, uncertainty=0.9, drift=0.991))
+        harvester.offer(picture(3), boxes(), context(3, uncertainty=0.1, drift=0.999))
+        harvester.offer(picture(3), boxes(), context(4, uncertainty=0.1, drift=0.999))
+        harvester.offer(picture(5), boxes(), context(5, uncertainty=0.1))
+        harvester.settle()
+        tally = harvester.tally()
+    assert tally.to_json() == {
+        "hard": 5,
+        "kept": 4,
+        "why": {"unsure": 3, "drift": 1},
+        "skipped": {"similar": 1, "limited": 0, "busy": 0, "oversized": 0},
+        "failed": 0,
+        "evicted": 0,
+    }
+
+
+def test_settling_after_closing_is_no_fault(tmp_path: Path) -> None:
+    harvester = Harvester(Ring(tmp_path), {}, ALL)
+    harvester.close()
+    harvester.settle()
+
+
+def test_each_frame_is_measured_by_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cascade the heavy package answers for what the light one is unsure of."""
+    monkeypatch.setattr("curate.edge.harvest.keeper.package_facts", lambda package: {})
+    packages: dict[str, Any] = {"light": Package, "heavy": Package}
+    references = {"light": reference([0.8] * 100), "heavy": reference([0.1] * 100)}
+    with Harvester(Ring(tmp_path), packages, ALL, references=references, live=False) as harvester:
+        for number, (package, unsure) in enumerate([("light", 0.5), ("heavy", 0.5), ("light", 0.9), ("heavy", 0.1)]):
+            harvester.offer(picture(number), boxes(), context(number, package=package, uncertainty=unsure))
+    kept = [read_entry(stored.folder).context for stored in stored_entries(tmp_path)]
+    assert [(each.number, each.package) for each in kept] == [(1, "heavy"), (2, "light")]
 
 
 def test_closing_twice_is_no_fault(tmp_path: Path) -> None:

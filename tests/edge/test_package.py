@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from curate.checks.store import stored_findings
 from curate.cli import app
@@ -89,6 +90,10 @@ def test_a_package_holds_all_that_a_device_needs(colours: Path, model: Path, tmp
     manifest = made(folder)
     assert manifest["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert manifest["metrics"]["original"]["images"] == 72
+    reference = Runner(folder).reference
+    assert reference is not None
+    assert reference.uncertainties is not None
+    assert len(reference.uncertainties) == 72
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     for told in ("hue 2.1.0", "commit 1 of the dataset `colours`", "darkest fifth", "| red |", "Intended use"):
         assert told in card
@@ -98,7 +103,8 @@ def test_a_package_holds_all_that_a_device_needs(colours: Path, model: Path, tmp
 def test_checksums_are_of_every_file(colours: Path, model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "device"
     assert package("-m", f"onnx:{model}", "-o", folder).exit_code == 0
-    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    lines = (line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines())
+    sums = {name: digest for digest, name in lines}
     assert sums == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()

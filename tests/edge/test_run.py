@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.edge.harvest.entry import read_entry
+from curate.edge.harvest.ring import stored_entries
 from curate.edge.runner import Result as Found
 from curate.edge.runtime.answers import Cascade, Pair, Single, open_runner
-from curate.edge.runtime.keeper import FrameContext
+from curate.edge.runtime.keeper import FrameContext, Tally
 from curate.edge.runtime.run import Settings, run
 from curate.edge.runtime.session import Wanted
 from curate.edge.runtime.sources import open_source
@@ -170,7 +173,17 @@ def test_packages_of_other_classes_are_not_compared(tmp_path: Path) -> None:
     assert "the packages differ" in result.stderr
 
 
-class Collector:
+class Forgetful:
+    """What a keeper that keeps no count says."""
+
+    def settle(self) -> None:
+        pass
+
+    def tally(self) -> Tally:
+        return Tally()
+
+
+class Collector(Forgetful):
     """A keeper that keeps everything."""
 
     def __init__(self) -> None:
@@ -216,6 +229,75 @@ def test_hard_frames_go_into_the_ring(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.stderr
     assert len(list((tmp_path / "hard").rglob("image.*"))) == 1
+    assert (
+        "frames are hard from an uncertainty of 0.5 on" in result.stderr
+    )  # a package of before does not say what is usual
+    assert re.search(r"harvest +hard 1, kept 1, why \((asked|unsure) 1\), skipped \(similar 0,", result.stdout)
+
+
+def muddled(count: int, seed: int) -> list[Pixels]:
+    """Frames of two colors that a classifier is unsure of, now more and now less."""
+    rng = np.random.default_rng(seed)
+    lights = rng.integers(90, 255, (count, 2)).tolist()
+    return [
+        np.maximum(
+            frame(tuple(rng.uniform(10, 54, 2)), light=red), frame(None, tuple(rng.uniform(10, 54, 2)), light=green)
+        )
+        for red, green in lights
+    ]
+
+
+def test_a_usual_day_keeps_a_few_in_a_hundred_of_a_model_that_is_always_unsure(tmp_path: Path) -> None:
+    package = with_reference(classifier(tmp_path / "p", gain=20), muddled(60, 0), muddled(200, 1))
+    source = folder(tmp_path / "images", muddled(300, 2))
+
+    def hard(number: int, *options: str) -> int:
+        more = ["--harvest", tmp_path / f"hard{number}", "--harvest-drift", "1", *options, "--json"]
+        result = invoke(package, "--source", source, *more)
+        assert "frames are hard from" not in result.stderr
+        return int(lines(result.stdout)[-1]["harvest"]["hard"])
+
+    assert hard(0, "--harvest-unsure", "0.5", "--frames", "50") > 45
+    assert 3 <= hard(1) <= 30  # 15 are expected, of 300
+    assert hard(2, "--harvest-unsure", "1", "--frames", "50") == 0
+
+
+def cell(light: float, rng: np.random.Generator, tint: tuple[float, float, float] = (1.0, 0.8, 0.6)) -> Pixels:
+    """What a camera sees of a cluttered place, after JPEG: reddish, unless it is tinted otherwise."""
+    clutter = cv2.resize(rng.uniform(0.5, 1, (9, 9)), (64, 64))[..., None] * light * np.array(tint)
+    pixels = (clutter + rng.normal(0, 3, (64, 64, 1))).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1], cv2.IMREAD_COLOR))
+
+
+def test_a_stream_that_darkens_and_packages_that_disagree_reach_the_ring(tmp_path: Path) -> None:
+    """Of a camera: usual light, then ever darker, and then a green that only the second package takes for red."""
+    rng = np.random.default_rng(0)
+    package = with_reference(
+        classifier(tmp_path / "p", gain=50), [cell(light, rng) for light in rng.uniform(150, 250, 90)]
+    )
+    other = classifier(tmp_path / "q", name="tilted", gain=50, tilt=9)
+    usual = [cell(light, rng) for light in rng.uniform(160, 240, 20)]
+    darker = [cell(light, rng) for light in range(140, 20, -6)]
+    green = [cell(200, rng, (0.8, 1.0, 0.6)) for _ in range(20)]
+    ring = tmp_path / "hard"
+
+    with serving_mjpeg([*usual, *darker, *green]) as camera:
+        options = ["--frames", "60", "--harvest", ring, "--harvest-unsure", "1", "--harvest-rate", "100000", "--json"]
+        result = invoke(package, "--source", camera.url, "--against", other, *options)
+
+    assert result.exit_code == 0, result.stderr
+    entries = [read_entry(each.folder) for each in stored_entries(ring)]
+    drifted = [each.context.number for each in entries if "drift" in each.reasons]
+    disputed = [each.context.number for each in entries if "disagreement" in each.reasons]
+    assert any(30 <= number < 40 for number in drifted)
+    assert len([number for number in drifted if number < 20]) <= 2
+    assert disputed
+    assert min(disputed) >= 20
+    assert all(entry.other is not None for entry in entries)
+    harvest = lines(result.stdout)[-1]["harvest"]
+    assert harvest["kept"] == len(entries) == sum(harvest["why"].values())
+    assert set(harvest["why"]) == {"drift", "disagreement"}
+    assert harvest["hard"] == harvest["kept"] + sum(harvest["skipped"].values()) + harvest["failed"]
 
 
 def test_an_overlay_video_shows_every_frame(tmp_path: Path) -> None:
@@ -274,7 +356,10 @@ def test_a_camera_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
 def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> None:
     texts: list[str] = []
 
-    class Asks:
+    class Asks(Forgetful):
+        def tally(self) -> Tally:
+            return Tally(hard=4, kept={"unsure": 2}, skipped={"similar": 1}, failed=1)
+
         def offer(self, pixels: Pixels, result: Found, context: FrameContext) -> None:
             if context.number >= 10 and not texts:
                 for path in ("metrics", "healthz"):
@@ -298,6 +383,11 @@ def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> N
     assert float(values["curate_resident_bytes"]) > 1e7
     assert int(values["curate_latency_seconds_count"]) >= 1
     assert texts[1] == "ok\n"
+    assert values["curate_harvest_hard_total"] == "4"
+    assert values['curate_harvest_kept_total{reason="unsure"}'] == "2"
+    assert values['curate_harvest_skipped_total{why="similar"}'] == "1"
+    assert values["curate_harvest_failed_total"] == "1"
+    assert summary.harvest == Asks().tally().to_json()
     assert summary.offered == summary.processed + summary.lost + summary.abandoned
 
 
@@ -314,6 +404,11 @@ def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> N
         (["--source", ".", "--overlay", "a.gif"], "no video that can be written"),
         (["--source", ".", "--metrics", "here"], "no address"),
         (["--labels", "x"], "labels are for two packages"),
+        (["--source", ".", "--harvest", "h", "--harvest-unsure", "much"], "no uncertainty"),
+        (["--source", ".", "--harvest", "h", "--harvest-unsure", "100%"], "all of them"),
+        (["--source", ".", "--harvest", "h", "--harvest-drift", "2"], "not from 0 to 1"),
+        (["--source", ".", "--harvest", "h", "--harvest-rate", "0"], "cannot be kept"),
+        (["--source", ".", "--harvest", "h", "--harvest-size", "0"], "holds nothing"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -93,7 +93,8 @@ def images() -> list[npt.NDArray[np.uint8]]:
 
 def require_same(given: Result, wanted: Any) -> None:
     said = as_prediction(given)
-    assert type(said) is type(wanted)
+    same = type(said) is type(wanted)  # not narrowed by
+    assert same
     if isinstance(said, Classes):
         np.testing.assert_array_equal(said.probabilities, wanted.probabilities)
     elif isinstance(said, Objects):
@@ -242,9 +243,33 @@ def test_drift_is_a_rank_among_training_images(package: Path) -> None:
 
 def test_features_are_named_and_finite() -> None:
     for pixels in images():
-        said = features(pixels, Result("classify", pixels.shape[:2], probabilities=np.array([1.0], np.float32)))  # type: ignore[arg-type]
+        said = features(pixels, Result("classify", pixels.shape[:2], probabilities=np.array([1.0], np.float32)))
         assert said.shape == (len(FEATURES),)
         assert np.isfinite(said).all()
+
+
+def test_the_hardest_part_is_told_from_what_was_measured(tmp_path: Path) -> None:
+    known = Reference(np.zeros(1), np.eye(1), np.ones(1), np.sort(np.random.default_rng(0).permutation(99) / 100))
+    assert known.hardest(0.05) == 0.94  # 95 of 99, and of one more 95 of 100, are no harder
+    assert known.hardest(0.5) == 0.49
+    assert known.hardest(0.001) == 0.98  # no more is known than the hardest
+    write_reference(tmp_path / "reference.npz", known)
+    assert Reference.load(tmp_path / "reference.npz").hardest(0.05) == 0.94
+
+
+def test_packages_of_before_say_nothing_of_uncertainty(tmp_path: Path) -> None:
+    np.savez(tmp_path / "reference.npz", mean=np.zeros(2), precision=np.eye(2), distances=np.ones(2))
+    found = Reference.load(tmp_path / "reference.npz")
+    assert found.uncertainties is None
+    assert found.hardest(0.05) is None
+
+
+def test_few_images_say_nothing_of_uncertainty() -> None:
+    values = np.random.default_rng(0).normal(size=(50, len(FEATURES)))
+    assert make_reference(values, uncertainties=np.ones(39)).uncertainties is None
+    kept = make_reference(values, uncertainties=np.linspace(1, 0, 40)).uncertainties
+    assert kept is not None
+    assert (kept[0], kept[-1], len(kept)) == (0, 1, 40)
 
 
 def test_a_pickled_reference_is_refused(package: Path) -> None:

@@ -22,6 +22,7 @@ from curate.edge.runtime.sources import (
     stream_address,
 )
 from curate.errors import FormatError, InputError, UnavailableError, UsageError
+from curate.imaging import Pixels
 from curate.redaction import redact
 from tests.edge.streams import MotionJpeg, serving_mjpeg
 
@@ -180,6 +181,52 @@ def test_patience_ends(stream: MotionJpeg) -> None:
         list(coming)
 
     assert source.counts.offered == 3
+
+
+class Capture:
+    """Gives one frame, and then breaks off."""
+
+    def __init__(self) -> None:
+        self.frames = 1
+
+    def grab(self) -> bool:
+        self.frames -= 1
+        return self.frames >= 0
+
+    def retrieve(self) -> tuple[bool, Pixels]:
+        return True, np.zeros((4, 4, 3), np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+class Pauses:
+    """Stands for the event that a source waits for: remembers for how long, and waits for nothing."""
+
+    def __init__(self, most: int) -> None:
+        self.seconds: list[float] = []
+        self._most = most
+
+    def is_set(self) -> bool:
+        return len(self.seconds) >= self._most
+
+    def wait(self, seconds: float) -> bool:
+        self.seconds.append(seconds)
+        return self.is_set()
+
+
+def test_pauses_double_until_frames_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = LiveSource("stream", "rtsp://camera", Sampling())
+    opened: list[Capture | None] = [Capture(), *[None] * 8, Capture(), None, None]
+    monkeypatch.setattr(source, "_open", lambda: opened.pop(0))
+    pauses = Pauses(12)
+    monkeypatch.setattr(source, "_stopped", pauses)
+
+    found = frames(source)
+
+    assert [frame.number for frame in found] == [0, 1]
+    assert pauses.seconds == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 0.5, 1, 2]
+    assert source.counts.reconnects == 11  # the last pause was ended by a stop
 
 
 @pytest.mark.parametrize(

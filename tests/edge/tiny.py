@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from curate.edge.runner import FEATURES, features
+from curate.edge.package.reference import write_reference
+from curate.edge.runner import FEATURES, Reference, features
 from curate.edge.runtime.answers import open_runner
 
 SIDE = 64
@@ -102,15 +105,21 @@ def segmenter(folder: Path, *, name: str = "spots", **post: Any) -> Path:
     return _package(folder, name, "segment", nodes, constants, shape, {**read, "min_score": 0.0, **post})
 
 
-def with_reference(folder: Path, images: list[npt.NDArray[np.uint8]]) -> Path:
-    """Let a package know what training images look like."""
+def with_reference(
+    folder: Path, images: Sequence[npt.NDArray[np.uint8]], held_out: Sequence[npt.NDArray[np.uint8]] = ()
+) -> Path:
+    """Let a package know what training images look like, and how unsure it is of held-out ones if there are any."""
     runner = open_runner(str(folder))
     rows = np.array([features(image, runner.run([image])[0]) for image in images])
     assert rows.shape[1] == len(FEATURES)
-    precision = np.linalg.inv(np.cov(rows.T) + 1e-3 * np.eye(len(FEATURES)))
+    precision: npt.NDArray[np.float64] = np.linalg.inv(np.cov(rows.T) + 1e-3 * np.eye(len(FEATURES))).astype(np.float64)
     off = rows - rows.mean(axis=0)
     distances = np.sort(np.sqrt(np.einsum("ni,ij,nj->n", off, precision, off)))
-    np.savez(folder / "reference.npz", mean=rows.mean(axis=0), precision=precision, distances=distances)
+    reference = Reference(rows.mean(axis=0), precision, distances)
+    if held_out:
+        unsure = sorted(result.uncertainty for result in runner.run(list(held_out)))
+        reference = replace(reference, uncertainties=np.array(unsure))
+    write_reference(folder / "reference.npz", reference)
     manifest = json.loads((folder / "package.json").read_text())
     manifest["reference"] = "reference.npz"
     manifest["files"]["reference.npz"] = hashlib.sha256((folder / "reference.npz").read_bytes()).hexdigest()

@@ -64,7 +64,12 @@ class HardFrame:
     @property
     def score(self) -> float:
         """How hard it is: as its strongest reason says."""
-        return max(self.reasons.values())
+        return self.reasons[self.reason]
+
+    @property
+    def reason(self) -> str:
+        """The strongest of its reasons."""
+        return max(self.reasons, key=lambda name: self.reasons[name])
 
 
 @dataclass(frozen=True)

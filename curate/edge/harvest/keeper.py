@@ -11,9 +11,9 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,9 +21,12 @@ import numpy.typing as npt
 
 from curate.edge.harvest.entry import HardFrame
 from curate.edge.harvest.ring import Ring
-from curate.edge.runner import Package, Result
-from curate.edge.runtime.keeper import FrameContext
+from curate.edge.runner import Package, Reference, Result
+from curate.edge.runtime.keeper import FrameContext, Tally
 from curate.errors import UsageError
+
+USUAL_UNSURE: Final = 0.5
+"""From which uncertainty on a frame is hard where its package does not say what is usual."""
 
 _LOG: Final = logging.getLogger(__name__)
 _WAITING: Final = 4
@@ -32,29 +35,65 @@ _REMEMBERED: Final = 64
 
 @dataclass(frozen=True)
 class Criteria:
-    """What makes a frame worth keeping; each is a number from 0 to 1, and 1 switches it off.
+    """What makes a frame worth keeping; the first three are numbers from 0 to 1, and 1 switches one off.
 
     Attributes:
-        unsure: From this uncertainty on.
+        unsure: From this uncertainty on; None for what only `hardest` of the images that a package was measured on are above. A
+            weak detector is unsure of something on nearly every frame, so that no number suits all.
         drift: From this drift on: 0.99 is what one in a hundred training images has.
         disagreement: From this disagreement of two packages on.
+        hardest: Part of the images, more than 0 and less than 1.
         per_minute: No more frames than this are kept, with as many at once; the rest are counted.
         apart: Bits of 64 in which a frame's small grey picture must differ from those kept lately; 0 keeps all.
     """
 
-    unsure: float = 0.5
+    unsure: float | None = None
     drift: float = 0.99
     disagreement: float = 0.5
+    hardest: float = 0.05
     per_minute: float = 30.0
     apart: int = 6
 
     def __post_init__(self) -> None:
         for name in ("unsure", "drift", "disagreement"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{getattr(self, name):g} is not from 0 to 1", where=name, remedy="1 switches it off")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{value:g} is not from 0 to 1", where=f"--harvest-{name}", remedy="1 switches it off")
+        if not 0 < self.hardest < 1:
+            what = f"the hardest {self.hardest:.0%} of frames are all of them, or none"
+            raise UsageError(
+                what, where="--harvest-unsure", remedy="a part between 0 and 1; an uncertainty of 1 keeps none"
+            )
         if not self.per_minute > 0 or not 0 <= self.apart <= 64:
             what = f"{self.per_minute:g} frames a minute that are {self.apart} bits apart cannot be kept"
-            raise UsageError(what, where="harvest", remedy="more than 0 a minute, and 0 to 64 bits")
+            raise UsageError(what, where="--harvest-rate", remedy="more than 0 a minute, and 0 to 64 bits")
+
+
+def read_unsure(text: str) -> tuple[float | None, float]:
+    """`Criteria.unsure` and `Criteria.hardest` from what a person says: '0.5', an uncertainty, or '5%', of the images.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        if text.endswith("%"):
+            return None, float(text[:-1]) / 100
+        return float(text), Criteria.hardest
+    except ValueError:
+        what = f"'{text}' is no uncertainty"
+        raise UsageError(what, where="--harvest-unsure", remedy="as in 0.5, or 5% for the hardest") from None
+
+
+def own_criteria(criteria: Criteria, reference: Reference | None) -> Criteria:
+    """Criteria for frames of one package: what it is unsure of is told by its own reference where nothing else is said.
+
+    Where the package does not say, as those made before it was measured do not, it is `USUAL_UNSURE`.
+    """
+    if criteria.unsure is not None:
+        return criteria
+    hardest = None if reference is None else reference.hardest(criteria.hardest)
+    # The next number above: images of exactly that uncertainty, such as 0, may be many.
+    return replace(criteria, unsure=USUAL_UNSURE if hardest is None else min(float(np.nextafter(hardest, 2)), 1.0))
 
 
 @dataclass
@@ -65,6 +104,7 @@ class HarvestCounts:
         offered: All of them.
         hard: Those with a reason to be kept; each of these is one of the following, or still being written.
         kept: On disk.
+        why: Of these, by the strongest reason.
         similar: Looked like one that was kept lately.
         limited: More than the limit for a minute.
         busy: The writing was behind.
@@ -82,6 +122,7 @@ class HarvestCounts:
     failed: int = 0
     oversized: int = 0
     evicted: int = 0
+    why: Counter[str] = field(default_factory=Counter)
 
 
 class Harvester:
@@ -91,6 +132,7 @@ class Harvester:
         ring: Where they go. The harvester writes to it from a thread of its own, and closes it.
         packages: Those whose results are offered, by the key that `FrameContext.package` has.
         criteria: What is hard.
+        references: Of those packages that have one, by the same key; see `own_criteria`.
         live: Whether frames come in their own time. Those of files can wait for the disk, and how many are kept in a minute
             means nothing then, so neither costs any.
         clock: Seconds, never going back.
@@ -102,6 +144,7 @@ class Harvester:
         packages: Mapping[str, Package],
         criteria: Criteria | None = None,
         *,
+        references: Mapping[str, Reference] | None = None,
         live: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,6 +152,8 @@ class Harvester:
         self.last_error: Exception | None = None
         self._ring = ring
         self._criteria = criteria or Criteria()
+        known = references or {}
+        self._own = {key: own_criteria(self._criteria, known.get(key)) for key in packages}
         self._live = live
         self._clock = clock
         self._allowed = self._burst = max(self._criteria.per_minute, 1.0)
@@ -129,7 +174,7 @@ class Harvester:
     def offer(self, pixels: npt.NDArray[np.uint8], result: Result, context: FrameContext) -> None:
         """Keep a frame if it is hard; arguments as for `curate.edge.runtime.keeper.Keeper.offer`."""
         self.counts.offered += 1
-        reasons = reasons_to_keep(context, self._criteria)
+        reasons = reasons_to_keep(context, self._own.get(context.package, self._criteria))
         if not reasons:
             return
         self.counts.hard += 1
@@ -147,6 +192,16 @@ class Harvester:
                 return
             self._allowed -= 1
             self._seen.append(look)
+
+    def settle(self) -> None:
+        """Wait until what is on its way is written."""
+        self._waiting.join()
+
+    def tally(self) -> Tally:
+        """See `curate.edge.runtime.keeper.Keeper.tally`."""
+        counts = self.counts
+        skipped = {name: getattr(counts, name) for name in ("similar", "limited", "busy", "oversized")}
+        return Tally(counts.hard, counts.why.copy(), skipped, counts.failed, counts.evicted)
 
     def close(self) -> None:
         """Write what waits, and let go of the ring."""
@@ -177,7 +232,11 @@ class Harvester:
                 self.last_error = None
                 self.counts.kept += kept is not None
                 self.counts.oversized += kept is None
+                if kept is not None:
+                    self.counts.why[frame.reason] += 1
             self.counts.evicted = self._ring.evicted
+            self._waiting.task_done()
+        self._waiting.task_done()
 
 
 def reasons_to_keep(context: FrameContext, criteria: Criteria) -> dict[str, float]:
@@ -187,7 +246,7 @@ def reasons_to_keep(context: FrameContext, criteria: Criteria) -> dict[str, floa
         Some of `curate.edge.harvest.entry.REASONS`; nothing for a frame that is not hard.
     """
     values = {
-        "unsure": (context.uncertainty, criteria.unsure),
+        "unsure": (context.uncertainty, USUAL_UNSURE if criteria.unsure is None else criteria.unsure),
         "drift": (context.drift, criteria.drift),
         "disagreement": (None if context.agreement is None else 1 - context.agreement, criteria.disagreement),
     }

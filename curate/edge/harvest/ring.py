@@ -161,7 +161,7 @@ class Ring:
         if size > self.bounds.bytes:
             return None
         self._make_room(1, size)
-        reason = max(frame.reasons, key=lambda name: frame.reasons[name])
+        reason = frame.reason
         place = self._entries_folder / f"{identity}+{reason}"
         temporary = self._entries_folder / f"{_NEW}{identity}"
         try:

@@ -26,7 +26,7 @@ from curate.edge import runner as runner_module
 from curate.edge.package.card import CARD, digest, manifest_text, model_card, requirements, write_sums
 from curate.edge.package.parity import CHECK, Parity, changed_findings, compare
 from curate.edge.package.reference import FEWEST as FEWEST_REFERENCE
-from curate.edge.package.reference import make_reference, measure, write_reference
+from curate.edge.package.reference import FloatArray, make_reference, measure, write_reference
 from curate.edge.package.source import OUTPUT_KEYS, Source, open_source, postprocessing, preprocessing
 from curate.edge.package.targets.base import Request, Written
 from curate.edge.package.targets.registry import TARGETS
@@ -175,7 +175,9 @@ def make_package(asked: Asked, *, command: str, progress: Callable[[str], Progre
         sizes = _bytes(folder, written), original.path.stat().st_size
         if parity.refusals:
             return Made(None, f"{name}-{asked.version}", asked.target, sizes, parity, (), notes)
-        manifest["reference"] = _write_reference(folder, runner, images, asked.seed, tell("reference"), notes)
+        manifest["reference"] = _write_reference(
+            folder, measure(runner, images, tell("reference")), parity, asked.seed, notes
+        )
         manifest["metrics"] = _metrics(parity, dataset, notes)
         if manifest["task"] == "detect":
             manifest["postprocess"]["class_thresholds"] = _thresholds(parity, manifest["classes"])
@@ -319,17 +321,14 @@ def _seal(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
 
 
-def _write_reference(
-    folder: Path, runner: Runner, images: Sequence[str], seed: int, progress: Progress, notes: list[str]
-) -> str | None:
-    """Sum up training images; None where there are too few."""
-    values = measure(runner, images, progress)
+def _write_reference(folder: Path, values: FloatArray, parity: Parity, seed: int, notes: list[str]) -> str | None:
+    """Sum up features of training images, and how unsure the package was in parity; None where there are too few."""
     if len(values) < FEWEST_REFERENCE:
         notes.append(
             f"{len(values)} training images are too few to measure drift by ({FEWEST_REFERENCE} are needed): no reference"
         )
         return None
-    write_reference(folder / REFERENCE, make_reference(values, seed))
+    write_reference(folder / REFERENCE, make_reference(values, seed, parity.uncertainties))
     return REFERENCE
 
 

@@ -37,6 +37,9 @@ class Packaged:
     Args:
         runner: It.
         input_size: About how many pixels images are wanted at, as the original wants them: both are given the same pixels.
+
+    Attributes:
+        uncertainties: Of every image so far, 0 to 1.
     """
 
     def __init__(self, runner: Runner, input_size: int | None) -> None:
@@ -45,6 +48,7 @@ class Packaged:
         self.task: Task = runner.package.task  # type: ignore[assignment]  # one of `source.TASKS`
         self.classes = runner.package.classes
         self.input_size = input_size
+        self.uncertainties: list[float] = []
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """One image as the model takes it."""
@@ -52,7 +56,9 @@ class Packaged:
 
     def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """What is on n prepared images."""
-        return [as_prediction(result) for result in self._runner.run_prepared(prepared)]
+        results = self._runner.run_prepared(prepared)
+        self.uncertainties += [result.uncertainty for result in results]
+        return [as_prediction(result) for result in results]
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Parity:
         drops: What was lost.
         agreement: Of their answers: 1 less the mean change of an image.
         changes: How much the answer on each image changed, 0 to 1; shape (n,).
+        uncertainties: How unsure the package is of each image, 0 to 1; shape (n,).
         chosen: Which images these are, in words.
         notes: What was left out.
         limits: How much may be lost of all images, and of any slice that is large enough.
@@ -75,6 +82,7 @@ class Parity:
     drops: Drops
     agreement: float
     changes: npt.NDArray[np.float64] = field(repr=False)
+    uncertainties: npt.NDArray[np.float64] = field(repr=False)
     chosen: str
     notes: Sequence[str]
     limits: tuple[float, float]
@@ -115,10 +123,12 @@ def compare(exam: Exam, runner: Runner, limits: tuple[float, float], progress: P
         progress: Told (images done, images to do) for each of the two models.
     """
     before = score_model(exam, exam.subject.predictor, progress)
-    after = score_model(exam, Packaged(runner, exam.subject.predictor.input_size), progress)
+    packaged = Packaged(runner, exam.subject.predictor.input_size)
+    after = score_model(exam, packaged, progress)
     changed = changes(before.results, after.results, exam.subject.predictor.task)
     agreement = 1.0 if not len(changed) else float(1 - changed.mean())
-    return Parity(before, after, drops(before, after), agreement, changed, exam.chosen, exam.notes, limits)
+    unsure = np.array(packaged.uncertainties)
+    return Parity(before, after, drops(before, after), agreement, changed, unsure, exam.chosen, exam.notes, limits)
 
 
 def changed_findings(parity: Parity, exam: Exam, locations: Mapping[str, str], most: int) -> list[Finding]:

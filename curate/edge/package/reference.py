@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +37,12 @@ def measure(runner: Runner, paths: Sequence[str], progress: Progress | None = No
     return np.array(found, np.float64).reshape(-1, len(FEATURES))
 
 
-def make_reference(values: FloatArray, seed: int = 0) -> Reference:
-    """Sum up features of n training images, shape (n, d).
+def make_reference(values: FloatArray, seed: int = 0, uncertainties: FloatArray | None = None) -> Reference:
+    """Sum up features of n training images, shape (n, d), and how unsure the model is of m images that it has not learnt from.
 
     Distances are of images that had no part in the mean and covariance that they are measured by (five folds): those of the
-    images themselves would be too small, and every new image would look drifted.
+    images themselves would be too small, and every new image would look drifted. In the same way a model is surer of what it has
+    learnt than of anything new, so uncertainties, shape (m,), are of other images; fewer than `FEWEST` are not kept.
     """
     fold = np.random.default_rng(seed).permutation(len(values)) % _FOLDS
     apart = np.zeros(len(values))
@@ -49,18 +50,14 @@ def make_reference(values: FloatArray, seed: int = 0) -> Reference:
         mean, precision = _fit(values[fold != number])
         held = fold == number
         apart[held] = Reference(mean, precision, apart).distance(values[held])
-    return Reference(*_fit(values), np.sort(apart))
+    kept = None if uncertainties is None or len(uncertainties) < FEWEST else np.sort(uncertainties)
+    return Reference(*_fit(values), np.sort(apart), kept)
 
 
 def write_reference(path: Path, reference: Reference) -> None:
     """Write `reference.npz`: arrays alone, nothing pickled."""
-    np.savez(
-        path,
-        mean=reference.mean,
-        precision=reference.precision,
-        distances=reference.distances,
-        names=np.array(FEATURES),
-    )
+    arrays: dict[str, Any] = {name: value for name, value in vars(reference).items() if value is not None}
+    np.savez(path, names=np.array(FEATURES), **arrays)
 
 
 def _fit(values: FloatArray) -> tuple[FloatArray, FloatArray]:

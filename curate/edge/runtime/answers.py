@@ -104,7 +104,7 @@ class Cascade:
     Args:
         light: Asked of every frame.
         heavy: Asked of frames whose uncertainty by the light one is above the threshold.
-        threshold: In [0, 1]; `curate.edge.runtime.tuning` finds it on labelled images.
+        threshold: In [0, 1]; `curate.edge.runtime.judging` finds it on labelled images.
     """
 
     def __init__(self, light: Runner, heavy: Runner, threshold: float) -> None:

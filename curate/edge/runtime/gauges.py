@@ -9,6 +9,7 @@ from typing import Final
 
 from curate.edge.runtime.counters import ZoneCounter, counts_json
 from curate.edge.runtime.frames import Source
+from curate.edge.runtime.keeper import Keeper, Tally
 from curate.edge.runtime.metrics import Histogram, Metrics
 from curate.edge.runtime.pipeline import Pipeline
 from curate.edge.runtime.session import Session, Told
@@ -27,6 +28,13 @@ _COUNTERS: Final = {
     "asked_total": "Frames that a person should look at.",
     "heavy_total": "Frames that a cascade gave to its heavy package.",
     "crossings_total": "Ways across lines, and in and out of zones.",
+}
+_HARVEST: Final = {
+    "harvest_hard_total": "Frames with a reason to be kept.",
+    "harvest_kept_total": "Frames that were kept, by the strongest reason.",
+    "harvest_skipped_total": "Hard frames that were not kept, by why not.",
+    "harvest_failed_total": "Hard frames that could not be written.",
+    "harvest_evicted_total": "Frames that were kept, and went to make room.",
 }
 _GAUGES: Final = {
     "frames_waiting": "Frames that wait before the first stage.",
@@ -50,12 +58,16 @@ class Gauges:
         source: Of the frames.
         session: That finishes them.
         stall: Seconds without a frame after which a live run is not healthy, once it has begun.
+        keeper: That gets them.
     """
 
-    def __init__(self, pipeline: Pipeline, source: Source, session: Session, *, stall: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, source: Source, session: Session, *, stall: float, keeper: Keeper | None = None
+    ) -> None:
         self._pipeline, self._source, self._session, self._stall = pipeline, source, session, stall
+        self._keeper = keeper
         self._metrics = Metrics()
-        self._metrics.describe("counter", _COUNTERS)
+        self._metrics.describe("counter", _COUNTERS if keeper is None else _COUNTERS | _HARVEST)
         self._metrics.describe("gauge", _GAUGES)
         self._latency = self._metrics.histogram("latency_seconds", "From a frame's arrival until it was told.")
         self._fine = Histogram(_FINE)
@@ -113,7 +125,17 @@ class Gauges:
                 metrics.set("zone_things", counter.occupancy, where=counter.name)
         if (resident := resident_bytes()) is not None:
             metrics.set("resident_bytes", resident)
+        if self._keeper is not None:
+            self._set_harvest(self._keeper.tally())
         return metrics.render()
+
+    def _set_harvest(self, tally: Tally) -> None:
+        for name, value in {"hard": tally.hard, "failed": tally.failed, "evicted": tally.evicted}.items():
+            self._metrics.set(f"harvest_{name}_total", value)
+        for reason, count in tally.kept.items():
+            self._metrics.set("harvest_kept_total", count, reason=reason)
+        for why, count in tally.skipped.items():
+            self._metrics.set("harvest_skipped_total", count, why=why)
 
     def healthy(self) -> bool:
         """Whether frames come."""
@@ -147,6 +169,7 @@ class Gauges:
             asked=self._asked,
             heavy=self._heavy,
             agreement=round(self._agreed / self._pairs, 6) if self._pairs else None,
+            harvest=None if self._keeper is None else self._keeper.tally().to_json(),
             ended=ended,
         )
 

@@ -10,25 +10,29 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.augment.scoring.evaluate import evaluate_results
 from curate.augment.scoring.truth import Truth
 from curate.dataset import Dataset
-from curate.edge.package.parity import Packaged, as_prediction
-from curate.edge.runner import VOID, Prepared, Result, Runner
-from curate.edge.runtime.answers import require_alike
+from curate.edge.package.parity import Packaged
+from curate.edge.runner import VOID, Result, Runner
+from curate.edge.runtime.answers import Cascade, Model, Single, require_alike
 from curate.edge.runtime.compare import Comparison
 from curate.edge.runtime.likeness import likeness
 from curate.edge.scoring import Exam, Scores, make_exam, score_model
 from curate.errors import UsageError
 from curate.geometry import decode_rle
 from curate.models.passes import Progress
-from curate.models.predictors.base import Prediction
 from curate.models.predictors.class_names import NOWHERE
+from curate.models.training.examples import image_groups
+from curate.models.training.folds import hold_out
+from curate.wording import counted
 
 FEWEST: Final = 40
 """Images that a threshold is chosen on at least: half of them check it."""
 
+_FEWEST_HALF: Final = FEWEST // 4
 _STEPS: Final = 41
 
 
@@ -59,6 +63,23 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an image costs from its pixels to the answer, one at a time as a camera gives them: the mean, in milliseconds.
+
+    Attributes:
+        wall_ms: By the clock on the wall.
+        processor_ms: Of all threads together.
+    """
+
+    wall_ms: float
+    processor_ms: float
+
+    def to_json(self) -> dict[str, float]:
+        """JSON-ready."""
+        return {name: round(value, 6) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
 class Tuned:
     """A cascade's threshold, found on one half of labelled images and checked on the other.
 
@@ -69,9 +90,9 @@ class Tuned:
         light: Of the light package alone, on the half that checks.
         heavy: Of the heavy one alone.
         cascade: Of both.
-        speed_up: Expected: a heavy frame's time over a cascade's, from the times below.
-        light_ms: Milliseconds that the light package takes for an image, preparation included: the median.
-        heavy_ms: The same of the heavy one.
+        light_cost: Of an image by the light package alone, measured on the half that checks, preparation included.
+        heavy_cost: By the heavy one alone.
+        cascade_cost: By both.
         images: How many chose, and how many checked.
         notes: What is left out.
     """
@@ -82,9 +103,9 @@ class Tuned:
     light: float
     heavy: float
     cascade: float
-    speed_up: float
-    light_ms: float
-    heavy_ms: float
+    light_cost: Cost
+    heavy_cost: Cost
+    cascade_cost: Cost
     images: tuple[int, int]
     notes: Sequence[str]
 
@@ -93,11 +114,22 @@ class Tuned:
         """Of the metric, against the heavy package alone."""
         return self.heavy - self.cascade
 
+    @property
+    def speed_up(self) -> float:
+        """How often the time of a cascade goes into that of the heavy package alone, by the clock on the wall."""
+        return self.heavy_cost.wall_ms / self.cascade_cost.wall_ms
+
+    @property
+    def saved(self) -> float:
+        """Part of the heavy package's processor time that a cascade does not need; below 0 where it needs more."""
+        return 1 - self.cascade_cost.processor_ms / self.heavy_cost.processor_ms
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        told = {key: round(value, 6) if isinstance(value, float) else value for key, value in vars(self).items()}
-        del told["notes"]
-        return {"kind": "tuned", **told, "images": list(self.images), "lost": round(self.lost, 6)}
+        numbers = ("threshold", "heavy_share", "light", "heavy", "cascade", "lost", "speed_up", "saved")
+        told = {name: round(getattr(self, name), 6) for name in numbers}
+        costs = {name: getattr(self, name).to_json() for name in ("light_cost", "heavy_cost", "cascade_cost")}
+        return {"kind": "tuned", "metric": self.metric, **told, **costs, "images": list(self.images)}
 
 
 def judge(
@@ -112,7 +144,7 @@ def judge(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judged:
-    """Measure two packages, image by image. Images of one group, as the frames of a video are, make one pair.
+    """Measure two packages, image by image. Images of one group, as the frames of a video and copies are, make one pair.
 
     Args:
         dataset: With the labels.
@@ -158,6 +190,8 @@ def tune(
 ) -> Tuned:
     """Find the threshold that gives the heavy package the fewest frames and loses no more than so much.
 
+    One half of the images chooses; on the other, what a cascade loses and saves is measured. Images of one group are in one half.
+
     Args:
         dataset: With the labels.
         light: Asked first.
@@ -167,34 +201,34 @@ def tune(
         where: SQL condition on the images.
         limit: At most so many images; 0 for all.
         seed: Of the halves.
-        progress: Told (images done, images to do) for each package.
+        progress: Told (images done, images to do) for each package, and once more for the times.
 
     Raises:
-        UsageError: There are too few images.
+        UsageError: There are too few images, or too few groups of them.
     """
     require_alike(light.package, heavy.package)
     exam = _exam(dataset, light, splits, where, limit, seed)
     if len(exam) < FEWEST:
         what = f"{len(exam)} images are too few to choose a threshold on"
         raise UsageError(what, where=dataset.name, remedy=f"label {FEWEST} or more, or name another --where")
-    small, large = _Timed(light, exam), _Timed(heavy, exam)
-    both = score_model(exam, small, progress), score_model(exam, large, progress)
-    uncertain = np.array(small.uncertainty)
-    choosing = np.random.default_rng(seed).permutation(len(exam)) % 2 == 0
+    choosing = _halves(_groups(dataset, exam.image_ids), seed, dataset.name)
+    small = Packaged(light, None)
+    both = score_model(exam, small, progress), score_model(exam, Packaged(heavy, None), progress)
+    uncertain, checking = np.array(small.uncertainties), ~choosing
     threshold = _threshold(exam, both, uncertain, choosing, max_loss)
-    checking, asks = ~choosing, uncertain > threshold
-    share = float(asks[checking].mean())
-    light_ms, heavy_ms = small.milliseconds, large.milliseconds
+    asks = uncertain > threshold
+    models = Single(light), Single(heavy), Cascade(light, heavy, threshold)
+    costs = _measure(exam, models, np.flatnonzero(checking).tolist(), progress)
     return Tuned(
         threshold=threshold,
-        heavy_share=share,
+        heavy_share=float(asks[checking].mean()),
         metric=exam.metric,
         light=_metric(exam, both, np.zeros_like(asks), checking),
         heavy=_metric(exam, both, np.ones_like(asks), checking),
         cascade=_metric(exam, both, asks, checking),
-        speed_up=heavy_ms / (light_ms + share * heavy_ms),
-        light_ms=light_ms,
-        heavy_ms=heavy_ms,
+        light_cost=costs[0],
+        heavy_cost=costs[1],
+        cascade_cost=costs[2],
         images=(int(choosing.sum()), int(checking.sum())),
         notes=exam.notes,
     )
@@ -222,37 +256,36 @@ def truth_result(truth: Truth, exam: Exam) -> Result:
     return Result("segment", truth.size, class_map=class_map, confidence=np.ones(truth.size, np.float32))
 
 
-class _Timed(Packaged):
-    """A package that remembers how unsure it was of each image, and how long it took."""
+def _measure(exam: Exam, models: Sequence[Model], rows: Sequence[int], progress: Progress | None) -> list[Cost]:
+    """What each of some models costs for an image.
 
-    def __init__(self, runner: Runner, exam: Exam) -> None:
-        super().__init__(runner, exam.subject.predictor.input_size)
-        self._timed = runner
-        self.uncertainty: list[float] = []
-        self._preparing: list[float] = []
-        self._running: list[float] = []
+    They take turns with every image, and with who comes first, so that whatever else the machine does hits all alike.
+    """
+    seconds = np.zeros((len(models), 2))
+    for done, row in enumerate(rows):
+        pixels = exam.pixels(row)
+        for turn in range(len(models)):
+            number = (done + turn) % len(models)
+            model = models[number]
+            begun = time.perf_counter(), time.process_time()
+            model.answer([model.prepare(pixels)])
+            seconds[number] += time.perf_counter() - begun[0], time.process_time() - begun[1]
+        if progress is not None:
+            progress(done + 1, len(rows))
+    return [Cost(*(1000 * each / len(rows)).tolist()) for each in seconds]
 
-    @property
-    def milliseconds(self) -> float:
-        """For one image: the median of preparing and running it alone, in processor time of one thread."""
-        return 1000 * float(np.median(self._preparing) + np.median(self._running))
 
-    def prepare(self, pixels: npt.NDArray[np.uint8]) -> Prepared:
-        """One image as the model takes it."""
-        begun = time.process_time()
-        prepared = self._timed.prepare(pixels)
-        self._preparing.append(time.process_time() - begun)
-        return prepared
+def _halves(groups: npt.NDArray[np.int64], seed: int, place: str) -> npt.NDArray[np.bool_]:
+    """Which images choose; the others check. Groups stay whole: an image's copy would vouch for it.
 
-    def predict(self, prepared: Sequence[Prepared]) -> list[Prediction]:
-        """What is on n prepared images, one at a time as a camera gives them."""
-        results = []
-        for each in prepared:
-            begun = time.process_time()
-            results += self._timed.run_prepared([each])
-            self._running.append(time.process_time() - begun)
-        self.uncertainty += [result.uncertainty for result in results]
-        return [as_prediction(result) for result in results]
+    Raises:
+        UsageError: A half is too small.
+    """
+    checking = hold_out(groups, np.zeros_like(groups), 0.5, seed)
+    if min(checking.sum(), (~checking).sum()) < _FEWEST_HALF:
+        what = f"{counted(len(np.unique(groups)), 'groups')} of images do not come to two halves that are large enough"
+        raise UsageError(what, where=place, remedy="images of more videos or bursts, or another --where")
+    return ~checking
 
 
 def _threshold(
@@ -292,8 +325,7 @@ def _exam(
 
 
 def _groups(dataset: Dataset, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """A number for each image, the same for images of one group; shape (n,)."""
-    table = dataset.table("images", columns=["image_id", "group"])
-    by_id = dict(zip(table["image_id"].to_pylist(), table["group"].to_pylist(), strict=True))
-    names = [by_id[image] or f"image {image}" for image in image_ids]
-    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.int64)
+    """A number for each image, the same for images of one video or burst, and for copies; shape (n,)."""
+    table = dataset.table("images", columns=["image_id", "group", "path"])
+    place = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].combine_chunks())
+    return image_groups(dataset, table.take(place))

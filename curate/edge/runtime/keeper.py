@@ -5,8 +5,9 @@ The runtime knows nothing of how frames are kept; `curate.edge.harvest` has a ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from curate.edge.runner import Result
 from curate.imaging import Pixels
@@ -45,6 +46,36 @@ class FrameContext:
     agreement: float | None = None
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What became of the frames that a keeper was offered. hard = kept + skipped + failed, and what is still being written.
+
+    Attributes:
+        hard: Those with a reason to be kept.
+        kept: By the strongest of their reasons.
+        skipped: By why they were not kept.
+        failed: Could not be written.
+        evicted: Kept before, in this run or an earlier one, and gone to make room.
+    """
+
+    hard: int = 0
+    kept: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    failed: int = 0
+    evicted: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "hard": self.hard,
+            "kept": sum(self.kept.values()),
+            "why": dict(self.kept),
+            "skipped": dict(self.skipped),
+            "failed": self.failed,
+            "evicted": self.evicted,
+        }
+
+
 class Keeper(Protocol):
     """Takes finished frames, one after another, from one thread. It must not hold them up for long, nor keep references."""
 
@@ -56,4 +87,12 @@ class Keeper(Protocol):
             result: What the model says of it.
             context: What else is known.
         """
+        ...
+
+    def settle(self) -> None:
+        """No more frames come: have those that are on their way kept, so that `tally` is final."""
+        ...
+
+    def tally(self) -> Tally:
+        """What became of the frames so far; any thread may ask."""
         ...

@@ -94,7 +94,7 @@ def run(
     note = note or (lambda _: None)
     session = Session(model, source.name, settings.wanted)
     pipeline = Pipeline(source, model, batch=settings.batch, waiting=settings.waiting, most=settings.most)
-    gauges = Gauges(pipeline, source, session, stall=settings.stall)
+    gauges = Gauges(pipeline, source, session, stall=settings.stall, keeper=keeper)
     ended = _Ended()
     with ExitStack() as stack:
         outputs = _Outputs(settings, source, session, stack, emit)
@@ -115,6 +115,8 @@ def run(
             if time.monotonic() - told_at >= _PROGRESS:
                 told_at = time.monotonic()
                 note(gauges.progress())
+    if keeper is not None:
+        keeper.settle()
     is_limit = ended.why == "source" and settings.most is not None and pipeline.delivered >= settings.most
     return gauges.summary("limit" if is_limit else ended.why)
 

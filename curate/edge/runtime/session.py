@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.edge.runner import Package, PackageError, Runner
+from curate.edge.runner import Package, PackageError, Reference, Runner
 from curate.edge.runtime.answers import Answer, Model
 from curate.edge.runtime.counters import Anchor, Counter, Crossing, Shape, make_counters
 from curate.edge.runtime.frames import Frame
@@ -91,7 +91,7 @@ class Session:
         own = package.ask
         self.band = wanted.band or (None if own is None else Band(*own))
         self._runner = model.runners[0]
-        self._compares = wanted.drift and _has_reference(self._runner)
+        self._compares = wanted.drift and reference_of(self._runner) is not None
         self._tracker = None if wanted.tracker is None else Tracker(wanted.tracker)
         self._counters: dict[str, tuple[Shape, Counter]] = {}
         self._size: tuple[int, int] | None = None
@@ -211,14 +211,14 @@ def crossing_json(crossing: Crossing, classes: Sequence[str]) -> dict[str, Any]:
     return told if crossing.seconds is None else {**told, "seconds": round(crossing.seconds, 3)}
 
 
-def _has_reference(runner: Runner) -> bool:
-    """Whether a package says what training images look like.
+def reference_of(runner: Runner) -> Reference | None:
+    """What training images look like, by the package itself; None where it does not say.
 
     Raises:
         InputError: What it says cannot be read.
     """
     try:
-        return runner.reference is not None
+        return runner.reference
     except PackageError as error:
         raise InputError(str(error)) from error
 

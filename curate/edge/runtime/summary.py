@@ -27,6 +27,7 @@ class Summary:
         asked: Frames that a person should look at.
         heavy: Frames that a cascade gave to its heavy package.
         agreement: Of two packages, the mean; None where there is one.
+        harvest: What became of hard frames, as `curate.edge.runtime.keeper.Tally` tells it; None where none are kept.
         ended: 'source' where it ended, 'limit', or 'signal'.
     """
 
@@ -46,6 +47,7 @@ class Summary:
     asked: int
     heavy: int
     agreement: float | None
+    harvest: dict[str, Any] | None
     ended: str
 
     def to_json(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def load_material(
         covered = _with_empty(covered, empty, notes)
     elif not covered.all():
         notes.append(f"{int((~covered).sum()):,} images have no label and are not learnt from")
-    groups = _groups(dataset, images, progress)
+    groups = image_groups(dataset, images, progress)
     return Material(
         examples, covered, [split or "" for split in images["split"].to_pylist()], groups,
         _strata(usable, images, classes), is_synthetic(images), parent_links(images), classes, notes,
@@ -375,8 +375,17 @@ def _with_empty(covered: BoolArray, empty: bool, notes: list[str]) -> BoolArray:
     return covered
 
 
-def _groups(dataset: Dataset, images: pa.Table, progress: Progress | None) -> IntArray:
-    """Images of one video or burst, of the same bytes, and what was found to be a copy, under one number."""
+def image_groups(dataset: Dataset, images: pa.Table, progress: Progress | None = None) -> IntArray:
+    """Images of one video or burst, of the same bytes, and what was found to be a copy, under one number.
+
+    Args:
+        dataset: Whose findings name the copies.
+        images: Rows of its table of images with `image_id`, `group` and `path`, n of them.
+        progress: Told (files read, files to read).
+
+    Returns:
+        The number of each image's group; shape (n,).
+    """
     n = images.num_rows
     links = [_equal(images["group"]), _equal(_contents(images, progress)), _found_copies(dataset, images)]
     first, second = np.concatenate(links, axis=1)
