@@ -33,6 +33,12 @@ PACKAGES: Final = (
     "scipy",
 )
 
+_PLACES: Final = {
+    **dict.fromkeys(("data", "domains", "keep", "predictions", "runs"), "FOLDER"),
+    "add": "FILE",
+}
+"""Options that name files or folders, and what is said in the place of these."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -89,9 +95,7 @@ def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}"]
     for name, value in vars(arguments).items():
         if name != "json" and value != parser.get_default(name):
-            values = (
-                ["FOLDER"] if name in ("data", "domains", "keep", "predictions") else [] if value is True else value
-            )
+            values = [_PLACES[name]] if name in _PLACES else [] if value is True else value
             words += [f"--{name}", *(quote(str(each)) for each in (values if isinstance(values, list) else [values]))]
     return " ".join(words)
 
