@@ -150,6 +150,10 @@ class Maker:
         rows = tuple(to_row(label, shape, height, width) for label, shape in drawn.labels)
         return Made(job, self._row(job, drawn), rows)
 
+    def knows_depth(self, image_id: str) -> bool:
+        """Whether there is a map of how far away things are on an image."""
+        return image_id in self._rows
+
     def draw(self, job: Job) -> Drawn | str:
         """What one image would be, without writing it; or why there is none.
 

@@ -183,7 +183,7 @@ class _Lacking:
             )
         if self.faulty:
             notes.append(
-                f"{counted(self.faulty, 'images')} left out, as a label on them cannot be carried; the first: {self.first}"
+                f"{counted(self.faulty, 'images')} left out for a label that cannot be carried; the first: {self.first}"
             )
         return notes
 

@@ -15,7 +15,7 @@ import numpy as np
 from curate.augment.balance import deal, default_count, repeat_weights
 from curate.augment.copy_paste import Ground, learn_ground
 from curate.augment.labels import mask_of
-from curate.augment.making import Job, Maker, plan_jobs
+from curate.augment.making import BY_DEPTH, Job, Maker, plan_jobs
 from curate.augment.objects import Donor, doubted_labels, whole_objects
 from curate.augment.parents import Parent, choose_parents
 from curate.augment.request import Request
@@ -25,12 +25,14 @@ from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.models.depth.maps import open_maps
 from curate.recipes import NAMED, Pipeline, Recipe
+from curate.recipes.pipeline import leaves
 from curate.wording import counted
 
 _FEW_DEFECTS: Final = 3
 _SAMPLED: Final = 200
 _FORM: Final = 1
 """Of what a job becomes: another number where the same job would give another image."""
+_FORM_OF_DEFECTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def plan(
         name, digest, request.seed, folder / f"{name}-{digest[:8]}", None if recipe is None else Pipeline(recipe, outside="cut"),
         things.objects, things.weights, things.ground, things.defects, open_maps(dataset),
     )  # fmt: skip
+    _tell_of_depth(recipe, parents, maker, notes)
     doubted = doubted_labels(dataset)
     wrong = sum(any(label.annotation_id in doubted for label in parent.labels) for parent in parents)
     if wrong:
@@ -195,6 +198,19 @@ def plan(
     uses = deal(weights, count, request.seed)
     jobs = plan_jobs(parents, uses, name=name, digest=digest, seed=request.seed)
     return Plan(maker, jobs, parents, target, recipe, notes)
+
+
+def _tell_of_depth(recipe: Recipe | None, parents: Sequence[Parent], maker: Maker, notes: list[str]) -> None:
+    """Say where fog has to guess how far away things are."""
+    if recipe is None or all(step.transform != BY_DEPTH for step in leaves(recipe.steps)):
+        return
+    unknown = sum(not maker.knows_depth(parent.image_id) for parent in parents)
+    if unknown:
+        notes.append(
+            f"fog of {recipe.name} goes by distance, which is not known of {unknown:,} of {counted(len(parents), 'parents')}: "
+            "flat ground below a horizon at 35% of the height is assumed there, which is wrong for pictures from above and for "
+            "close-ups (curate predict makes maps of depth)"
+        )
 
 
 def _count(every: Sequence[Parent], target: Target | None, notes: list[str]) -> int:
@@ -244,7 +260,7 @@ def _with(request: Request, **changes: Collection[str]) -> Request:
 def _digest(recipe: Recipe | None, things: Things) -> str:
     """Of all that decides what an image becomes, its parent aside; 16 hexadecimal digits."""
     said = [
-        _FORM,
+        _FORM_OF_DEFECTS if things.defects else _FORM,
         None if recipe is None else recipe.digest,
         [[name, [donor.label.annotation_id for donor in donors]] for name, donors in things.objects.items()],
         list(things.weights),

@@ -17,7 +17,7 @@ from curate.augment.making import Made
 from curate.augment.parents import Parent, labelled_images
 from curate.augment.plan import Plan, find_things, plan, what_to_put
 from curate.augment.request import Augmented, Request
-from curate.augment.store import add_to_dataset, require_new_folder, stored_jobs, unfinished, write_folder
+from curate.augment.store import add_to_dataset, holds_jobs, require_new_folder, stored_jobs, unfinished, write_folder
 from curate.augment.synthesise import Synthesis, synthesise
 from curate.augment.targets import Target, find_target
 from curate.dataset import Dataset, Transaction, begin, open_dataset
@@ -53,9 +53,16 @@ class Intent:
 
     def fit_json(self) -> dict[str, Any]:
         """The recipe and what it rests on, JSON-ready."""
-        fitted = {} if self.fitted is None else {name: each.to_json() for name, each in self.fitted.parameters.items()}
+        fitted: dict[str, Any] = {}
+        if self.fitted is not None and not self.fitted.lights:
+            fitted["fitted"] = {name: each.to_json() for name, each in self.fitted.parameters.items()}
+        elif self.fitted is not None:
+            fitted["lights"] = [
+                {"images": count, "fitted": {name: each.to_json() for name, each in found.items()}}
+                for count, found in self.fitted.lights
+            ]
         steps = [] if self.recipe is None else [each.transform for each in self.recipe.steps]
-        return {"recipe": None if self.recipe is None else self.recipe.name, "steps": steps, "fitted": fitted}
+        return {"recipe": None if self.recipe is None else self.recipe.name, "steps": steps, "fitted": {}, **fitted}
 
 
 def understand(name: str, request: Request, *, report: Report) -> Intent:
@@ -65,7 +72,7 @@ def understand(name: str, request: Request, *, report: Report) -> Intent:
         UsageError: The request cannot be met; nothing is written.
         InputError: The recipe cannot be read or done.
     """
-    if request.output is not None:
+    if request.output is not None and not request.output.is_dir():
         require_new_folder(request.output)
     dataset = open_dataset(name)
     notes: list[str] = []
@@ -74,6 +81,11 @@ def understand(name: str, request: Request, *, report: Report) -> Intent:
     every = labelled_images(dataset, empty=request.empty, notes=notes)
     request = what_to_put(every, request, target, notes)
     fitted = None
+    if recipe is not None and target is not None and target.class_name is None and request.parents is None:
+        notes.append(
+            f"with --recipe, {request.target_option} names images that look as is wanted already: the others are changed "
+            "(--from says which)"
+        )
     if recipe is None and target is not None and target.class_name is None:
         reference = None if request.reference is None else find_target(dataset, request.reference, option="--reference")
         fitted = fit_target(dataset, target, reference, seed=request.seed, notes=notes, report=report)
@@ -115,9 +127,11 @@ def augment(
         InputError: The disk is full, or not one image could be made.
     """
     request, name = intent.request, intent.dataset.name
-    if request.output is not None:
-        require_new_folder(request.output)
     planned = plan_images(intent)
+    if request.output is not None:
+        if holds_jobs(request.output, planned.jobs):
+            return _nothing_new(intent, planned)
+        require_new_folder(request.output)
     agree(planned)
     with begin(name, command=command) as transaction:
         present = stored_jobs(transaction.base, planned.jobs) if request.output is None else frozenset()
@@ -132,7 +146,7 @@ def augment(
         _require_some(result, jobs)
         kept, dropped, check = _checked(transaction, intent, planned, result.made, report)
         if request.output is not None:
-            write_folder(transaction.base, kept, request.output)
+            write_folder(transaction.base, kept, request.output, planned.jobs)
             shutil.rmtree(unfinished(request.output), ignore_errors=True)
         else:
             add_to_dataset(transaction, kept)
@@ -145,6 +159,16 @@ def augment(
         failed=dict(result.failed), dropped=dict(dropped),
         output=None if request.output is None else str(request.output),
         commit=open_dataset(name).commit.number, check=check, notes=intent.notes,
+    )  # fmt: skip
+
+
+def _nothing_new(intent: Intent, planned: Plan) -> Augmented:
+    """What comes of making a folder again that is there just so."""
+    ids = tuple(sorted(job.image_id for job in planned.jobs))
+    return Augmented(
+        recipe=planned.maker.name, digest=planned.maker.digest, parents=len(planned.parents), added=0, annotations=0, reused=0,
+        present=len(ids), image_ids=ids, failed={}, dropped={}, output=str(intent.request.output),
+        commit=intent.dataset.commit.number, notes=intent.notes,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from curate.formats.losses import LossReport
 from curate.names import SETTINGS
 
 _SOURCE: Final = "curate augment"
+_MADE: Final = ".curate-augment.json"
+"""In such a folder: which jobs its images were made by, and which files it had."""
 
 
 def image_rows(made: Sequence[Made]) -> pa.Table:
@@ -75,13 +78,44 @@ def require_new_folder(target: Path) -> None:
         raise UsageError(what, where=above, remedy="choose another --output")
 
 
+def holds_jobs(target: Path, jobs: Sequence[Job]) -> bool:
+    """Whether a folder is what `write_folder` made of just these jobs, with the same files in it.
+
+    Args:
+        target: The folder, which may be anything.
+        jobs: What is to be made.
+    """
+    try:
+        content = json.loads((target / _MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(content == {"jobs": digest_of(jobs), "files": _files_in(target)})
+
+
+def digest_of(jobs: Sequence[Job]) -> str:
+    """Of what is to be made, and from what; 16 hexadecimal digits."""
+    said = sorted([job.image_id, job.fingerprint] for job in jobs)
+    return hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
+
+
+def _files_in(folder: Path) -> list[str]:
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if path != _MADE)
+
+
 def unfinished(target: Path) -> Path:
     """Where the images of a folder wait until it can appear whole: beside it, so that they go with it and not with a dataset."""
     return target.with_name(f".{target.name}.unfinished")
 
 
-def write_folder(dataset: Dataset, made: Sequence[Made], target: Path) -> LossReport:
+def write_folder(dataset: Dataset, made: Sequence[Made], target: Path, jobs: Sequence[Job]) -> LossReport:
     """Write new images as a COCO folder, which appears whole or not at all.
+
+    Args:
+        dataset: Of their parents.
+        made: The images.
+        target: The folder.
+        jobs: All that was to be made, of which some may not have become an image; told in the folder.
 
     Raises:
         UsageError: The target is there already.
@@ -96,6 +130,8 @@ def write_folder(dataset: Dataset, made: Sequence[Made], target: Path) -> LossRe
     try:
         temporary.mkdir(parents=True)
         write(export, temporary, WriteOptions(images="copy"), losses)
+        told = {"jobs": digest_of(jobs), "files": _files_in(temporary)}
+        (temporary / _MADE).write_text(json.dumps(told), encoding="utf-8")
         temporary.rename(target)
     except OSError as error:
         raise InputError(

@@ -37,6 +37,9 @@ _LEAST_INSIDE: Final = 0.97
 _RATIOS: Final = (0.1, 8.0)
 _SCALES: Final = (0.33, 3.0)
 _ROOM: Final = 6
+# Grey levels of 256; and pixels, sigma, below which light and shade of a surface is its grain.
+_LEAST_CHANGE: Final = 4.0
+_GRAIN: Final = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,21 @@ def light_ratio(pixels: Pixels, defect: Mask) -> npt.NDArray[np.float32]:
     return np.asarray(ratio, dtype=np.float32)
 
 
+def is_seen(before: Pixels, after: Pixels, mask: Mask) -> bool:
+    """Whether a defect can be seen on a surface: it changes it by some grey levels, and by more than the surface's own grain.
+
+    Args:
+        before: Around the defect without it, shape (h, w, 3).
+        after: With it.
+        mask: Where it is, bool of shape (h, w), somewhere at least.
+    """
+    sound, changed = (
+        cv2.cvtColor(np.ascontiguousarray(each), cv2.COLOR_RGB2GRAY).astype(np.float64) for each in (before, after)
+    )
+    grain = sound - cv2.GaussianBlur(sound, (0, 0), _GRAIN)
+    return float(np.abs(changed - sound)[mask].mean()) >= max(_LEAST_CHANGE, float(grain[mask].std()))
+
+
 def _host_of(label: Label, parent: Parent) -> Label | None:
     """The smallest object that a thing with a mask lies on."""
     mask = mask_of(label.shape, parent.height, parent.width)
@@ -281,12 +299,15 @@ def _over(others: Sequence[Mask], region: Mask, where: tuple[slice, slice]) -> M
 
 def _blended(
     scene: Scene, where: tuple[slice, slice], mask: Mask, ratio: npt.NDArray[np.float32], defect: Defect
-) -> Scene:
+) -> Scene | None:
+    """The scene with a defect on it; None where it could hardly be seen there."""
     wide = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
     alpha = np.maximum(cv2.GaussianBlur(wide, (0, 0), _SOFTNESS), mask)[..., None]
     below = decode(scene.pixels[where])
     pixels = scene.pixels.copy()
     pixels[where] = encode(below * (1 + alpha * (ratio - 1)))
+    if not is_seen(scene.pixels[where], pixels[where], mask):
+        return None
     claimed = np.zeros(scene.size, dtype=bool)
     claimed[where] = mask
     label = put_label(defect.label, claimed, box_of(claimed))

@@ -75,6 +75,10 @@ FitOnlyOption = Annotated[bool, typer.Option("--fit-only", help="Fit the recipe,
 SaveOption = Annotated[
     Path | None, typer.Option("--save-recipe", help="Write the recipe as YAML for albumentations.", metavar="FILE")
 ]
+PlainOption = Annotated[
+    bool,
+    typer.Option("--plain", help="With --save-recipe: only what albumentations reads where there is no curate."),
+]
 PreviewOption = Annotated[
     Path | None,
     typer.Option("--preview", help="Write a contact sheet of what would be made, and make nothing.", metavar="FILE"),
@@ -110,6 +114,7 @@ def augment(
     empty: EmptyOption = False,
     fit_only: FitOnlyOption = False,
     save_recipe: SaveOption = None,
+    plain: PlainOption = False,
     preview: PreviewOption = None,
     output: OutputOption = None,
     prove: ProveOption = False,
@@ -127,7 +132,7 @@ def augment(
     from curate.augment.request import Request
     from curate.commands.train import phases
 
-    _require_sense(fit_only=fit_only, prove=prove, output=output, option=option)
+    _require_sense(fit_only=fit_only, prove=prove, output=output, option=option, save_recipe=save_recipe, plain=plain)
     named, wanted = _target(target, where, incoming)
     request = Request(
         target=wanted, target_option=named, reference=reference, recipe=recipe, parents=from_, count=count,
@@ -139,7 +144,7 @@ def augment(
     _require_files(save_recipe, preview)
     with phases() as report:
         intent = understand(dataset, request, report=report)
-    _save(intent, save_recipe, fit_only)
+    _save(intent, save_recipe, fit_only, plain)
     if fit_only:
         _print_fit(intent, json)
         return
@@ -152,10 +157,7 @@ def augment(
     for line in result.notes:
         note(line)
     proof = _prove(intent, result, seeds, option or []) if prove else None
-    if json:
-        print_json(result.to_json() | ({} if proof is None else {"proof": proof.to_json()}))
-    else:
-        _print(result, proof)
+    _print(result, proof, json)
 
 
 def _target(target: str | None, where: str | None, incoming: str | None) -> tuple[str, str | None]:
@@ -171,7 +173,9 @@ def _target(target: str | None, where: str | None, incoming: str | None) -> tupl
     return next(iter(named.items()), ("--target", None))
 
 
-def _require_sense(*, fit_only: bool, prove: bool, output: Path | None, option: list[str] | None) -> None:
+def _require_sense(
+    *, fit_only: bool, prove: bool, output: Path | None, option: list[str] | None, save_recipe: Path | None, plain: bool
+) -> None:
     """Options that contradict one another, or mean nothing without another."""
     from curate.errors import UsageError
 
@@ -187,6 +191,8 @@ def _require_sense(*, fit_only: bool, prove: bool, output: Path | None, option: 
         )
     if option and not prove:
         raise UsageError("nothing is trained", where="--set", remedy="add --prove")
+    if plain and save_recipe is None:
+        raise UsageError("no recipe is written", where="--plain", remedy="add --save-recipe FILE")
 
 
 def _require_files(save_recipe: Path | None, preview: Path | None) -> None:
@@ -200,7 +206,7 @@ def _require_files(save_recipe: Path | None, preview: Path | None) -> None:
         require_format(preview)
 
 
-def _save(intent: Intent, path: Path | None, fit_only: bool) -> None:
+def _save(intent: Intent, path: Path | None, fit_only: bool, plain: bool) -> None:
     from curate.errors import UsageError
 
     if intent.recipe is None and fit_only and intent.fitted is not None:
@@ -214,10 +220,18 @@ def _save(intent: Intent, path: Path | None, fit_only: bool) -> None:
             remedy="name a target that light sets apart, or a recipe",
         )
     if intent.recipe is not None and path is not None:
-        from curate.recipes import write_recipe
+        from curate.recipes import own_transforms, write_recipe
 
-        write_recipe(intent.recipe, path)
+        lost = write_recipe(intent.recipe, path, plain=plain)
         note(f"the recipe is in {path}")
+        for line in lost:
+            note(f"lost in it: {line}")
+        own = () if plain else own_transforms(intent.recipe)
+        if own:
+            note(
+                f"to read it, albumentations needs curate installed, and 'import curate.recipes' first: {', '.join(own)} "
+                "are curate's own; --plain writes what albumentations has nearest to them"
+            )
 
 
 def _print_fit(intent: Intent, json: bool) -> None:
@@ -286,7 +300,10 @@ def _prove(intent: Intent, result: Augmented, seeds: int, pairs: list[str]) -> A
         return prove_images(intent, result, settings, seeds=seeds, command=command_line(), report=report, say=note)
 
 
-def _print(result: Augmented, proof: Any) -> None:
+def _print(result: Augmented, proof: Any, json: bool) -> None:
     from curate.report.augment import print_augmented
 
-    print_augmented(result, proof)
+    if json:
+        print_json(result.to_json() | ({} if proof is None else {"proof": proof.to_json()}))
+    else:
+        print_augmented(result, proof)

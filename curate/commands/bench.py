@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from curate.commands.given import require_numbers
 from curate.commands.options import JsonOption, SeedOption
 from curate.commands.output import late_progress, print_json_lines
+
+NO_FIT: Final = 1
+"""Exit status where a package did not fit into the memory that it may have."""
 
 PackagesArgument = Annotated[
     list[Path],
@@ -50,6 +55,7 @@ MemoryOption = Annotated[
 
 
 def bench(
+    context: typer.Context,
     packages: PackagesArgument,
     backend: BackendOption = None,
     threads: ThreadsOption = None,
@@ -61,10 +67,15 @@ def bench(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Measure packages: latency, throughput, memory, and where the time goes; estimate them for small devices."""
+    """Measure packages: latency, throughput, memory, and where the time goes; estimate them for small devices.
+
+    The exit status is 1 where a package did not fit into --memory.
+    """
     from curate.edge.bench.measure import Limits
     from curate.edge.bench.run import Request, run_bench
 
+    require_numbers(context, positive=["seconds"])
+    _require_cores(cores)
     request = Request(
         packages=packages,
         backends=backend or (),
@@ -79,10 +90,26 @@ def bench(
         result = run_bench(request, progress=report)
     if json:
         print_json_lines(_rows(result))
-        return
-    from curate.report.bench import print_bench
+    else:
+        from curate.report.bench import print_bench
 
-    print_bench(result)
+        print_bench(result)
+    if not all(each.fits for each in result.measured):
+        raise typer.Exit(NO_FIT)
+
+
+def _require_cores(cores: int | None) -> None:
+    """Refuse a device that has more cores than there are here: what is measured would be this machine.
+
+    Raises:
+        UsageError: There are not so many.
+    """
+    from curate.errors import UsageError
+
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores is not None and cores > there:
+        what = f"there are {there} cores here, so {cores} cannot be measured"
+        raise UsageError(what, where="--cores", remedy=f"1 to {there}, or run this on the device")
 
 
 def parse_size(text: str) -> int:
@@ -93,7 +120,7 @@ def parse_size(text: str) -> int:
     """
     from curate.errors import UsageError
 
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
     size = 0 if found is None else int(float(found[1]) * 1024 ** " kmg".index((found[2] or " ")[0].lower()))
     if size < 1:
         raise UsageError(f"'{text}' is no size", where="--memory", remedy="as in 512MB or 1GB")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.commands.app import command_line
+from curate.commands.given import require_numbers
 from curate.commands.options import JsonOption, OptionalDatasetOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json
 from curate.names import GROUND_TRUTH
@@ -99,6 +100,7 @@ ChartOption = Annotated[
 
 
 def compress(
+    context: typer.Context,
     model: ModelOption,
     dataset: OptionalDatasetOption = None,
     max_drop: MaxDropOption = 0.01,
@@ -135,6 +137,7 @@ def compress(
     from curate.report.compress import draw_compressed, print_compressed
     from curate.report.stress import require_drawable
 
+    require_numbers(context, positive=["minutes"], not_negative=["max_drop", "max_slice_drop"])
     if chart is not None:
         require_drawable(chart)
     budget = Budget(

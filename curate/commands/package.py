@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.app import command_line
+from curate.commands.given import require_numbers
 from curate.commands.options import JsonOption, OptionalDatasetOption, SeedOption, WhereOption
 from curate.commands.output import Progress, note, print_json_lines, progress
 from curate.commands.running import fail
@@ -97,6 +99,7 @@ PythonOption = Annotated[
 
 
 def package(
+    context: typer.Context,
     model: ModelOption,
     target: TargetOption = "onnx",
     output: OutputOption = None,
@@ -128,6 +131,7 @@ def package(
     from curate.edge.package.build import Asked
     from curate.models.predictors.class_names import read_map
 
+    require_numbers(context, not_negative=["max_drop", "max_slice_drop"])
     asked = Asked(
         model=model,
         target=target,
@@ -188,6 +192,9 @@ def _band(text: str | None) -> tuple[float, float] | None:
         return None
     low, _, high = text.partition(":")
     try:
-        return float(low), float(high)
+        band = float(low), float(high)
+        if not (math.isfinite(band[0]) and math.isfinite(band[1])):
+            raise ValueError
+        return band
     except ValueError:
         raise UsageError(f"'{text}' is no band of scores", where="--ask", remedy="as in 0.3:0.7") from None

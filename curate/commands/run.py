@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from curate.commands.given import refuse, require_numbers
 from curate.commands.options import JsonOption, SeedOption, WhereOption
 from curate.commands.output import late_progress, note, print_json
 
@@ -185,8 +186,19 @@ StallOption = Annotated[
 ]
 
 
+_WITH_LABELS = ("splits", "where", "max_loss", "alpha", "seed")
+_WITH_SOURCE = (
+    "fps", "every", "frames", "seconds", "batch", "track", "track_score", "line", "zone", "anchor", "ask", "scale", "threshold",
+    "output", "output_limit", "only_found", "overlay", "harvest", "metrics", "patience", "stall",
+)  # fmt: skip
+_WITH_HARVEST = (
+    "harvest_unsure", "harvest_drift", "harvest_disagreement", "harvest_rate", "harvest_size", "harvest_frames",
+)  # fmt: skip
+_POSITIVE = ("seconds", "output_limit", "patience", "stall")
+
+
 def run(
-    package: PackageArgument, source: SourceOption = None,
+    context: typer.Context, package: PackageArgument, source: SourceOption = None,
     fps: FpsOption = None, every: EveryOption = 1, frames: FramesOption = None, seconds: SecondsOption = None,
     batch: BatchOption = 1, threads: ThreadsOption = 1, backend: BackendOption = None,
     track: TrackOption = None, track_score: TrackScoreOption = 0.6,
@@ -213,7 +225,7 @@ def run(
     from curate.edge.runtime.run import Settings
     from curate.edge.runtime.sources import Sampling, open_source
 
-    _require_sense(source=source, labels=labels, heavy=heavy, against=against)
+    _require_sense(context, source=source, labels=labels, heavy=heavy, against=against, harvest=harvest)
     runners = _runners((package, heavy, against), threads, backend)
     if source is None:
         assert labels is not None
@@ -230,7 +242,9 @@ def run(
         only_found=only_found, overlay=overlay, overlay_rate=fps, metrics=metrics, stall=stall,
     )  # fmt: skip
     model = _model(runners, threshold if heavy is not None else None)
-    _run(model, open_source(source, Sampling(fps, every), patience=patience), settings, wanted, json)
+    frames_of = open_source(source, Sampling(fps, every), patience=patience)
+    _require_times(context, frames_of, overlay)
+    _run(model, frames_of, settings, wanted, json)
 
 
 @dataclass(frozen=True)
@@ -242,20 +256,60 @@ class Harvest:
     criteria: Criteria
 
 
-def _require_sense(*, source: str | None, labels: str | None, heavy: Path | None, against: Path | None) -> None:
+def _require_sense(
+    context: typer.Context,
+    *,
+    source: str | None,
+    labels: str | None,
+    heavy: Path | None,
+    against: Path | None,
+    harvest: Path | None,
+) -> None:
     """Options that contradict one another, or mean nothing without another."""
     from curate.errors import UsageError
+
+    require_numbers(context, positive=_POSITIVE, not_negative=("max_loss",))
 
     if (source is None) == (labels is None):
         raise UsageError("a run has either a source or labels", where="--source", remedy="--source camera:0")
     if heavy is not None and against is not None:
         raise UsageError("two packages are a cascade or are compared", where="--against", remedy="leave out --heavy")
+    if labels is None:
+        refuse(
+            context, _WITH_LABELS, "this is of a run on labels", "leave it out, or name --labels in place of --source"
+        )
+        if heavy is None:
+            refuse(context, ["threshold"], "a threshold is of a cascade", "add --heavy")
+        if harvest is None:
+            refuse(context, _WITH_HARVEST, "no frames are kept", "add --harvest FOLDER")
+        if against is None:
+            refuse(context, ["harvest_disagreement"], "there is nobody to disagree with", "add --against")
+        return
+    remedy = "leave it out, or name --source in place of --labels"
+    refuse(context, (*_WITH_SOURCE, *_WITH_HARVEST), "this is of a run on a source", remedy)
+    if heavy is None:
+        refuse(context, ["max_loss", "seed"], "this is of a cascade", "leave it out, or add --heavy")
+    if against is None:
+        refuse(context, ["alpha"], "this is of two packages that are compared", "leave it out, or add --against")
+
+
+def _require_times(context: typer.Context, source: Source, overlay: Path | None) -> None:
+    """Images of a folder have no times, and nobody waits for files."""
+    from curate.edge.runtime.sources import FolderSource
+
+    if isinstance(source, FolderSource) and overlay is None:
+        remedy = "--every 5 looks at every fifth; with --overlay, --fps is the speed of the video"
+        refuse(context, ["fps"], "images of a folder have no times", remedy)
+    if not source.is_live:
+        refuse(context, ["patience"], "only a camera or stream can be silent", "leave it out")
 
 
 def _runners(folders: Sequence[Path | None], threads: int, backend: str | None) -> list[Runner]:
-    from curate.edge.runtime.answers import open_runner
+    from curate.edge.runtime.answers import open_runner, tell_apart
 
-    return [open_runner(str(folder), threads=threads, backend=backend) for folder in folders if folder is not None]
+    runners = [open_runner(str(folder), threads=threads, backend=backend) for folder in folders if folder is not None]
+    tell_apart(runners)
+    return runners
 
 
 def _run(model: Model, source: Source, settings: Settings, harvest: Harvest, json: bool) -> None:
@@ -270,8 +324,8 @@ def _run(model: Model, source: Source, settings: Settings, harvest: Harvest, jso
     if json:
         print_json(summary.to_json())
     else:
-        _print(summary.to_json())
-    if harvest.folder is not None:
+        _print(summary.to_table())
+    if keeper is not None and keeper.tally().kept:
         note(f"bring hard frames into a dataset with: curate import harvest://{harvest.folder} -d DATASET")
     if summary.ended == "signal" and not source.is_live:
         raise typer.Exit(INTERRUPTED)
@@ -328,7 +382,7 @@ def _harvester(folder: Path, harvest: Harvest, runners: Sequence[Runner], live: 
             f"{USUAL_UNSURE:g} on (make the package again, or set --harvest-unsure)"
         )
     ring = Ring(folder, bounds=harvest.bounds)
-    return Harvester(ring, packages, harvest.criteria, references=references, live=live)
+    return Harvester(ring, packages, harvest.criteria, references=references, live=live, note=note)
 
 
 def _measure(
@@ -360,13 +414,15 @@ def _measure(
                 dataset, first, second, max_loss=max_loss, splits=chosen, where=where, seed=seed, progress=report
             )
         else:
-            found = judge(dataset, first, second, alpha=alpha, splits=chosen, where=where, seed=seed, progress=report)
+            found = judge(dataset, first, second, alpha=alpha, splits=chosen, where=where, progress=report)
     for each in found.notes:
         note(each)
     if json:
         print_json(found.to_json())
     else:
-        _print(found.to_json())
+        from curate.report.judged import print_judged
+
+        print_judged(found, first.package.id, second.package.id)
 
 
 def _emit(line: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ import hashlib
 import importlib
 import json
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -50,6 +52,8 @@ _INSTALL: Final = {
 _INTERPOLATION: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LARGEST_LOG: Final = 20.0  # of a box's side: exp of more would be no box
 _STRIP_VALUES: Final = 1 << 18  # of a class map that are enlarged at a time: as many as a cache holds
+_LARGEST_IMAGE: Final = 500_000_000  # pixels; curate's own limit
+_BROKEN: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
 _SURE: Final = 0.9  # a pixel of no class is left out of a map's uncertainty from this confidence on
 
 
@@ -57,6 +61,7 @@ class PackageError(Exception):
     """A package, or an image, that cannot be used: the message says what, where, and what to do."""
 
     def __init__(self, what: str, where: object, remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, str(where), remedy
         super().__init__(f"{where}: {what}" + (f" ({remedy})" if remedy else ""))
 
 
@@ -75,6 +80,7 @@ class Package:
         model: Path of the model's file.
         thresholds: Objects of each class, or images, count from this score on; float64 of shape (classes,).
         ask: Scores from the first to the second are a person's to decide; None where nobody is asked.
+        apart: What tells it from another package of that name and version, where both are run together: its target.
     """
 
     folder: Path
@@ -87,11 +93,12 @@ class Package:
     model: Path
     thresholds: npt.NDArray[np.float64] = field(repr=False)
     ask: tuple[float, float] | None
+    apart: str = ""
 
     @property
     def id(self) -> str:
-        """Name and version: 'bolts-1.2.0'."""
-        return f"{self.name}-{self.version}"
+        """Name and version: 'bolts-1.2.0', and what else tells it apart: 'bolts-1.2.0 (openvino)'."""
+        return f"{self.name}-{self.version}" + (f" ({self.apart})" if self.apart else "")
 
     @classmethod
     def open(cls, folder: str | Path, verify: bool = True) -> Package:
@@ -102,7 +109,8 @@ class Package:
             verify: Whether to compare every file with its SHA-256.
 
         Raises:
-            PackageError: There is none, it is of another format, or a file is missing or not what it was.
+            PackageError: There is none, it is of another format, a file is missing or not what it was, or one that is opened has
+                no checksum.
         """
         folder = Path(folder)
         path = folder / MANIFEST
@@ -118,10 +126,12 @@ class Package:
         try:
             package = cls._of(folder, manifest)
             files = {str(name): str(digest) for name, digest in manifest["files"].items()}
+            opened = _opened(manifest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PackageError(f"the file lacks something: {error!r}", path, "make the package again") from error
-        if package.manifest["model"]["file"] not in files:
-            raise PackageError("the model has no checksum", path, "make the package again")
+        for what, name in opened.items():
+            if name not in files:
+                raise PackageError(f"{what} has no checksum: {name!r:.80}", path, "make the package again")
         for name, digest in files.items():
             _check_file(folder, name, digest if verify else None)
         return package
@@ -466,15 +476,30 @@ class Reference:
 
     @classmethod
     def load(cls, path: Path) -> Reference:
-        """Read `reference.npz`."""
+        """Read `reference.npz`; raises a `PackageError` if it is none."""
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 names = ("mean", "precision", "distances", *(["uncertainties"] if "uncertainties" in held else []))
-                return cls(**{name: np.asarray(held[name], np.float64) for name in names})
-        except (OSError, ValueError, KeyError) as error:
+                reference = cls(**{name: _numbers(held[name]) for name in names})
+                if "names" in held and tuple(held["names"].tolist()) != FEATURES:
+                    raise ValueError("it is of other features")
+            reference._require_sense()
+            return reference
+        except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:
             raise PackageError(
                 f"the reference cannot be read: {_line(error)}", path, "copy the package again"
             ) from error
+
+    def _require_sense(self) -> None:
+        """Raise a `ValueError` for arrays of wrong shapes or values."""
+        count, unsure = len(FEATURES), self.uncertainties
+        if self.mean.shape != (count,) or self.precision.shape != (count, count):
+            raise ValueError(f"mean of {self.mean.shape}, precision of {self.precision.shape}")
+        for values in (self.distances, *([] if unsure is None else [unsure])):
+            if values.ndim != 1 or (np.diff(values) < 0).any():
+                raise ValueError(f"values of {values.shape} that do not ascend")
+        if not len(self.distances):
+            raise ValueError("no distances")
 
     def distance(self, values: Array) -> npt.NDArray[np.float64]:
         """Mahalanobis distance of images' features, shape (..., d) to (...)."""
@@ -499,6 +524,13 @@ class Reference:
         return min(1 - (1 - len(known) / (len(known) + 1)) * float(known[-1] / distance) ** 2, 1 - 1e-9)
 
 
+def _numbers(values: Array) -> npt.NDArray[np.float64]:
+    """An array as float64; raises a `ValueError` if it holds anything but finite numbers."""
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise ValueError(f"{values.dtype} of {values.shape} with values that are no numbers")
+    return values.astype(np.float64)
+
+
 # Before the model ---------------------------------------------------------------------------------------------------------------
 
 
@@ -506,6 +538,8 @@ def load_image(path: str | Path) -> Pixels:
     """Decode an image file: RGB, upright, transparency on white, more than 8 bits scaled by the file's own range."""
     try:
         with Image.open(path) as opened:
+            if opened.width * opened.height > _LARGEST_IMAGE:
+                raise ValueError(f"{opened.width} x {opened.height} pixels are more than {_LARGEST_IMAGE:,}")
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
                 values = np.nan_to_num(np.asarray(image, np.float64))
@@ -898,9 +932,21 @@ _OPENERS: Final[dict[str, Callable[[Path, str, Sequence[str], int], Call]]] = {
 }
 
 
+def _opened(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the files that a runner, or what runs the model for it, opens; by what each is."""
+    model, reference = Path(manifest["model"]["file"]), manifest.get("reference")
+    opened = {"the model": manifest["model"]["file"]}
+    if model.suffix == ".xml":
+        opened["the model's weights file"] = model.with_suffix(".bin").as_posix()  # OpenVINO takes what lies beside
+    if reference:
+        opened["the reference"] = str(reference)
+    return opened
+
+
 def _check_file(folder: Path, name: str, digest: str | None) -> None:
     path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    inside = path.resolve().is_relative_to(folder.resolve())  # a link may lead out
+    if Path(name).is_absolute() or ".." in Path(name).parts or not inside:
         raise PackageError(f"'{name}' lies outside of the package", folder / MANIFEST, "make the package again")
     if not path.is_file():
         raise PackageError("the file is missing", path, "copy the package again")
@@ -926,6 +972,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--all", action="store_true", help="objects below their class's threshold too")
     asked = parser.parse_args(arguments)
+    Image.MAX_IMAGE_PIXELS = None  # `load_image` has a limit of its own; Pillow's would print a warning from within
     status = 0
     try:
         runner = Runner(asked.package, threads=asked.threads, backend=asked.backend)

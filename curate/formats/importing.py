@@ -268,6 +268,7 @@ def _store_images(transaction: Transaction, images: pa.Table, losses: LossReport
         transaction.append("images", [images])
         transaction.count("images added", images.num_rows)
         return
+    images = _keep_files(base, images)
     found = compare(base.scan("images"), [images], "image_id", ignore=["content_hash", "tags"])
     if len(found.added):
         transaction.append("images", [images.take(pa.array(found.added))])
@@ -280,6 +281,23 @@ def _store_images(transaction: Transaction, images: pa.Table, losses: LossReport
         transaction.upsert("images", _keep_tags(known, changed), "image_id")
     transaction.count("images added", len(found.added))
     transaction.count("images changed", len(found.changed))
+
+
+def _keep_files(base: Dataset, images: pa.Table) -> pa.Table:
+    """An image whose file the source does not have keeps the one that the dataset knows, if that is still there."""
+    lacking = pc.is_null(images["path"])
+    if not pc.any(lacking).as_py():
+        return images
+    columns = ["path", "content_hash", "width", "height"]
+    known = base.table("images", columns=["image_id", *columns], where="path IS NOT NULL")
+    known = known.filter(pc.is_in(known["image_id"], images["image_id"].filter(lacking).combine_chunks()))
+    known = known.filter(pa.array([Path(path).is_file() for path in known["path"].to_pylist()], pa.bool_()))
+    place = pc.index_in(images["image_id"], known["image_id"].combine_chunks())
+    kept = pc.and_(lacking, pc.is_valid(place))
+    for name in columns:
+        values = pc.if_else(kept, known[name].combine_chunks().take(place), images[name])
+        images = images.set_column(images.column_names.index(name), images.schema.field(name), values)
+    return images
 
 
 def _keep_tags(known: pa.Table, changed: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ Importing this imports albumentations (two seconds of it), and lets `albumentati
 """
 
 from curate.recipes import transforms as transforms
-from curate.recipes.files import NAMED, load_recipe, named_recipe, read_recipe, validate, write_recipe
+from curate.recipes.files import NAMED, load_recipe, named_recipe, own_transforms, read_recipe, validate, write_recipe
 from curate.recipes.pipeline import Applied, Drawing, Drawn, Pipeline
 from curate.recipes.preview import preview
 from curate.recipes.recipe import Recipe, Step
@@ -30,6 +30,7 @@ __all__ = [
     "graded",
     "load_recipe",
     "named_recipe",
+    "own_transforms",
     "preview",
     "read_recipe",
     "validate",

@@ -6,6 +6,7 @@ Its upstream rests, so what is private there and used here cannot move.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import os
 import re
@@ -73,6 +74,7 @@ _GROUP_PARAMETERS: Final[Mapping[str, list[str]]] = {
     "RandomOrder": ["n", "replace"],
     "ByLight": ["lights", "scale"],
 }
+_NEEDED: Final[Mapping[str, list[str]]] = {"ByLight": ["lights", "scale"]}
 _BASES: Final = frozenset({"ImageOnlyTransform", "BaseDomainAdaptation"})
 LONGEST_SIDE: Final = 20_000
 """Pixels; squares of it are about what `curate.imaging.MAX_PIXELS` allows."""
@@ -87,9 +89,35 @@ _own: dict[str, type[Any]] = {}
 
 
 def own(transform: type[Any]) -> type[Any]:
-    """Class decorator: let recipes name a transform of our own. albumentations registers it by itself."""
+    """Class decorator: let recipes name a transform of our own. albumentations registers it by itself.
+
+    One that leaves pixels where they are refuses, when albumentations calls it, what is no RGB image of 8 bits.
+    """
     _own[transform.__name__] = transform
+    if issubclass(transform, ImageOnlyTransform):
+        apply = transform.apply
+
+        @functools.wraps(apply)
+        def checked(self: Any, img: Any, *args: Any, **params: Any) -> Any:
+            require_rgb(img, transform.__name__)
+            return apply(self, img, *args, **params)
+
+        transform.apply = checked
     return transform
+
+
+def require_rgb(image: Any, transform: str) -> None:
+    """See that an image is one that our own transforms can be done to.
+
+    Raises:
+        InputError: It is no uint8 array of shape (height, width, 3).
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(
+            f"{transform} changes RGB images of 8 bits, uint8 of shape (height, width, 3), and this is {found}",
+            remedy="put it before ToFloat, Normalize and ToGray; repeat a grey image's channel three times",
+        )
 
 
 def transform_names() -> list[str]:
@@ -164,6 +192,9 @@ def make(step: Step, where: object) -> Any:
         raise InputError("there are no transforms in it", where=place, remedy="name some, or take the step out")
     inner = [make(each, f"{where}, {number}") for number, each in enumerate(step.steps, 1)]
     _require_known(step.params, _GROUP_PARAMETERS.get(step.transform, []), place)
+    missing = [name for name in _NEEDED.get(step.transform, ()) if name not in step.params]
+    if missing:
+        raise InputError(f"it needs {' and '.join(missing)}", where=place, remedy="say what they are")
     if step.transform == "OneOf" and not sum(each.p for each in step.steps) > 0:
         raise InputError("the chances of all its transforms are 0", where=place, remedy="give one a p above 0")
     kind = albumentations.Sequential if step.transform == "Compose" else transform

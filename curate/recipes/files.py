@@ -151,6 +151,17 @@ def write_recipe(recipe: Recipe, path: str | Path, *, plain: bool = False) -> li
     return lost
 
 
+def own_transforms(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the transforms that albumentations cannot read where there is no curate; each once."""
+    waiting, found = list(recipe.steps), dict[str, None]()
+    while waiting:
+        step = waiting.pop(0)
+        if backend.is_own(step.transform):
+            found[step.transform] = None
+        waiting += step.steps
+    return tuple(found)
+
+
 def require_recipe_file(path: str | Path) -> Path:
     """See that a recipe can be written to a file, before there is one.
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 
+from curate.errors import InputError
 from curate.imaging import Pixels
 from curate.recipes.backend import (
     BaseCompose,
@@ -23,6 +24,7 @@ from curate.recipes.backend import (
     check_range_bounds,
     nondecreasing,
     own,
+    require_rgb,
 )
 from curate.recipes.light import (
     CAMERA_KELVIN,
@@ -398,17 +400,23 @@ class ByLight(BaseCompose):  # type: ignore[misc]
         self, transforms: Sequence[Any], lights: Sequence[Sequence[float]], scale: Sequence[float], p: float = 1.0
     ) -> None:
         super().__init__(transforms=list(transforms), p=p)
-        if len(lights) != len(self.transforms) or any(len(each) != _NUMBERS for each in lights):
-            raise ValueError(f"lights: {_NUMBERS} numbers are needed for each of its {len(self.transforms)} transforms")
-        if len(scale) != _NUMBERS or not min(scale) > 0:
-            raise ValueError(f"scale: {_NUMBERS} numbers above 0 are needed")
+        middles, spread = _finite(lights), _finite(scale)
+        if middles is None or middles.shape != (len(self.transforms), _NUMBERS):
+            raise ValueError(
+                f"lights: {_NUMBERS} numbers are needed for each of its {len(self.transforms)} transforms, all finite"
+            )
+        if spread is None or spread.shape != (_NUMBERS,) or not spread.min() > 0:
+            raise ValueError(f"scale: {_NUMBERS} numbers above 0 are needed, all finite")
         self.lights, self.scale = [list(each) for each in lights], list(scale)
-        self._middles, self._scale = np.array(self.lights, np.float64), np.array(self.scale, np.float64)
+        self._middles, self._scale = middles, spread
 
     def __call__(self, *args: Any, force_apply: bool = False, **data: Any) -> dict[str, Any]:
         """Change an image, and what goes with it, by the transform for its light."""
         if not (force_apply or self.py_random.random() < self.p):
             return data
+        if "image" not in data:
+            raise InputError("ByLight tells the light by an image, and there is none", remedy="call it with image=...")
+        require_rgb(data["image"], "ByLight")
         found = numbers_of_light(thumbnail(data["image"])[None])[0]
         nearest = int(np.square((self._middles - found) / self._scale).sum(axis=1).argmin())
         done: dict[str, Any] = self.transforms[nearest](**data)
@@ -418,6 +426,15 @@ class ByLight(BaseCompose):  # type: ignore[misc]
         """With what albumentations needs to make it again."""
         said: dict[str, Any] = super().to_dict_private()
         return {**said, "lights": self.lights, "scale": self.scale}
+
+
+def _finite(values: Any) -> npt.NDArray[np.float64] | None:
+    """Numbers as an array; None where these are none, or not all finite."""
+    try:
+        found = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return found if np.isfinite(found).all() else None
 
 
 def _plane(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
+from curate.augment.fit.base import Parameter
 from curate.augment.prove.store import Proof
 from curate.augment.request import Augmented
 from curate.augment.run import Intent
 from curate.recipes import Step
 from curate.report.terminal import console, print_table
+from curate.wording import counted
+
+_RULE: Final = (
+    "'differs' asks for more than an interval beside 'nothing': so many things are looked at that one is there by chance, and "
+    "one may stand in for another. What is marked explains, beyond all else that is, what chance would in one of 600 fits; JPEG "
+    "quality has to be 3 lower besides, shadows and glare on a tenth more of the images. The rest is left as it is"
+)
 
 
 def print_augmented(result: Augmented, proof: Proof | None) -> None:
@@ -36,21 +45,32 @@ def print_fit(intent: Intent) -> None:
         out.print(
             f"{intent.fitted.recipe.name}: {target:,} images of the target beside {source:,} others", soft_wrap=True
         )
-        out.print()
-        print_table(
-            [
-                {
-                    "what": each.name.replace("_", " "), "estimate": f"{each.estimate:.3g}",
-                    "95%": f"{each.low:.3g} to {each.high:.3g}", "nothing": f"{each.nothing:.3g}",
-                    "differs": "yes" if each.differs else "", "unit": each.unit,
-                }
-                for each in intent.fitted.parameters.values()
-            ],
-            right={"estimate", "nothing"},
-        )  # fmt: skip
+        lights = intent.fitted.lights
+        for number, (images, parameters) in enumerate(lights, 1):
+            out.print(f"\nfitted from light {number} of the others: {counted(images, 'images')}", soft_wrap=True)
+            _print_parameters(parameters)
+        if not lights:
+            _print_parameters(intent.fitted.parameters)
+        out.print(_RULE, soft_wrap=True)
         out.print()
     for line in _lines(() if intent.recipe is None else intent.recipe.steps, ""):
         out.print(line, soft_wrap=True)
+
+
+def _print_parameters(parameters: Mapping[str, Parameter]) -> None:
+    console().print()
+    print_table(
+        [
+            {
+                "what": each.name.replace("_", " "), "estimate": f"{each.estimate:.3g}",
+                "95%": f"{each.low:.3g} to {each.high:.3g}", "nothing": f"{each.nothing:.3g}",
+                "differs": "yes" if each.differs else "", "unit": each.unit,
+            }
+            for each in parameters.values()
+        ],
+        right={"estimate", "nothing"},
+    )  # fmt: skip
+    console().print()
 
 
 def _lines(steps: Sequence[Step], indent: str) -> Iterator[str]:

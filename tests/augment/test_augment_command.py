@@ -52,6 +52,19 @@ def test_a_named_recipe_is_written_for_albumentations(discs: str, tmp_path: Path
     result = curate("--recipe", "night", "--count", "1", "--save-recipe", str(path))
     assert result.exit_code == 0, result.output
     assert read_recipe(path).name == "night"
+    assert "needs curate installed" in result.stderr
+
+
+def test_a_plain_recipe_is_read_without_curate(discs: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    result = curate("--recipe", "night", "--count", "1", "--save-recipe", str(path), "--plain")
+    assert result.exit_code == 0, result.output
+    assert "curate." not in path.read_text()
+    assert "lost in it: Exposure became RandomBrightnessContrast" in result.stderr
+    assert "needs curate" not in result.stderr
+    refused = curate("--recipe", "night", "--plain")
+    assert refused.exit_code == 2
+    assert "add --save-recipe" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,3 +99,13 @@ def test_much_is_asked_about_before_it_is_made(discs: str, monkeypatch: pytest.M
     assert "Make 2 images" in result.stderr
     assert open_dataset("discs").commit.number == 1
     assert curate("--recipe", "night", "--count", "2", "--yes").exit_code == 0
+
+
+def test_fog_without_depth_and_named_recipes_with_a_target_are_explained(discs: str, tmp_path: Path) -> None:
+    sheet = str(tmp_path / "sheet.png")
+    fog = curate("--recipe", "rain", "--count", "2", "--preview", sheet)
+    assert "is not known of 12 of 12 parents" in fog.stderr.replace("\n", " ")
+    plain = curate("--recipe", "night", "--count", "2", "--preview", sheet)
+    assert "horizon" not in plain.stderr
+    both = curate("--recipe", "night", "--where", "location = '000.png'", "--count", "2", "--preview", sheet)
+    assert "the others are changed" in both.stderr.replace("\n", " ")

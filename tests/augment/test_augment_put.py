@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from curate.augment.objects import whole_objects
 from curate.augment.occlusion import region_of
 from curate.augment.parents import Parent, labelled_images
 from curate.augment.scene import Scene
-from curate.augment.transplant import find_defects, frame_of, light_ratio, map_between, transplant
+from curate.augment.transplant import find_defects, frame_of, is_seen, light_ratio, map_between, transplant
 from curate.dataset import open_dataset
 from curate.imaging import load_pixels
 from tests.augment.discs import HEIGHT, WIDTH, make_discs
@@ -194,3 +195,26 @@ def test_frames_of_long_things_are_turned_onto_each_other() -> None:
     moved = there[:, :2] @ tip + there[:, 2]
     wanted = [np.array([45, 35]) + sign * 30 * np.array([np.cos(1.2), np.sin(1.2)]) for sign in (1, -1)]
     assert min(np.linalg.norm(moved - each) for each in wanted) < 1
+
+
+def test_a_defect_that_could_hardly_be_seen_is_put_nowhere(parents: list[Parent]) -> None:
+    defects = find_defects(parents, ["scratch"], (), 0)["scratch"]
+    seen = hidden = 0
+    for k, parent in enumerate(parents):
+        scene = scene_of(parent)
+        seen += transplant(scene, defects, np.random.default_rng(k)) is not None
+        black = replace(scene, pixels=(scene.pixels * 0.02).astype(np.uint8))
+        hidden += transplant(black, defects, np.random.default_rng(k)) is None
+    assert seen > 6
+    assert hidden == len(parents)
+
+
+def test_a_defect_is_seen_where_it_stands_out_from_the_grain() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[18:22, 10:30] = True
+    plain = np.full((40, 40, 3), 120, np.uint8)
+    grained = np.clip(120 + np.random.default_rng(0).normal(0, 20, (40, 40, 1)) + np.zeros(3), 0, 255).astype(np.uint8)
+    for change, on_plain, on_grained in ((2, False, False), (8, True, False), (40, True, True)):
+        assert is_seen(plain, plain - np.uint8(change) * mask[..., None].astype(np.uint8), mask) == on_plain
+        changed = np.where(mask[..., None], np.clip(grained.astype(int) - change, 0, 255), grained).astype(np.uint8)
+        assert is_seen(grained, changed, mask) == on_grained

@@ -238,6 +238,12 @@ def test_an_output_folder_is_a_coco_set_and_leaves_the_dataset_alone(tmp_path: P
     assert (len(content["images"]), len(content["annotations"])) == (6, result.annotations)
     assert all((tmp_path / "out" / "images" / row["file_name"]).is_file() for row in content["images"])
     assert not list(open_dataset("discs").path.glob("spool/**/*.png"))
+    again = run(recipe=str(recipe), count=6, output=tmp_path / "out")
+    assert (again.added, again.present) == (0, 6)
+    assert again.describe().startswith("nothing new: 6 images")
+    with pytest.raises(UsageError, match="there already"):
+        run(recipe=str(recipe), count=7, output=tmp_path / "out")
+    next((tmp_path / "out" / "images").rglob("*.*")).unlink()
     with pytest.raises(UsageError, match="there already"):
         run(recipe=str(recipe), count=6, output=tmp_path / "out")
 

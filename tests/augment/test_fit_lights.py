@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from curate.augment.fit import fit_recipe
+from curate.augment.fit.fit import _notes, _Part
+from curate.augment.fit.lights import find_lights
 from curate.augment.fit.looks import looks
 from curate.augment.fit.views import load_views
 from curate.errors import InputError
 from curate.imaging import Pixels
 from curate.recipes import Pipeline, Recipe, Step, read_recipe, write_recipe
+from curate.recipes.backend import make
 from curate.recipes.light import numbers_of_light, through_table, thumbnail
 from curate.recipes.severity import at_severity
 from tests.augment.fit_pictures import pictures
@@ -107,8 +111,55 @@ def test_no_light_is_lost_at_a_low_severity() -> None:
         ([[0.0] * 6, [0.0] * 5], None, "lights: 6 numbers are needed for each"),
         ([[0.0] * 6] * 2, [0.1] * 5, "scale: 6 numbers above 0 are needed"),
         ([[0.0] * 6] * 2, [0.0] * 6, "scale: 6 numbers above 0 are needed"),
+        ([[0.0] * 6, [float("nan")] * 6], None, "lights: 6 numbers are needed for each"),
+        ([[0.0] * 6, ["a"] * 6], None, "lights: 6 numbers are needed for each"),
+        ([[0.0] * 6] * 2, [float("inf")] * 6, "scale: 6 numbers above 0 are needed"),
     ],
 )
 def test_wrong_numbers_are_refused(lights: list[list[float]], scale: list[float] | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Pipeline(by_light(lights, (Step("NoOp"), gain(2.0)), scale))
+
+
+def test_missing_numbers_and_other_images_are_told_plainly() -> None:
+    import albumentations
+
+    with pytest.raises(InputError, match="it needs lights and scale"):
+        Pipeline(Recipe("none", (Step("ByLight", steps=(Step("NoOp"),)),)))
+    group = make(by_light([[0.0] * 6, [1.0] * 6], (Step("NoOp"), gain(2.0))).steps[0], "here")
+    for image in (np.zeros((40, 40), np.uint8), np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40, 3), np.float32)):
+        with pytest.raises(InputError, match="ByLight changes RGB images of 8 bits"):
+            albumentations.Compose([group])(image=image)
+
+
+@pytest.fixture
+def told_apart(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int], int], None]:
+    """Lets the clustering of light say what a test wants: the source's lights, then so many target images of one."""
+
+    def say(here: list[int], there: int) -> None:
+        found = np.array(here + [0] * there)
+        monkeypatch.setattr("curate.augment.fit.lights.cluster_light", lambda *given, **more: found)
+
+    return say
+
+
+def test_images_of_a_small_light_are_told_and_not_fitted_from(told_apart: Callable[[list[int], int], None]) -> None:
+    source, target = (load_views(pictures(start, count)) for start, count in ((0, 44), (60, 8)))
+    groups = np.arange(44), np.arange(8)
+    told_apart([0] * 18 + [1] * 17 + [2] * 9, 8)
+    lights, notes = find_lights(source, target, groups, 0)
+    assert lights is not None
+    assert lights.strange.tolist() == [False] * 35 + [True] * 9
+    assert len(notes) == 1
+    assert "9 images of the others were taken in 1 more light (9)" in notes[0]
+    told_apart([0] * 35 + [1] * 9, 8)
+    lights, notes = find_lights(source, target, groups, 0)
+    assert lights is None
+    assert "taken in 2 lights (35, 9 images)" in notes[0]
+    told_apart([0] * 44, 8)
+    assert find_lights(source, target, groups, 0) == (None, ())
+
+
+def test_notes_of_each_light_are_kept() -> None:
+    parts = [_Part(20, {}, (), 1.0, ("a", "b")), _Part(30, {}, (), 1.0, ("a",))]
+    assert _notes(parts) == ["a", "beside images of light 1 (20 images): b"]

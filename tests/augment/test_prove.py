@@ -26,6 +26,8 @@ from curate.geometry import encode_rle
 from curate.models.training.base import Example, Task
 from curate.models.training.examples import Material
 from curate.models.training.runs import read_run
+from curate.models.training.train import Asked as Training
+from curate.models.training.train import train
 from tests.models.toy_sets import SHAPES, draw
 
 QUICK = {"device": "cpu", "steps": 30, "workers": 0}
@@ -106,6 +108,13 @@ def shapes(tmp_path: Path) -> list[str]:
     made.add(24, "train", dark, parents=parents)
     made.store()
     return target
+
+
+def test_a_training_says_how_many_of_its_images_are_synthetic(shapes: list[str]) -> None:
+    said: list[str] = []
+    asked = Training("shapes", settings={**QUICK, "task": "classify", "steps": 1})
+    train(asked, name="some", command="test", report=quiet, say=said.append)
+    assert any("48 images to learn from (24 of them synthetic), 36 to validate on" in line for line in said)
 
 
 @pytest.mark.slow

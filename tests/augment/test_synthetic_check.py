@@ -15,10 +15,10 @@ from PIL import Image
 from curate.augment.check.artefacts import beyond_range, empty_share, has_seam, is_emptier, seam_hardness
 from curate.augment.check.copies import colour_difference, is_copy
 from curate.augment.check.fit import label_fit
-from curate.augment.check.landing import distances, landing, tell_apart
+from curate.augment.check.landing import Landing, Told, distances, landing, tell_apart
 from curate.augment.check.looks import Looks, look
 from curate.augment.check.pictures import Picture, Thing
-from curate.augment.check.run import check_synthetic
+from curate.augment.check.run import check_synthetic, describe_landing
 from curate.checks.measures.table import PHOTOMETRIC
 from curate.geometry import encode_rle
 from curate.imaging import Pixels
@@ -278,3 +278,50 @@ def test_where_parents_are_as_near_as_the_target_there_is_no_way_to_go() -> None
     found = landing(looks, near, target, (np.arange(20), 20 + np.arange(20)))
     assert found.before == pytest.approx(0)
     assert found.covered is None
+
+
+def test_what_fog_has_made_pale_is_not_empty() -> None:
+    rng = np.random.default_rng(0)
+    scene = np.clip(150 + rng.normal(0, 12, (240, 240, 1)) + np.zeros(3), 0, 255).astype(np.uint8)
+    scene[120:] = rng.integers(0, 255, (120, 240, 3))
+    pale = scene.copy()
+    pale[:120] = np.rint(200 + 0.3 * (scene[:120].astype(np.float64) - 150))
+    assert not is_emptier(pale, scene)
+    pale[:120] = 200
+    assert is_emptier(pale, scene)
+
+
+NEARER = Landing(0.2, 0.1, 0.08, 0.8, 0.6, 0.9, Told(0.9, 0.8, 0.95), Told(0.55, 0.45, 0.65), 0.3, ())
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (NEARER, "cannot be told from real ones of the target: AUC 0.55"),
+        (replace(NEARER, p_value=None), "cannot be told from real ones of the target: AUC 0.55"),
+        (replace(NEARER, told_after=Told(0.8, 0.7, 0.9)), "can be told from real ones of the target: AUC 0.80"),
+        (
+            replace(NEARER, told_before=Told(0.73, 0.45, 0.9), told_after=Told(0.73, 0.45, 0.9)),
+            "so few images cannot tell",
+        ),
+        (
+            replace(NEARER, told_before=Told(0.6, 0.52, 0.7), told_after=Told(0.62, 0.49, 0.7)),
+            "so few images cannot tell",
+        ),
+        (replace(NEARER, p_value=0.049), "a test of what was measured (p 0.049) says that they differ: AUC 0.55"),
+        (replace(NEARER, after=0.3, covered=-0.8, covered_low=-1.2, covered_high=-0.4), "this is not what was wanted"),
+        (
+            replace(NEARER, after=0.3, covered=-0.8, covered_low=-1.2, covered_high=0.4),
+            "nothing says that they came nearer",
+        ),
+        (
+            replace(NEARER, before=0.07, covered=None, covered_low=None, covered_high=None),
+            "are farther from the target",
+        ),
+    ],
+)
+def test_where_images_landed_is_said_as_far_as_it_is_known(found: Landing, said: str) -> None:
+    text = "\n".join(describe_landing(found))
+    assert said in text
+    assert ("farther" in text) == (found.after > found.before)
+    assert ("cannot be told from" in text) == said.startswith("cannot") or "farther" in text

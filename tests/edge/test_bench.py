@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,47 @@ def test_a_broken_image_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"broken\.jpg: the image cannot be read"):
         bench([Subject(str(package), "onnxruntime")], [tmp_path / "broken.jpg"], seconds=0.01)
+
+
+def test_files_that_are_no_images_are_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, folder = classifier(tmp_path / "first"), tmp_path / "images"
+    folder.mkdir()
+    (image,) = make_pictures(folder, (72, 128), count=1)
+    taken: list[Path] = []
+
+    def measure(subjects: list[Subject], images: list[Path], **options: object) -> list[Measured]:
+        taken.extend(images)
+        return [measured([1.0], [1.0])]
+
+    monkeypatch.setattr("curate.edge.bench.run.bench", measure)
+    for number in range(7):
+        (folder / f"broken{number}.jpg").write_bytes(b"no image")
+    report = run_bench(Request([package], backends=["onnxruntime"], images=folder))
+    assert taken == [image]
+    (note,) = [note for note in report.notes if "left out" in note]
+    assert "broken0.jpg" in note
+    assert note.endswith("broken4.jpg and 2 more")
+    image.unlink()
+    with pytest.raises(InputError, match="not one image can be read"):
+        run_bench(Request([package], images=folder))
+    with pytest.raises(InputError, match=r"broken0\.jpg: the image cannot be read"):
+        run_bench(Request([package], images=folder / "broken0.jpg"))
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_a_package_that_does_not_fit_shows_in_the_exit_status(
+    json_lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = classifier(tmp_path / "first")
+    for fits in (True, False):
+        outcome = replace(measured([1.0], [1.0]), fits=fits)
+        monkeypatch.setattr("curate.edge.bench.run.bench", lambda *given, outcome=outcome, **options: [outcome])
+        arguments = ["bench", str(package), "--backend", "onnxruntime", *(["--json"] if json_lines else [])]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == (0 if fits else 1), done.output
+        assert ("does not fit" in done.stdout) == (not fits and not json_lines)
+        if json_lines:
+            assert json.loads(done.stdout.splitlines()[0])["fits"] is fits
 
 
 @pytest.mark.slow

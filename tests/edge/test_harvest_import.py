@@ -7,7 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,9 +73,10 @@ def test_frames_become_images_predictions_and_findings(tmp_path: Path, dataset: 
         assert Path(row["path"]).is_relative_to(stored.path)
         with Image.open(row["path"]) as image:
             assert (row["width"], row["height"]) == image.size == (320, 240)
-        assert (row["group"], json.loads(row["metadata"])["package"]) == ("camera:0", PACKAGE)
+        assert (row["group"].partition(" (")[0], json.loads(row["metadata"])["package"]) == ("camera:0", PACKAGE)
+    assert len({row["group"] for row in new}) == 1  # 40 ms apart: one burst
     assert sorted(row["frame"] for row in new) == [1, 2]
-    rows = stored.table("annotations", where="layer = 'predictions/parts'").to_pylist()
+    rows = stored.table("annotations", where="layer = 'predictions/parts@1.0.0'").to_pylist()
     assert sorted((row["label"], row["score"]) for row in rows) == [("bolt", 0.5)] * 2 + [("nut", 0.25)] * 2
     assert rows[0]["bbox"] == pytest.approx([10.25, 20.0, 30.0, 40.5])
     findings = stored_findings(stored, kind="hard")
@@ -167,7 +171,7 @@ def test_a_new_dataset_takes_the_package_s_classes(tmp_path: Path) -> None:
     bring(tmp_path / "ring", "fresh")
     stored = open_dataset("fresh")
     assert [info["name"] for info in stored.commit.classes] == [*CLASSES, "washer"]
-    assert stored.count("annotations", where="layer = 'predictions/parts'") == 4
+    assert stored.count("annotations", where="layer = 'predictions/parts@1.0.0'") == 4
     assert stored.count("annotations", where="layer = 'ground_truth'") == 0
 
 
@@ -203,8 +207,8 @@ def test_other_tasks_and_two_packages(tmp_path: Path) -> None:
         ring.put(frame)
     bring(tmp_path / "ring")
     stored = open_dataset("parts")
-    (mask,) = stored.table("annotations", where="layer = 'predictions/parts'").to_pylist()
-    (label,) = stored.table("annotations", where="layer = 'predictions/judge'").to_pylist()
+    (mask,) = stored.table("annotations", where="layer = 'predictions/parts@1.0.0'").to_pylist()
+    (label,) = stored.table("annotations", where="layer = 'predictions/judge@2.0.0'").to_pylist()
     assert (mask["label"], mask["type"], mask["bbox"]) == ("nut", "mask", [100, 40, 60, 40])
     assert mask["score"] == pytest.approx(0.75, abs=0.01)
     assert (label["label"], label["type"]) == ("nut", "label")
@@ -221,6 +225,156 @@ def test_damaged_entries_are_left_out_and_told(tmp_path: Path) -> None:
         ("the entry is damaged: image.jpg is not what was written", 1),
     ]
     assert open_dataset("parts").count("images") == 1
+
+
+def spoil(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change an entry's facts as somebody would who leaves the checksum out."""
+    facts = json.loads((folder / "entry.json").read_text())
+    del facts["checksum"]
+    change(facts)
+    (folder / "entry.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts["prediction"].update(labels=[0, 7]),
+        lambda facts: facts["prediction"].update(labels=[0, -1]),
+        lambda facts: facts["prediction"].update(labels=[0, 1.5]),
+        lambda facts: facts["prediction"].update(labels=[0, 2**80]),
+        lambda facts: facts["prediction"].update(scores=[0.5]),
+        lambda facts: facts["prediction"].update(scores=[0.5, float("nan")]),
+        lambda facts: facts["prediction"].update(scores=["a", "b"]),
+        lambda facts: facts["prediction"].update(boxes=[[1, 2, 3, float("inf")], [1, 2, 3, 4]]),
+        lambda facts: facts["prediction"].update(size=[10, 20]),
+        lambda facts: facts["prediction"].update(size=[240.0, "x"]),
+        lambda facts: facts["prediction"].pop("boxes"),
+        lambda facts: facts["prediction"].update(task="guess"),
+        lambda facts: facts.update(prediction={"task": "segment", "size": [240, 320], "file": "none.npz"}),
+        lambda facts: facts.update(prediction={"task": "classify", "size": [240, 320], "probabilities": [0.1] * 9}),
+        lambda facts: facts.update(prediction=None),
+        lambda facts: facts.update(time="yesterday"),
+        lambda facts: facts.update(time=float("nan")),
+        lambda facts: facts.update(time=-1e10),
+        lambda facts: facts.update(number=-3),
+        lambda facts: facts.update(number=2**70),
+        lambda facts: facts.update(seconds=[]),
+        lambda facts: facts.update(source=None),
+        lambda facts: facts.update(source="\ud800"),
+        lambda facts: facts.update(package=5),
+        lambda facts: facts.update(uncertainty="much"),
+        lambda facts: facts.update(drift=[0.5]),
+        lambda facts: facts.update(asks="no"),
+        lambda facts: facts.update(score=float("nan")),
+        lambda facts: facts.update(reasons={"unsure": None}),
+        lambda facts: facts.update(id="000000000001-00000000"),
+        lambda facts: facts.update(files=[]),
+        lambda facts: facts.update(other_package="judge"),
+    ],
+)
+def test_one_damaged_entry_does_not_stop_the_import(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    keep(tmp_path / "ring", frame_of(1), frame_of(2))
+    first, second = stored_entries(tmp_path / "ring")
+    spoil(second.folder, lambda facts: None)  # entries of before have no checksum, and are whole
+    spoil(first.folder, change)
+    result = bring(tmp_path / "ring")
+    ((reason, count),) = [(loss.reason, loss.count) for loss in result.losses.losses]
+    assert reason.startswith("the entry is damaged: ")
+    assert count == 1
+    assert open_dataset("parts").count("images") == 1
+
+
+@pytest.mark.parametrize("facts", [b"[" * 100_000, b"\xff\xfe", b"null", b"{}"])
+def test_facts_that_are_none_do_not_stop_the_import(tmp_path: Path, facts: bytes) -> None:
+    keep(tmp_path / "ring", frame_of(1), frame_of(2))
+    (stored_entries(tmp_path / "ring")[0].folder / "entry.json").write_bytes(facts)
+    result = bring(tmp_path / "ring")
+    assert [loss.count for loss in result.losses.losses] == [1]
+
+
+def test_a_changed_fact_is_seen_by_its_checksum(tmp_path: Path) -> None:
+    keep(tmp_path / "ring", frame_of(1), frame_of(2))
+    path = stored_entries(tmp_path / "ring")[0].folder / "entry.json"
+    path.write_bytes(path.read_bytes().replace(b"10.25", b"90.25"))
+    result = bring(tmp_path / "ring")
+    assert "entry.json is not what was written" in result.losses.losses[0].reason
+
+
+def test_each_version_of_a_package_has_a_layer(tmp_path: Path) -> None:
+    """Both of two that were compared, and a later one."""
+    with Ring(tmp_path / "ring") as ring:
+        for version in ("1.0.0", "1.1.0"):
+            ring.add_package(f"parts-{version}", {**FACTS, "version": version})
+        said = context(1, package="parts-1.0.0", other=boxes(0.9, (240, 320)), other_package="parts-1.1.0")
+        ring.put(HardFrame(picture(1, (240, 320)), boxes(0.5, (240, 320)), said, {"disagreement": 0.8}))
+    bring(tmp_path / "ring")
+    stored = open_dataset("parts")
+    for layer, score in (("parts-1.0.0", 0.5), ("parts-1.1.0", 0.9)):
+        rows = stored.table("annotations", where=f"layer = 'predictions/{layer}' AND label = 'bolt'").to_pylist()
+        assert [row["score"] for row in rows] == [score]
+
+
+def test_a_package_that_no_layer_can_be_called_after_is_told(tmp_path: Path) -> None:
+    with Ring(tmp_path / "ring") as ring:
+        ring.add_package("../../x", FACTS)
+        ring.put(dataclasses.replace(frame_of(1), context=context(1, package="../../x")))
+    result = bring(tmp_path / "ring")
+    assert [loss.reason for loss in result.losses.losses] == ["no layer can be called as the package is"]
+
+
+def test_classes_of_a_damaged_package_are_not_taken(tmp_path: Path) -> None:
+    with Ring(tmp_path / "ring") as ring:
+        ring.add_package(PACKAGE, {**FACTS, "classes": ["bolt", None]})
+        ring.put(frame_of(1))
+    result = bring(tmp_path / "ring")
+    assert [loss.what for loss in result.losses.losses] == ["predictions"]
+
+
+def groups_of(name: str = "parts") -> dict[int, str]:
+    rows = open_dataset(name).table("images", where="location LIKE 'harvest/%'").to_pylist()
+    return {row["frame"]: row["group"] for row in rows}
+
+
+def at(seed: int, time: float, **values: object) -> HardFrame:
+    return dataclasses.replace(frame_of(seed), context=context(seed, **{"time": 1.7e9 + time, **values}))
+
+
+def test_frames_of_one_burst_are_one_group(tmp_path: Path) -> None:
+    """In one import as in several."""
+    times = (0.0, 5.0, 14.9, 25.0, 100.0)
+    for seed, time in enumerate(times):
+        keep(tmp_path / "bit by bit", at(seed, time))
+        bring(tmp_path / "bit by bit", "slow")
+    keep(tmp_path / "ring", *(at(seed, time) for seed, time in enumerate(times)))
+    bring(tmp_path / "ring")
+    for found in (groups_of(), groups_of("slow")):
+        assert found[0] == found[1] == found[2]
+        assert len({found[2], found[3], found[4]}) == 3
+        assert found[0].startswith("camera:0 (")
+
+
+def test_a_scene_that_stays_hard_is_more_than_one_burst(tmp_path: Path) -> None:
+    keep(tmp_path / "ring", *(at(seed, 8.0 * seed) for seed in range(17)))
+    bring(tmp_path / "ring")
+    assert sorted(Counter(groups_of().values()).values()) == [1, 8, 8]
+
+
+def test_devices_and_sources_are_told_apart(tmp_path: Path) -> None:
+    keep(tmp_path / "a", at(1, 0), at(2, 0.5, source="rtsp://door/1"))
+    keep(tmp_path / "b", at(3, 1))
+    bring(tmp_path / "a")
+    bring(tmp_path / "b")
+    assert len(set(groups_of().values())) == 3
+
+
+def test_frames_of_a_video_are_one_group_and_images_of_a_folder_none(tmp_path: Path) -> None:
+    keep(tmp_path / "ring", at(1, 0, source="/v/a.mp4"), at(2, 900, source="/v/a.mp4"), at(3, 0, seconds=None))
+    bring(tmp_path / "ring")
+    rows = open_dataset("parts").table("images").to_pylist()
+    groups = [row["group"] for row in rows]
+    assert sorted(Counter(groups).items(), key=str) == sorted({groups[0]: 2, None: 1}.items(), key=str)
+    assert groups[0] is not None
+    assert groups[0].startswith("/v/a.mp4 (")
 
 
 def test_nothing_to_import(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from curate.edge.harvest.keeper import (
 )
 from curate.edge.harvest.ring import Ring, stored_entries
 from curate.edge.runner import Package, Reference
+from curate.edge.runtime.answers import open_runner, tell_apart
 from curate.edge.runtime.keeper import Keeper
 from curate.errors import UsageError
 from tests.edge.harvest_cases import boxes, context, picture
+from tests.edge.tiny import classifier
 
 ALL = Criteria(per_minute=1e9, apart=0)
 
@@ -199,6 +202,22 @@ def test_a_failing_disk_does_not_end_the_run(tmp_path: Path, caplog: pytest.LogC
     assert caplog.text.count("No space left") == 1  # told once, not for every frame
 
 
+def test_a_full_disk_is_told_once_to_whoever_listens(tmp_path: Path) -> None:
+    ring, told = Ring(tmp_path), list[str]()
+
+    def fail(frame: HardFrame) -> str | None:
+        raise OSError(28, "No space left on device")
+
+    ring.put = fail  # type: ignore[method-assign]
+    with Harvester(ring, {}, ALL, note=told.append) as harvester:
+        for number in range(3):
+            harvester.offer(picture(number), boxes(), context(number))
+    assert harvester.counts.failed == 3
+    (line,) = told
+    assert "No space left" in line
+    assert str(tmp_path) in line
+
+
 def test_a_tally_is_final_when_all_is_written(tmp_path: Path) -> None:
     """Each hard frame is kept, skipped or failed; a frame of two reasons is counted under the stronger."""
     with Harvester(Ring(tmp_path), {}, Criteria(per_minute=1e9), live=False) as harvester:
@@ -255,3 +274,14 @@ def test_difference_hash_tells_pictures_apart() -> None:
     apart = [(a ^ b).bit_count() for row, a in enumerate(looks) for b in looks[:row]]
     assert min(apart) > Criteria.apart
     assert difference_hash(picture(0, (96, 128))) == difference_hash(picture(0, (96, 128)).copy())
+
+
+def test_two_packages_of_one_name_and_version_are_told_apart_or_refused(tmp_path: Path) -> None:
+    one, other, third = (open_runner(str(classifier(tmp_path / name))) for name in "abc")
+    with pytest.raises(UsageError, match=r"both packages are called colors-1\.0\.0, and are for onnx"):
+        tell_apart([one, other])
+    other.package = dataclasses.replace(other.package, target="openvino")
+    tell_apart([one, other])
+    assert [each.package.id for each in (one, other)] == ["colors-1.0.0 (onnx)", "colors-1.0.0 (openvino)"]
+    tell_apart([third])
+    assert third.package.id == "colors-1.0.0"

@@ -17,11 +17,14 @@ from curate.cli import app
 from curate.dataset import Dataset, open_dataset
 from curate.edge.runner import Prepared, Result, Runner
 from curate.edge.runtime.answers import Cascade, Single, open_runner
-from curate.edge.runtime.judging import _groups, judge, tune
+from curate.edge.runtime.compare import Comparison
+from curate.edge.runtime.judging import Cost, Judged, Tuned, _changes, _groups, _new_pairs, judge, tune
+from curate.edge.runtime.record import Pair, Record
 from curate.edge.runtime.run import Settings, run
 from curate.edge.runtime.sources import open_source
-from curate.errors import UsageError
+from curate.errors import InputError, UsageError
 from curate.imaging import Pixels
+from curate.report.judged import print_judged
 from tests.edge.tiny import CLASSES, classifier, detector, frame
 
 COUNT = 160
@@ -101,11 +104,75 @@ def test_frames_of_one_group_are_one_pair(classes_set: Dataset, tmp_path: Path) 
     """Three images a pair prove less than three pairs."""
     good = open_runner(str(classifier(tmp_path / "good", gain=100)))
     tilted = open_runner(str(classifier(tmp_path / "tilted", gain=100, tilt=5)))
-    alone = judge(classes_set, good, tilted).comparison.count
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("curate.edge.runtime.judging._groups", lambda dataset, ids: np.arange(len(ids)) // 3)
-        assert judge(classes_set, good, tilted).comparison.count == -(-alone // 3)
+        assert judge(classes_set, good, tilted).comparison.count == -(-COUNT // 3)
+
+
+def test_later_looks_add_pairs_after_those_that_were_counted(tmp_path: Path) -> None:
+    """So all looks together are one test; neither the order of the packages nor a corrected label changes what was bet on."""
+    good = open_runner(str(classifier(tmp_path / "good", gain=100)))
+    tilted = open_runner(str(classifier(tmp_path / "tilted", gain=100, tilt=5)))
+    rng = np.random.default_rng(0)
+
+    def grown(numbers: range) -> Dataset:
+        for number in numbers:
+            target = tmp_path / "set" / CLASSES[number % 3] / f"{number:03d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pixels = picture(number % 3, False, rng)
+            pixels[63, number] = 1  # no two are copies
+            Image.fromarray(pixels).save(target)
+        assert CliRunner().invoke(app, ["import", str(tmp_path / "set"), "-d", "grows"]).exit_code == 0
+        return open_dataset("grows")
+
+    def record() -> list[Any]:
+        (path,) = (open_dataset("grows").path / "comparisons").glob("*.json")
+        return list(json.loads(path.read_bytes())["pairs"])
+
+    first = judge(grown(range(9)), tilted, good)
+    counted = record()
+    again = judge(open_dataset("grows"), tilted, good)
+    assert (first.comparison.count, first.new, again.comparison.count, again.new) == (9, 9, 9, 0)
+    assert record() == counted
+
+    more = judge(grown(range(9, 15)), tilted, good)
+    turned = judge(open_dataset("grows"), good, tilted)
+    assert (more.comparison.count, more.new, turned.new) == (15, 6, 0)
+    assert record()[:9] == counted
+    assert turned.comparison.mean == pytest.approx(-(more.comparison.mean or 0))
+
+    where = f"image_id <> '{counted[0][1][0]}'"
+    assert (
+        judge(open_dataset("grows"), tilted, good, where=where)
+        .notes[-1]
+        .startswith("these packages were compared under 1")
+    )
+
+
+def test_what_was_counted_stays_as_it_was() -> None:
+    ids = [f"{number:02d}" for number in range(12)]
+    before = _new_pairs([], ids[:6], np.array([0, 0, 1, 1, 2, 3]), np.linspace(-1, 1, 6))
+    assert sorted(pair.images for pair in before) == [("00", "01"), ("02", "03"), ("04",), ("05",)]
+
+    # The seventh image is one more of a group that was counted; the labels of all are other ones now.
+    new = _new_pairs(before, ids, np.array([0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8]), np.ones(12))
+    assert sorted(pair.images for pair in new) == [("07",), ("08",), ("09",), ("10",), ("11",)]
+
+    (note,) = _changes(before, ids[1:], np.ones(11), others=0)
+    assert note.startswith("of the pairs that were counted before, 2 would differ now")
+
+
+def test_a_record_that_cannot_be_read_is_not_begun_anew(classes_set: Dataset, tmp_path: Path) -> None:
+    package = open_runner(str(classifier(tmp_path / "p"))).package
+    record = Record(classes_set.path, package, package, {})
+    with record.locked():
+        record.append([], [Pair(0.5, ("a", "b"))])
+    assert record.read() == [Pair(0.5, ("a", "b"))]
+    record.path.write_text("{")
+
+    with pytest.raises(InputError, match="cannot be read"):
+        record.read()
 
 
 def test_a_threshold_keeps_what_the_heavy_package_is_worth(classes_set: Dataset, tmp_path: Path) -> None:
@@ -117,6 +184,8 @@ def test_a_threshold_keeps_what_the_heavy_package_is_worth(classes_set: Dataset,
     assert tuned.heavy == 1.0
     assert tuned.light < 0.99
     assert tuned.lost <= 0.03  # the half that checks has not been chosen on
+    assert tuned.lost_interval is not None
+    assert tuned.lost_interval[0] <= tuned.lost <= tuned.lost_interval[1]
     assert 0 < tuned.heavy_share < 0.6
     assert sum(tuned.images) == COUNT
 
@@ -148,6 +217,42 @@ def test_what_a_cascade_saves_is_measured(
     assert tuned.speed_up == pytest.approx(10 / (1 + 10 * tuned.heavy_share))
     assert tuned.saved == pytest.approx(1 - 1 / tuned.speed_up)
     assert tuned.to_json()["cascade_cost"]["wall_ms"] == pytest.approx(tuned.cascade_cost.wall_ms)
+
+
+def test_a_cascade_that_does_not_help_is_not_advised(capsys: pytest.CaptureFixture[str]) -> None:
+    def tuned(lost: float, wall: float) -> Tuned:
+        costs = Cost(1, 1), Cost(4, 4), Cost(wall, wall)
+        return Tuned(0.3, 0.5, "top1", 0.7, 0.9, 0.9 - lost, *costs, (lost - 0.1, lost + 0.1), 0.01, (40, 40), ())
+
+    good, slow, loses = tuned(0.005, 2), tuned(0.0, 4.5), tuned(0.05, 2)
+
+    assert (good.refusals, good.to_json()["threshold"], good.to_json()["helps"]) == ([], 0.3, True)
+    for bad, why in ((slow, "4.50 ms an image"), (loses, "loses 0.0500 of top1")):
+        assert why in bad.refusals[0]
+        told = bad.to_json()
+        assert (told["threshold"], told["tried"], told["helps"]) == (None, 0.3, False)
+        print_judged(bad, "light", "heavy")
+        assert "no cascade helps" in " ".join(capsys.readouterr().out.split())
+    assert loses.to_json()["lost_interval"] == [-0.05, 0.15]
+
+
+@pytest.mark.parametrize("loss", [-0.1, float("nan"), float("inf")])
+def test_a_loss_is_a_part_of_the_metric(classes_set: Dataset, tmp_path: Path, loss: float) -> None:
+    light = open_runner(str(classifier(tmp_path / "light")))
+
+    with pytest.raises(UsageError, match="not from 0 to 1"):
+        tune(classes_set, light, light, max_loss=loss)
+
+
+def test_without_a_winner_the_table_says_that_it_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = Comparison()
+    comparison.add(0.5)
+
+    print_judged(Judged(0.75, 0.5, 4, 0.5, comparison, 1, ()), "new-1.0.0", "old-1.0.0")
+
+    out = capsys.readouterr().out
+    assert "cannot be told yet" in out
+    assert "mean over groups" in out
 
 
 def test_groups_choose_or_check_and_never_both(

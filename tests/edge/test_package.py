@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,6 +231,26 @@ def test_a_place_that_is_taken_or_not_there_is_told(colours: Path, model: Path, 
     assert (done.exit_code, "that name already" in done.stderr) == (2, True)
     done = package("-m", f"onnx:{model}", "-o", tmp_path / "no" / "folder")
     assert (done.exit_code, "is not there" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_full_disk_is_named_and_not_the_model(
+    named: bool, colours: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy's error names what it copies first, and others name nothing."""
+
+    def fail(source: Path, target: Path, **options: object) -> None:
+        raise OSError(28, "No space left on device", *([str(source), None, str(target)] if named else []))
+
+    monkeypatch.setattr("curate.edge.package.build.shutil.copyfile", fail)
+    monkeypatch.setattr("curate.edge.package.build.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    (tmp_path / "out").mkdir()
+    done = package("-m", f"onnx:{model}", "-o", tmp_path / "out" / "p")
+    assert done.exit_code != 0
+    assert "cannot be written: No space left" in done.stderr
+    assert str(model) not in done.stderr
+    assert re.search(rf"at: +{re.escape(str(tmp_path / 'out'))}$", done.stderr, re.MULTILINE), done.stderr
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_models_that_no_runner_reads_are_refused(colours: Path, tmp_path: Path) -> None:

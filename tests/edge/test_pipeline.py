@@ -118,7 +118,7 @@ def test_a_live_frame_waits_for_a_few_others_only() -> None:
 
 
 def test_a_live_batch_takes_what_is_there() -> None:
-    source, model = Numbers(40, live=True, pause=0.002), Slow()
+    source, model = Numbers(40, live=True, pause=0.01), Slow()
 
     numbers(Pipeline(source, model, batch=8, waiting=8))
 
@@ -191,6 +191,19 @@ def test_so_many_frames_and_no_more() -> None:
 
     assert numbers(Pipeline(source, Slow(), most=7)) == list(range(7))
     assert source.counts.offered == 7
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_frames_of_a_live_source_count_when_they_come_out(batch: int) -> None:
+    source, model = Numbers(5000, live=True, pause=0.0005), Slow(pause=0.01)
+    pipeline = Pipeline(source, model, batch=batch, most=6)
+
+    found = numbers(pipeline)
+
+    assert len(found) == pipeline.delivered == 6
+    assert pipeline.is_complete
+    assert source.counts.offered > 6  # some were lost while the model was busy
+    assert source.stopped
 
 
 def test_a_channel_drops_the_oldest() -> None:

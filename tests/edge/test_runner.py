@@ -18,9 +18,12 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from curate.edge import runner
+from curate.edge.package.card import digest
 from curate.edge.package.parity import as_prediction
 from curate.edge.package.reference import make_reference, measure, write_reference
 from curate.edge.runner import FEATURES, Package, PackageError, Reference, Result, Runner, features, load_image
+from curate.edge.runtime.session import reference_of
+from curate.errors import InputError
 from curate.imaging import load_pixels
 from curate.models.predictors.base import Classes, ClassMap, Objects, Options
 from curate.models.predictors.onnx import load
@@ -215,6 +218,7 @@ def package(tmp_path: Path) -> Path:
     (tmp_path / "reference.npz").rename(whole / "reference.npz")
     manifest = json.loads((whole / "package.json").read_text())
     manifest["reference"] = "reference.npz"
+    manifest["files"]["reference.npz"] = digest(whole / "reference.npz")
     (whole / "package.json").write_text(json.dumps(manifest))
     return whole
 
@@ -249,7 +253,10 @@ def test_features_are_named_and_finite() -> None:
 
 
 def test_the_hardest_part_is_told_from_what_was_measured(tmp_path: Path) -> None:
-    known = Reference(np.zeros(1), np.eye(1), np.ones(1), np.sort(np.random.default_rng(0).permutation(99) / 100))
+    count = len(FEATURES)
+    known = Reference(
+        np.zeros(count), np.eye(count), np.ones(1), np.sort(np.random.default_rng(0).permutation(99) / 100)
+    )
     assert known.hardest(0.05) == 0.94  # 95 of 99, and of one more 95 of 100, are no harder
     assert known.hardest(0.5) == 0.49
     assert known.hardest(0.001) == 0.98  # no more is known than the hardest
@@ -258,7 +265,8 @@ def test_the_hardest_part_is_told_from_what_was_measured(tmp_path: Path) -> None
 
 
 def test_packages_of_before_say_nothing_of_uncertainty(tmp_path: Path) -> None:
-    np.savez(tmp_path / "reference.npz", mean=np.zeros(2), precision=np.eye(2), distances=np.ones(2))
+    count = len(FEATURES)
+    np.savez(tmp_path / "reference.npz", mean=np.zeros(count), precision=np.eye(count), distances=np.ones(2))
     found = Reference.load(tmp_path / "reference.npz")
     assert found.uncertainties is None
     assert found.hardest(0.05) is None
@@ -270,6 +278,114 @@ def test_few_images_say_nothing_of_uncertainty() -> None:
     kept = make_reference(values, uncertainties=np.linspace(1, 0, 40)).uncertainties
     assert kept is not None
     assert (kept[0], kept[-1], len(kept)) == (0, 1, 40)
+
+
+COUNT = len(FEATURES)
+WHOLE: dict[str, Any] = {"mean": np.zeros(COUNT), "precision": np.eye(COUNT), "distances": np.arange(3.0)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": None},
+        {"precision": None},
+        {"distances": None},
+        {"mean": np.zeros(3)},
+        {"mean": np.full(COUNT, np.nan)},
+        {"precision": np.eye(3)},
+        {"precision": np.zeros(())},
+        {"distances": np.zeros(0)},
+        {"distances": np.array([2.0, 1.0])},
+        {"distances": np.zeros((2, 2))},
+        {"distances": np.array(["a"])},
+        {"distances": np.array([1j])},
+        {"distances": np.array([{}], object)},
+        {"uncertainties": np.zeros((2, 2))},
+        {"uncertainties": np.array([np.inf])},
+        {"names": np.array(["a", "b"])},
+    ],
+)
+def test_a_reference_of_wrong_arrays_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    arrays = {name: value for name, value in {**WHOLE, **change}.items() if value is not None}
+    np.savez(tmp_path / "reference.npz", **arrays)
+    with pytest.raises(PackageError, match="the reference cannot be read"):
+        Reference.load(tmp_path / "reference.npz")
+
+
+def broken_references(tmp_path: Path) -> list[bytes]:
+    np.savez(tmp_path / "whole.npz", **WHOLE)
+    np.savez_compressed(tmp_path / "packed.npz", **WHOLE)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    whole, packed = (tmp_path / "whole.npz").read_bytes(), (tmp_path / "packed.npz").read_bytes()
+    spoilt = bytearray(packed)
+    spoilt[60:90] = bytes(30)
+    return [b"", b"PK\x03\x04 no archive", whole[: len(whole) // 2], bytes(spoilt), (tmp_path / "one.npy").read_bytes()]
+
+
+def test_a_reference_that_is_no_archive_is_refused_whoever_reads_it(package: Path, tmp_path: Path) -> None:
+    pixels = np.asarray(grey(np.random.default_rng(0)))
+    for content in broken_references(tmp_path):
+        (package / "reference.npz").write_bytes(content)
+        ready = Runner(Package.open(package, verify=False))
+        with pytest.raises(PackageError, match="the reference cannot be read"):
+            ready.drift(pixels, ready.run([pixels])[0])
+        with pytest.raises(InputError, match="the reference cannot be read"):
+            reference_of(ready)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"reference": "../secret.npz"}, "the reference has no checksum"),
+        ({"reference": "other.npz"}, "the reference has no checksum"),
+        ({"reference": ["reference.npz"]}, "the reference has no checksum"),
+        ({"model": {"file": "model.xml"}}, "the model has no checksum"),
+        ({"model": {"file": ["model.onnx"]}}, "lacks something"),
+    ],
+)
+def test_only_files_with_checksums_are_opened(
+    change: dict[str, Any], reason: str, package: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.npz").write_bytes((package / "reference.npz").read_bytes())
+    (package / "other.npz").write_bytes(b"other")
+    manifest = json.loads((package / "package.json").read_text())
+    (package / "package.json").write_text(json.dumps(manifest | change))
+    for verify in (True, False):
+        with pytest.raises(PackageError, match=reason):
+            Package.open(package, verify=verify)
+
+
+def test_weights_beside_an_openvino_model_have_a_checksum(package: Path) -> None:
+    manifest = json.loads((package / "package.json").read_text())
+    (package / "model.xml").write_text("<net/>")
+    manifest["files"]["model.xml"] = digest(package / "model.xml")
+    manifest |= {"target": "openvino", "model": {"file": "model.xml"}}
+    (package / "model.bin").write_bytes(b"weights")
+    (package / "package.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match="weights file has no checksum"):
+        Package.open(package)
+    manifest["files"]["model.bin"] = digest(package / "model.bin")
+    (package / "package.json").write_text(json.dumps(manifest))
+    assert Package.open(package).target == "openvino"
+
+
+def test_a_link_that_leads_out_is_refused(package: Path, tmp_path: Path) -> None:
+    (package / "reference.npz").rename(tmp_path / "elsewhere.npz")
+    (package / "reference.npz").symlink_to(tmp_path / "elsewhere.npz")
+    with pytest.raises(PackageError, match="outside of the package"):
+        Package.open(package)
+
+
+def test_a_large_image_prints_no_warning_and_a_huge_one_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("1", (13_000, 7_000)).save(tmp_path / "large.png")  # 91 million pixels, of which Pillow warns
+    command = [sys.executable, "-I", str(package / "runner.py"), str(tmp_path / "large.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setattr(runner, "_LARGEST_IMAGE", 90_000_000)
+    with pytest.raises(PackageError, match=r"13000 x 7000 pixels are more than 90,000,000"):
+        load_image(tmp_path / "large.png")
 
 
 def test_a_pickled_reference_is_refused(package: Path) -> None:
@@ -294,7 +410,10 @@ def test_a_file_that_was_changed_is_refused(name: str, package: Path) -> None:
     ("change", "reason"),
     [
         ({"format": 2}, "format 2"),
-        ({"files": {"model.onnx": "0" * 64, "../secret": "0" * 64}}, "outside of the package|not what it was"),
+        (
+            {"files": {"model.onnx": "0" * 64, "../secret": "0" * 64}, "reference": None},
+            "outside of the package|not what it was",
+        ),
         ({"files": {}}, "no checksum"),
         ({"classes": None}, "lacks something"),
         ({"postprocess": {"layout": "logits"}}, "lacks something"),

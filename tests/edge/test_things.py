@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageDraw
 
 from curate.edge.runner import VOID, Package, Result
+from curate.edge.runtime.counters import Shape, make_counters
 from curate.edge.runtime.overlay import OverlayVideo, Picture, draw
 from curate.edge.runtime.things import Band, asks, shown, thing_json, things_of
 from curate.edge.runtime.tracker import TrackerSettings
-from curate.errors import UsageError
+from curate.errors import InputError, UsageError
 from tests.edge.tiny import CLASSES, segmenter
 
 
@@ -126,6 +133,83 @@ def test_a_video_without_frames_is_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="no such folder"):
         OverlayVideo(tmp_path / "nowhere" / "a.mp4")
+
+
+def test_a_full_disk_ends_a_video_that_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    pixels = np.full((48, 64, 3), 200, np.uint8)
+    video = OverlayVideo(tmp_path / "a.mp4", 5)
+    for _ in range(3):
+        video.write(pixels)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+
+    with pytest.raises(InputError, match="the disk is full") as caught:
+        video.write(pixels)
+    video.close()
+
+    assert caught.value.where == str(tmp_path / "a.mp4")
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_a_video_that_lacks_frames_is_told(tmp_path: Path, name: str) -> None:
+    """A quota, or a limit of the file's size, that free room does not show."""
+    program = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from curate.edge.runtime.overlay import OverlayVideo
+video = OverlayVideo(Path({str(tmp_path / name)!r}), 5)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+rng = np.random.default_rng(0)
+for _ in range(20):
+    video.write(rng.integers(0, 255, (96, 128, 3)).astype(np.uint8))
+try:
+    video.close()
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    part = tmp_path / name.replace(".", ".part.")
+    assert done.stdout.startswith(f"{part}: the video could not be written whole")
+    assert list(tmp_path.iterdir()) == [part]
+    assert "WARN" not in done.stderr
+
+
+def test_counts_stand_below_what_is_said_of_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two zones and a line that begin in the same corner, a thing there, and the frame's own line of text."""
+    texts = dict[str, tuple[float, float, float, float]]()
+    drawn = ImageDraw.ImageDraw.text
+
+    def write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *rest: Any, **options: Any) -> None:
+        texts[text.split(":")[0]] = pen.textbbox(at, text, font=options["font"])
+        drawn(pen, at, text, *rest, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", write)
+    corner, right = Shape.parse("a=0,0,40,0,40,40", "--zone"), Shape.parse("c=190,0,199,99", "--line")
+    below = Shape.parse("b=0,0,90,0,90,90", "--zone")
+    counters = make_counters([right], [corner, below], (100, 200), "bottom")
+    result = Result(
+        "detect", (100, 200), boxes=np.array([[0.0, 5, 20, 20]]), labels=np.array([0]), scores=np.array([0.9])
+    )
+    picture = Picture(
+        result,
+        things_of(result),
+        [0],
+        CLASSES,
+        counters={name: each for name, (_, each) in counters.items()},
+        note="now",
+    )
+
+    draw(np.zeros((100, 200, 3), np.uint8), picture)
+
+    places = list(texts.values())
+    assert set(texts) == {"now", "a", "b", "c", f"{CLASSES[0]} 0.90"}
+    assert all(left >= 0 and right <= 200 and top >= 0 and bottom <= 100 for left, top, right, bottom in places)
+    for one, other in itertools.combinations(places, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
 def test_a_shy_detector_can_be_followed() -> None:

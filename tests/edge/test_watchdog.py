@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -91,7 +93,51 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None
     file.write({"whole": 1})
     file.close()
 
-    assert path.read_text() == '{"half": \n{"whole": 1}\n'
+    assert path.read_text() == '{"whole": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "left"),
+    [
+        (b'{"a": 1}\n{"half": "' + b"x" * 200_000, b'{"a": 1}\n'),
+        (b'{"a": 1}\n\0\0\0', b'{"a": 1}\n'),
+        (b'{"a": 1}\n{"b": 2}', b'{"a": 1}\n{"b": 2}\n'),
+        (b"somebody's notes", b"somebody's notes\n"),
+        (b'{"\xff', b""),
+    ],
+)
+def test_only_half_lines_are_cut_off(tmp_path: Path, before: bytes, left: bytes) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(before)
+
+    LineFile(path).close()
+
+    assert path.read_bytes() == left
+
+
+def test_a_full_disk_leaves_whole_lines_and_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    program = f"""
+import resource
+from pathlib import Path
+from curate.edge.runtime.lines import LineFile
+from curate.errors import InputError
+file = LineFile(Path({str(path)!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    while True:
+        file.write({{"number": 123456789}})
+except InputError as error:
+    print(error)
+file.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == f"{path}: the disk is full (make room, or name a file elsewhere)\n"
+    text = path.read_text()
+    assert 900 < len(text) < 1000
+    assert {json.loads(line)["number"] for line in text.splitlines()} == {123456789}
+    assert text.endswith("\n")
 
 
 def test_lines_go_to_files_only(tmp_path: Path) -> None:

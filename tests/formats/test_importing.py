@@ -371,6 +371,23 @@ def test_a_location_does_not_come_to_stand_for_another_image(tmp_path: Path) -> 
     assert load(there).counts == {"images changed": 4}
 
 
+def test_labels_without_the_images_leave_known_files_alone(tmp_path: Path) -> None:
+    """As labels come back from a tool: a file of annotations, beside which no image lies."""
+    write_images(tmp_path / "here" / "images")
+    load(save(tmp_path / "here" / "annotations" / "all.json", coco()))
+    before, content = images(), coco()
+    content["annotations"][0]["category_id"] = 3 - content["annotations"][0]["category_id"]
+    content["images"].append({"id": 99, "file_name": "new.png", "width": 64, "height": 48})
+    found = load(save(tmp_path / "elsewhere" / "labels.json", content))
+    after = images()
+    assert after.pop("new.png")["path"] is None
+    for location, row in before.items():
+        assert row["path"] == str(tmp_path / "here" / "images" / location)
+        for name in ("path", "content_hash", "width", "height"):
+            assert after[location][name] == row[name], name
+    assert found.counts["images added"] == 1
+
+
 def test_images_that_are_gone_and_come_back(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     file = save(tmp_path / "annotations" / "all.json", coco())

@@ -248,3 +248,17 @@ def test_an_empty_recipe_changes_nothing() -> None:
     np.testing.assert_array_equal(applied.pixels, photograph())
     assert applied.shapes == tuple(shapes)
     assert applied.applied == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["Exposure", "LampTemperature", "Vignetting", "VeilingGlare", "DirtyLens", "FogWithDepth"]
+)
+@pytest.mark.parametrize(
+    "image", [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40, 3), np.float32)]
+)
+def test_what_is_no_rgb_image_of_8_bits_is_refused_in_words(name: str, image: np.ndarray[Any, Any]) -> None:
+    import albumentations
+
+    compose = albumentations.Compose([transform_class(name, "")(p=1.0)])
+    with pytest.raises(InputError, match=rf"{name} changes RGB images of 8 bits"):
+        compose(image=image)

@@ -274,7 +274,7 @@ def test_saved_decisions_are_what_accept_reads(plain: Path, open_page: Open) -> 
     page.click("#close")
     assert page.locator("#saving").is_hidden()
     result = CliRunner().invoke(app, ["accept", "--from", str(saved), "-d", "plain", "--json"])
-    assert json.loads(result.stdout) == {"confirmed": 1, "rejected": 1, "unchanged": 0, "stale": 0, "commit": 3}
+    assert json.loads(result.stdout) == {"confirmed": 1, "rejected": 1, "unchanged": 0, "stale": 0, "commit": 4}
     status = {finding.kind: finding.status for finding in stored_findings(open_dataset("plain"))}
     assert (status["missing"], status["leak"], status["hard"]) == ("confirmed", "rejected", "open")
 

@@ -34,6 +34,10 @@ _EMPTY: Final = 0.03
 _WHITE: Final = 0.99
 _MOST_GAIN: Final = 16.0
 _SMALL: Final = 128
+# Grey levels that the pixels of a square differ by where there is nothing, its side, and how much of a cell such pixels fill.
+_FLAT: Final = 0
+_FLAT_SIDE: Final = 5
+_MOSTLY: Final = 0.5
 # Pixels on each side of a border across which a step is taken, and how much of it one pixel may have.
 _ACROSS: Final = 4
 _AT_ONCE: Final = 0.85
@@ -66,11 +70,17 @@ def beyond_range(
 
 
 def empty_share(pixels: Pixels) -> float:
-    """Part of an image that is of one value and touches a corner; a dark image is first made as bright as others."""
+    """Part of an image that is of one value, to the pixel, and touches a corner; a dark image is first made as bright as others.
+
+    What fog, rain or blur leaves of a scene is pale, but has its grain still: nothing was moved away there.
+    """
     gray = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    around = np.ones((_FLAT_SIDE, _FLAT_SIDE), np.uint8)
+    flat = cv2.subtract(cv2.dilate(gray, around), cv2.erode(gray, around)) <= _FLAT
+    flat_small = cv2.resize(flat.astype(np.float32), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) >= _MOSTLY
     small = cv2.resize(gray.astype(np.float32), (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     gain = min(_MOST_GAIN, 255 / max(float(np.quantile(small, _WHITE)), 1.0))
-    return float(find_padding(np.clip(small * gain, 0, 255).astype(np.uint8)).mean())
+    return float((find_padding(np.clip(small * gain, 0, 255).astype(np.uint8)).astype(bool) & flat_small).mean())
 
 
 def is_emptier(child: Pixels, parent: Pixels) -> bool:

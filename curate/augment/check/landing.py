@@ -27,9 +27,11 @@ from curate.checks.shift.two_sample import FEWEST_GROUPS, TwoSample, two_sample_
 NEIGHBORS: Final = 5
 """Target images that a distance is taken to."""
 
+ALPHA: Final = 0.05
+"""Of p-values: below it two sets of images differ."""
+
 _FOLDS: Final = 5
 _RESAMPLES: Final = 500
-_ALPHA: Final = 0.05
 # Of the classifier's penalty, inverse: there are more dimensions than images.
 _STRENGTH: Final = 0.1
 _VIEWS: Final = {axis.column: axis.view for axis in AXES if axis.column}
@@ -102,7 +104,7 @@ def landing(
     floor = float(np.nanmean(distances(target.vectors, target.vectors, others, others)))
     covered, interval = _covered(before, after, floor, own, seed)
     test = _test(synthetic, target, own, others, seed)
-    differing = () if test is None else tuple(axis.axis for axis in test.axes if axis.p_value < _ALPHA)
+    differing = () if test is None else tuple(axis.axis for axis in test.axes if axis.p_value < ALPHA)
     # A parent counts once, however many children it has.
     once = np.unique(own, return_index=True)[1]
     return Landing(

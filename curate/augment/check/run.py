@@ -14,7 +14,7 @@ import numpy as np
 from curate.augment.check.artefacts import KINDS, beyond_range, has_seam, is_emptier
 from curate.augment.check.copies import is_copy
 from curate.augment.check.fit import LabelFit, label_fit
-from curate.augment.check.landing import Landing, landing
+from curate.augment.check.landing import ALPHA, Landing, Told, landing
 from curate.augment.check.looks import Looks, look
 from curate.augment.check.pictures import Picture, draw, group_numbers
 from curate.checks.boxes import BoolArray, IntArray
@@ -31,6 +31,7 @@ SAMPLE: Final = 400
 _FEWEST: Final = 5
 """Target images, for a distance to mean anything."""
 
+_GUESSING: Final = 0.5
 _COPY: Final = "its parent over again"
 _UNREADABLE: Final = "cannot be read"
 
@@ -155,19 +156,39 @@ def describe_landing(found: Landing) -> list[str]:
         f"distance to the target: {found.before:.3f} before, {found.after:.3f} after, {found.floor:.3f} among its own "
         f"images{way}"
     ]
+    if found.after > found.before:
+        surely = found.covered_high is not None and found.covered_high < 0
+        lines.append(
+            "the new images are farther from the target than those that they were made from"
+            + (": this is not what was wanted" if surely else ", on average: nothing says that they came nearer")
+            + "; look at them before a model learns from them, and see with --prove whether they help"
+        )
     told = found.told_after
     if told is not None:
         before = "" if found.told_before is None else f" (before: {found.told_before.auc:.2f})"
-        says = (
-            "cannot be told from real ones of the target"
-            if told.low <= 0.5
-            else "can be told from real ones of the target"
-        )
-        lines.append(f"{says}: AUC {told.auc:.2f}, 95% {told.low:.2f} to {told.high:.2f}{before}")
+        lines.append(f"{_says_of(found, told)}: AUC {told.auc:.2f}, 95% {told.low:.2f} to {told.high:.2f}{before}")
     if found.p_value is not None and found.differing:
         listed = ", ".join(found.differing[:5])
         lines.append(f"what still differs, p {found.p_value:.3f}: {listed}")
     return lines
+
+
+def _says_of(found: Landing, after: Told) -> str:
+    """What the classifier tells of new images; that it cannot tell them says nothing where it could not tell their parents."""
+    before = found.told_before
+    if after.low > _GUESSING:
+        return "can be told from real ones of the target"
+    if found.p_value is not None and found.p_value < ALPHA:
+        return (
+            f"a classifier may be guessing which are real ones of the target, but a test of what was measured "
+            f"(p {found.p_value:.3f}) says that they differ"
+        )
+    unknown = "so few images cannot tell whether they look like real ones of the target: a classifier"
+    if before is None or before.low <= _GUESSING:
+        return f"{unknown} may be guessing with those they were made from, too"
+    if after.auc >= before.auc:
+        return f"{unknown} sees no change from those they were made from"
+    return "cannot be told from real ones of the target"
 
 
 def describe_fit(found: LabelFit) -> str:

@@ -45,15 +45,16 @@ class Fitted:
 
     Attributes:
         recipe: Steps for the parameters that differ, in a camera's order; none where none does. `about["fitted"]` has the
-            parameters. Where the source was taken in several lights, one step `ByLight` with such steps for each.
-        parameters: All of them, by name.
+            parameters. Where the source was taken in several lights, one step `ByLight` with such steps for each, and
+            `about["lights"]` has them in place of that.
+        parameters: All of them, by name, of the whole source; where there are `lights`, the recipe follows those instead.
         references: Positions in the target of images to take colours from: between them they look like all of the target.
         unexplained: What light, exposure, colour and tone leave of the difference, in chi-square for each number that was
             compared: about 1 where nothing is left.
-        notes: What differs and cannot be made by a recipe, in words.
+        notes: What differs and cannot be made by a recipe, and which lights are not fitted from, in words.
         images: How many images of the source and of the target were used.
         lights: Fitted from each light of the source by itself, where it has several and the target has one: how many images
-            were taken in it, and the parameters that differ.
+            were taken in it, and all parameters by name.
     """
 
     recipe: Recipe

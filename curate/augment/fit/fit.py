@@ -97,7 +97,7 @@ class _Sides:
 
     def lit_by(self, lights: Lights, light: int) -> _Sides:
         """With those of the source's images alone that were taken in one light."""
-        rows = np.flatnonzero(lights.of == light)
+        rows = np.flatnonzero((lights.of == light) & ~lights.strange)
         of = np.unique(self.groups[0][rows], return_inverse=True)[1]
         return replace(self, source=self.source.of(rows), groups=(of, self.groups[1]))
 
@@ -141,15 +141,16 @@ def fit_recipe(
     kept = [np.sort(rng.permutation(len(images))[:MOST]) for images in (source, target)]
     sides = _load(source, target, kept, groups, progress, workers)
     whole = _fit(sides, rng)
-    lights = find_lights(sides.source, sides.target, sides.groups, seed)
+    lights, told = find_lights(sides.source, sides.target, sides.groups, seed)
     parts = [] if lights is None else [_fit(sides.lit_by(lights, light), rng) for light in range(len(lights.middles))]
     references = tuple(int(kept[1][k]) for k in representatives(looks(sides.target.small), seed))
     counts = (len(sides.source), len(sides.target))
     steps = whole.steps if lights is None else _by_light(lights, parts)
     recipe = Recipe(name, steps, _about(whole, parts, steps, counts, [target[k] for k in references]))
-    found = tuple((part.images, part.different) for part in parts)
+    found = tuple((part.images, part.parameters) for part in parts)
+    notes = (*told, *(_notes(parts) if parts else whole.notes))
     unexplained = float(np.mean([part.unexplained for part in parts or [whole]]))
-    return Fitted(recipe, whole.parameters, references, unexplained, whole.notes, counts, found)
+    return Fitted(recipe, whole.parameters, references, unexplained, notes, counts, found)
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,19 @@ def _fit(sides: _Sides, rng: np.random.Generator) -> _Part:
     appearance = tone_solution.misfit > _UNEXPLAINED
     steps = steps_of(ordered, appearance=appearance, compress=changed and _is_compressed(sides))
     return _Part(len(sides.source), ordered, steps, tone_solution.misfit, notes)
+
+
+def _notes(parts: Sequence[_Part]) -> list[str]:
+    """What each light's fit has to say, naming the lights unless all say it."""
+    notes = []
+    for note in dict.fromkeys(note for part in parts for note in part.notes):
+        lights = [number for number, part in enumerate(parts, 1) if note in part.notes]
+        if len(lights) == len(parts):
+            notes.append(note)
+        else:
+            named = ", ".join(f"light {number} ({parts[number - 1].images:,} images)" for number in lights)
+            notes.append(f"beside images of {named}: {note}")
+    return notes
 
 
 def _by_light(lights: Lights, parts: Sequence[_Part]) -> tuple[Step, ...]:
@@ -444,9 +458,10 @@ def _about(
     about: dict[str, Any] = {
         "description": "fitted: " + (", ".join(different) if different else "nothing differs"),
         "source": f"estimated from {counts[0]} images of the rest and {counts[1]} of the target",
-        "fitted": {name: parameter.to_json() for name, parameter in whole.parameters.items()},
     }
-    if parts:
+    if not parts:
+        about["fitted"] = {name: parameter.to_json() for name, parameter in whole.parameters.items()}
+    else:
         about["lights"] = [
             {"images": part.images, "fitted": {name: each.to_json() for name, each in part.different.items()}}
             for part in parts

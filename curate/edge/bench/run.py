@@ -29,6 +29,7 @@ PICTURE: Final = (720, 1280)
 MOST: Final = 64
 """Images that are taken from a folder: more would only make sure that none is in the system's cache."""
 
+_NAMED: Final = 5
 _RUNS: Final = {
     "onnx": ("onnxruntime", "openvino"),
     "openvino": ("openvino",),
@@ -93,7 +94,7 @@ def run_bench(request: Request, *, progress: Progress | None = None) -> Report:
     packages = {str(folder): _open(folder) for folder in request.packages}
     notes: list[str] = []
     subjects = list(_subjects(request, packages, notes))
-    with _images(request) as images:
+    with _images(request, notes) as images:
         measured = bench(
             subjects,
             images,
@@ -168,8 +169,8 @@ def _is_installed(backend: str) -> bool:
 
 
 @contextmanager
-def _images(request: Request) -> Iterator[list[Path]]:
-    """Files to measure on; those that are made are gone afterwards."""
+def _images(request: Request, notes: list[str]) -> Iterator[list[Path]]:
+    """Files to measure on; those that are made are gone afterwards, those that cannot be read are left out and told."""
     if request.images is None:
         with tempfile.TemporaryDirectory(prefix="curate-bench-") as folder:
             yield make_pictures(Path(folder), PICTURE, seed=request.seed)
@@ -180,7 +181,35 @@ def _images(request: Request) -> Iterator[list[Path]]:
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _is_image(each))
     if not files:
         raise UsageError("the folder has no images", where=path, remedy="check --images")
-    yield files[:MOST]
+    yield _readable(path, files, notes)
+
+
+def _readable(path: Path, files: Sequence[Path], notes: list[str]) -> list[Path]:
+    """The first files that are images indeed.
+
+    Raises:
+        InputError: There is none.
+    """
+    found: list[Path] = []
+    broken: list[Path] = []
+    for each in files:
+        try:
+            load_image(each)
+        except PackageError as error:
+            if len(files) == 1:
+                raise InputError(str(error)) from error
+            broken.append(each)
+        else:
+            found.append(each)
+        if len(found) == MOST:
+            break
+    if not found:
+        raise InputError("not one image can be read", where=path, remedy="check --images")
+    if broken:
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        names = ", ".join(str(each) for each in broken[:_NAMED])
+        notes.append(f"left out, as they cannot be read: {names}{more}")
+    return found
 
 
 def _is_image(path: Path) -> bool:

@@ -1,15 +1,18 @@
 """`harvest://FOLDER`: hard frames from a device into a dataset, with what the package said of them and why they were kept.
 
 One commit: the frames that are new become images, those that look like an image the dataset has (or like a harder one of the
-same harvest) are left out and counted, predictions go to the layer `predictions/PACKAGE`, and each frame is a finding of kind
+same harvest) are left out and counted, predictions go to `predictions/NAME-VERSION`, and each frame is a finding of kind
 `hard`. What was left out is remembered, so the same harvest can be imported again, while the device still writes to it.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +26,9 @@ from curate.checks.findings import Finding
 from curate.checks.graph import components
 from curate.checks.store import replace_findings
 from curate.dataset.ids import image_ids
+from curate.dataset.query import quote
 from curate.dataset.store import EMBEDDINGS, Transaction, begin, open_dataset
-from curate.edge.harvest.entry import SUFFIXES, Entry, read_entry
+from curate.edge.harvest.entry import SUFFIXES, Entry, read_entry, require_classes
 from curate.edge.harvest.ring import Stored, read_packages, ring_id, stored_entries
 from curate.errors import FormatError, InputError, UsageError
 from curate.files import write_atomic
@@ -37,11 +41,17 @@ from curate.models.passes import Progress
 from curate.models.predictors.base import Classes, ClassMap, Objects, Prediction
 from curate.models.predictors.class_names import match_classes
 from curate.models.predictors.layers import write_predictions
-from curate.names import PREDICTIONS
+from curate.names import PREDICTIONS, is_layer_name
 
 SCHEME: Final = "harvest://"
 CHECK: Final = "harvest"
 """What the findings say that they were found by; also the key of the dataset's info that remembers what was left out."""
+
+BURST_PAUSE: Final = 10.0
+"""Seconds: frames of a live source that are this far apart, or farther, are two samples of the world."""
+
+BURST_LENGTH: Final = 60.0
+"""Seconds after which a new burst begins, or a scene that stays hard all day would be one sample."""
 
 _COMPUTED: Final = ("measures/", EMBEDDINGS)
 
@@ -93,11 +103,12 @@ def import_harvest(
         files = transaction.base.path / "files" / f"harvest-{ring}-{transaction.number}"
         if new:
             with folder_of_commit(transaction, files):
-                frames = _take(new, ring, files, losses)
-                images = _store_images(transaction, frames, options, losses)
+                packages = read_packages(folder)
+                frames = _take(new, ring, files, packages, losses)
+                images = _store_images(transaction, frames, bursts(transaction, ring, frames), options, losses)
                 copies = _copies(transaction, images, frames, progress)
                 kept = _leave_out(transaction, frames, copies, losses)
-                _store_predictions(transaction, kept, read_packages(folder), losses)
+                _store_predictions(transaction, kept, packages, losses)
                 _store_findings(transaction, kept)
             _remember(transaction, ring, there, [frames[row] for row in copies])
         if not transaction.base.commit.number and not transaction.counts:
@@ -132,12 +143,19 @@ def _location(ring: str, entry: str, suffix: str) -> str:
     return f"harvest/{ring}/{entry}{suffix}"
 
 
-def _take(new: Sequence[Stored], ring: str, files: Path, losses: LossReport) -> list[_Frame]:
+def _take(
+    new: Sequence[Stored], ring: str, files: Path, packages: Mapping[str, Mapping[str, Any]], losses: LossReport
+) -> list[_Frame]:
     """Read and check entries and copy their pictures; those that are gone or damaged are counted."""
     frames = []
     for stored in new:
         try:
             entry = read_entry(stored.folder)
+            if entry.id != stored.id:
+                raise InputError("the entry is damaged: it is another's", where=stored.folder)
+            for key, second in ((entry.context.package, False), (entry.context.other_package, True)):
+                if key is not None and key in packages:
+                    require_classes(entry, second, len(packages[key]["classes"]))
         except FileNotFoundError:
             gone = not stored.folder.exists()
             reason = "the device let go of it meanwhile" if gone else "the entry is damaged: a file is missing"
@@ -156,18 +174,22 @@ def _take(new: Sequence[Stored], ring: str, files: Path, losses: LossReport) -> 
 
 
 def _store_images(
-    transaction: Transaction, frames: Sequence[_Frame], options: ReadOptions, losses: LossReport
+    transaction: Transaction,
+    frames: Sequence[_Frame],
+    groups: Sequence[str | None],
+    options: ReadOptions,
+    losses: LossReport,
 ) -> pa.Table:
     """Add the frames to the transaction's images; all images of it, with the columns that a comparison wants."""
     collector = Collector(options, losses)
-    for frame in frames:
+    for frame, group in zip(frames, groups, strict=True):
         context = frame.entry.context
         live = context.seconds is not None
         collector.image(
             frame.location,
             frame.path,
             size=(frame.entry.size[1], frame.entry.size[0]),
-            group=context.source if live else None,
+            group=group,
             frame=context.number if live else None,
             timestamp=context.time,
             metadata={"source": context.source, "name": context.name, "package": context.package},
@@ -175,6 +197,58 @@ def _store_images(
     if frames:
         transaction.append("images", [collector.records().images])
     return transaction.read("images", columns=list(IMAGE_COLUMNS))
+
+
+def bursts(transaction: Transaction, ring: str, frames: Sequence[_Frame]) -> list[str | None]:
+    """Which frames belong together, as one sample of the world: a name for each; None for an image of a folder.
+
+    Of a live source, those that follow one another within `BURST_PAUSE`, for at most `BURST_LENGTH`, are one burst; frames that
+    an earlier import brought count. Those of a video file are one group. Names tell rings apart; two devices have one 'camera:0'.
+    """
+    columns = ["location", "group", "timestamp", "metadata"]
+    where = f'starts_with(location, {quote(f"harvest/{ring}/")}) AND "group" IS NOT NULL'
+    known = [
+        (row["timestamp"], row["group"], json.loads(row["metadata"] or "{}").get("source"))
+        for row in transaction.snapshot().table("images", columns=columns, where=where).to_pylist()
+    ]
+    found: list[str | None] = [None] * len(frames)
+    places: dict[str, list[int]] = defaultdict(list)
+    for row, frame in enumerate(frames):
+        if frame.entry.context.seconds is not None:
+            places[frame.entry.context.source].append(row)
+    for source, rows in places.items():
+        label = f"{source} ({ring})"
+        if not _is_live(source):
+            for row in rows:
+                found[row] = label
+            continue
+        before = [(time, group) for time, group, its in known if its == source and time is not None]
+        times = [(frames[row].entry.context.time, row) for row in rows]
+        for row, group in _grouped(times, before, label).items():
+            found[row] = group
+    return found
+
+
+def _grouped(times: Sequence[tuple[float, int]], known: Sequence[tuple[float, str]], label: str) -> dict[int, str]:
+    """The burst of each row, whose times are given, among frames whose bursts are known."""
+    found: dict[int, str] = {}
+    last, begun, group = -np.inf, -np.inf, ""
+    line = [(time, -1, its) for time, its in known] + [(time, row, "") for time, row in times]
+    for time, row, its in sorted(line):
+        if its and its != group:
+            begun, group = time, its
+        elif not its and (time - last >= BURST_PAUSE or time - begun >= BURST_LENGTH):
+            moment = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+            begun, group = time, f"{label} {moment}Z"
+        if row >= 0:
+            found[row] = group
+        last = time
+    return found
+
+
+def _is_live(source: str) -> bool:
+    """Whether a source is a camera or a stream, by its name."""
+    return re.fullmatch(r"camera:\d+|[a-z][a-z0-9+.-]*://.*", source, re.IGNORECASE | re.DOTALL) is not None
 
 
 def _copies(
@@ -267,6 +341,9 @@ def _store_predictions(
         if package is None:
             losses.dropped("predictions", "the harvest does not say what the package's classes are", key, len(said))
             continue
+        if not is_layer_name(PREDICTIONS + key):
+            losses.dropped("predictions", "no layer can be called as the package is", key, len(said))
+            continue
         classes = [str(each) for each in package["classes"]]
         if not transaction.classes:
             store_classes(transaction, [ClassInfo(each) for each in classes], losses)
@@ -277,7 +354,7 @@ def _store_predictions(
             continue
         update = write_predictions(
             transaction,
-            PREDICTIONS + str(package["name"]),
+            PREDICTIONS + key,
             [frame.image_id for frame, _ in said],
             (prediction_of(frame.entry, second) for frame, second in said),
             classes,

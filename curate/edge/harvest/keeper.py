@@ -135,6 +135,7 @@ class Harvester:
         references: Of those packages that have one, by the same key; see `own_criteria`.
         live: Whether frames come in their own time. Those of files can wait for the disk, and how many are kept in a minute
             means nothing then, so neither costs any.
+        note: Told, once, that frames cannot be written, and why; the log is where there is nobody.
         clock: Seconds, never going back.
     """
 
@@ -146,6 +147,7 @@ class Harvester:
         *,
         references: Mapping[str, Reference] | None = None,
         live: bool = True,
+        note: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = HarvestCounts()
@@ -155,6 +157,7 @@ class Harvester:
         known = references or {}
         self._own = {key: own_criteria(self._criteria, known.get(key)) for key in packages}
         self._live = live
+        self._note = note or _LOG.warning
         self._clock = clock
         self._allowed = self._burst = max(self._criteria.per_minute, 1.0)
         self._at = clock()
@@ -225,8 +228,10 @@ class Harvester:
                 kept = self._ring.put(frame)
             except Exception as error:  # a full disk must not end the run, and nothing else may end this thread
                 self.counts.failed += 1
-                if str(error) != str(self.last_error):
-                    _LOG.warning("a hard frame cannot be kept: %s", error)
+                if self.counts.failed == 1:
+                    self._note(
+                        f"hard frames cannot be kept, which costs nothing else: {error} (at: {self._ring.folder})"
+                    )
                 self.last_error = error
             else:
                 self.last_error = None

@@ -1,7 +1,7 @@
 """A bounded store of hard frames on disk that outlives kill -9, a full disk and a power cut.
 
     FOLDER/harvest.json              which ring this is
-    FOLDER/packages/NAME@VERSION.json  what made the predictions: task, classes, digest of the model
+    FOLDER/packages/NAME-VERSION.json  what made the predictions: task, classes, digest of the model
     FOLDER/entries/ID+REASON/        one frame each (`curate.edge.harvest.entry`)
     FOLDER/writer.lock writer.json   held by, and naming, the one writer
 
@@ -135,7 +135,7 @@ class Ring:
         """Keep what an import must know of a package whose predictions are kept.
 
         Args:
-            key: NAME@VERSION, as `FrameContext.package` says it.
+            key: NAME-VERSION, as `FrameContext.package` says it.
             facts: 'task', 'classes', and what else tells which model it was; JSON-ready.
         """
         path = package_file(self.folder, key)
@@ -241,7 +241,9 @@ def read_packages(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted((folder / "packages").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads(path.read_bytes())
-            found[str(facts["package"])] = dict(facts)
+            classes = facts["classes"]
+            if all(type(each) is str and each for each in classes) and len(set(classes)) == len(classes) > 0:
+                found[str(facts["package"])] = dict(facts)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -46,6 +47,7 @@ _NAME: Final = re.compile(r"\w[\w.\-]{0,99}")
 _REFERENCE_IMAGES: Final = 400
 _TRAIN: Final = "train"
 _MOST_FINDINGS: Final = 20
+_LITTLE: Final = 64 << 20  # bytes free on a disk that is as good as full
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,23 @@ def _staged(output: Path) -> Iterator[Path]:
         raise UsageError(f"nothing can be written there: {error.strerror}", where=output.parent) from error
     try:
         yield folder
+    except OSError as error:
+        if _is_full(error, folder):
+            what = f"the package cannot be written: {error.strerror}"
+            raise InputError(what, where=output.parent, remedy="make room there, or name another --output") from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_full(error: OSError, folder: Path) -> bool:
+    """Whether it was the disk of a folder that had no room: a copy's error names its source first, and others name nothing."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return False
+    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if names:
+        return any(name.is_relative_to(folder) for name in names)
+    return shutil.disk_usage(folder).free < _LITTLE
 
 
 def _place(folder: Path, output: Path) -> None:

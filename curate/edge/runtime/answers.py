@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from curate.edge.runner import Package, PackageError, Prepared, Result, Runner
@@ -138,7 +138,7 @@ def open_runner(folder: str, *, threads: int = 1, backend: str | None = None) ->
     try:
         return Runner(folder, threads=threads, backend=backend)
     except PackageError as error:
-        raise InputError(str(error)) from error
+        raise told_of(error) from error
 
 
 def results_of(runner: Runner, prepared: Sequence[Prepared]) -> list[Result]:
@@ -150,7 +150,12 @@ def results_of(runner: Runner, prepared: Sequence[Prepared]) -> list[Result]:
     try:
         return runner.run_prepared(prepared)
     except PackageError as error:
-        raise InputError(str(error)) from error
+        raise told_of(error) from error
+
+
+def told_of(error: PackageError) -> InputError:
+    """A package's error as curate tells errors."""
+    return InputError(error.what, where=error.where, remedy=error.remedy or None)
 
 
 def require_alike(one: Package, other: Package) -> None:
@@ -166,3 +171,24 @@ def require_alike(one: Package, other: Package) -> None:
             where=other.folder,
             remedy="both need one task and the same classes in the same order",
         )
+
+
+def tell_apart(runners: Sequence[Runner]) -> None:
+    """Have two packages of one name and version told apart by their targets from here on, as in 'bolts-1.0.0 (openvino)'.
+
+    What each says is kept by what it is called, so one of two that are called alike would be lost.
+
+    Raises:
+        UsageError: They have one target too.
+    """
+    if len(runners) < 2 or runners[0].package.id != runners[1].package.id:
+        return
+    one, other = (runner.package for runner in runners)
+    if one.target == other.target:
+        raise UsageError(
+            f"both packages are called {one.id}, and are for {one.target}",
+            where=other.folder,
+            remedy="make one of them again with another --version or --name",
+        )
+    for runner in runners:
+        runner.package = replace(runner.package, apart=runner.package.target)

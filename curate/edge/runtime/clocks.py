@@ -38,16 +38,16 @@ class StageClock:
             self.seconds += time.monotonic() - begun
             self.frames += frames
 
-    def beat(self) -> None:
-        """A sign of life within long work."""
+    def beat(self, ahead: float = 0.0) -> None:
+        """A sign of life within long work; what comes now may take so many seconds more, for it ends by itself."""
         if self._since is not None:
-            self._since = time.monotonic()
+            self._since = time.monotonic() + ahead
 
     @property
     def silent(self) -> float:
         """Seconds since it began to work, or last gave a sign of life; 0 while it waits."""
         since = self._since
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
 
 
 class Watchdog:
@@ -84,7 +84,8 @@ class Watchdog:
             late, looked = time.monotonic() - looked > self._limit / 2, time.monotonic()
             if late:  # the whole process slept, as after Ctrl-Z: that is no stage's fault
                 for clock in self._clocks:
-                    clock.beat()
+                    if clock.silent:
+                        clock.beat()
             worst = max(self._clocks, key=lambda clock: clock.silent)
             if (silent := worst.silent) > self._limit:
                 self._act(worst.name, silent)

@@ -170,11 +170,15 @@ class ZoneCounter:
         """Move it, as when frames change their size: counts stay, where things were is forgotten.
 
         Raises:
-            UsageError: These are fewer than three points.
+            UsageError: These are fewer than three points, or on one line.
         """
+        remedy = "--zone NAME=x1,y1,x2,y2,x3,y3"
         if len(points) < 3:
-            remedy = "--zone NAME=x1,y1,x2,y2,x3,y3"
             raise UsageError("a zone has three corners or more", where=f"--zone {self.name}", remedy=remedy)
+        if np.linalg.matrix_rank(np.array(points, dtype=np.float64) - np.array(points[0], dtype=np.float64)) < 2:
+            raise UsageError(
+                "the zone's corners are on one line: nothing is inside", where=f"--zone {self.name}", remedy=remedy
+            )
         self.points = tuple(points)
         self._corners = np.array(points, dtype=np.float32).reshape(-1, 1, 2)
         self._inside: dict[int, _Stay] = {}

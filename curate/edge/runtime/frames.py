@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from curate.imaging import Pixels
+
+NAMES: Final = 20
+"""So many names of what cannot be decoded are remembered."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,28 @@ class SourceCounts:
         skipped: Of these, the ones that sampling left out.
         unreadable: Images that could not be decoded; no frames.
         reconnects: How often a live source was opened again.
+        unreadable_names: The first of those that could not be decoded.
     """
 
     offered: int = 0
     skipped: int = 0
     unreadable: int = 0
     reconnects: int = 0
+    unreadable_names: list[str] = field(default_factory=list)
+
+    def leave_out(self, name: str) -> None:
+        """Count what could not be decoded."""
+        self.unreadable += 1
+        if len(self.unreadable_names) < NAMES:
+            self.unreadable_names.append(name)
+
+
+class Beat(Protocol):
+    """A sign of life."""
+
+    def __call__(self, ahead: float = 0.0) -> None:
+        """Give it; what comes now may take so many seconds more than other work, for it ends by itself."""
+        ...
 
 
 class Source(Protocol):
@@ -62,7 +81,7 @@ class Source(Protocol):
     rate: float | None
     counts: SourceCounts
 
-    def frames(self, beat: Callable[[], None]) -> Generator[Frame, None, None]:
+    def frames(self, beat: Beat) -> Generator[Frame, None, None]:
         """The frames to be looked at, in order. Ends with the source, or soon after `stop`.
 
         Args:

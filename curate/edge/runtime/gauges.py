@@ -75,6 +75,7 @@ class Gauges:
         self._smooth: dict[str, float] = {}
         self._asked = self._heavy = self._pairs = 0
         self._agreed = 0.0
+        self._found: dict[str, int] = {}
 
     def observe(self, told: Told, latency: float) -> None:
         """Take in a finished frame; latency in seconds."""
@@ -82,10 +83,12 @@ class Gauges:
         self._last = time.monotonic()
         self._latency.observe(latency)
         self._fine.observe(latency)
+        found = [classes[told.things.labels[row]] for row in told.shown]
         if told.answer.result.probabilities is not None:
-            metrics.add("things_total", label=classes[int(told.answer.result.probabilities.argmax())])
-        for row in told.shown:
-            metrics.add("things_total", label=classes[told.things.labels[row]])
+            found.append(classes[int(told.answer.result.probabilities.argmax())])
+        for label in found:
+            metrics.add("things_total", label=label)
+            self._found[label] = self._found.get(label, 0) + 1
         for crossing in told.crossings:
             label = classes[crossing.label]
             metrics.add("crossings_total", where=crossing.where, way=crossing.way, label=label)
@@ -161,10 +164,12 @@ class Gauges:
             abandoned=counts.offered - counts.skipped - pipeline.lost - pipeline.delivered,
             processed=pipeline.delivered,
             unreadable=counts.unreadable,
+            unreadable_names=list(counts.unreadable_names),
             reconnects=counts.reconnects,
             seconds=round(time.monotonic() - self._began, 3),
             latency_ms={name: None if value is None else round(1000 * value, 3) for name, value in latencies.items()},
             stages={clock.name: round(clock.seconds, 3) for clock in pipeline.clocks.values()},
+            found={name: self._found[name] for name in session.package.classes if name in self._found},
             things=counts_json(session.counters, session.package.classes),
             asked=self._asked,
             heavy=self._heavy,

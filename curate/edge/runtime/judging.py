@@ -14,12 +14,15 @@ import pyarrow.compute as pc
 
 from curate.augment.scoring.evaluate import evaluate_results
 from curate.augment.scoring.truth import Truth
+from curate.checks.evaluation.base import Evaluation
+from curate.checks.evaluation.bootstrap import draw, percentiles, resample
 from curate.dataset import Dataset
 from curate.edge.package.parity import Packaged
 from curate.edge.runner import VOID, Result, Runner
 from curate.edge.runtime.answers import Cascade, Model, Single, require_alike
 from curate.edge.runtime.compare import Comparison
 from curate.edge.runtime.likeness import likeness
+from curate.edge.runtime.record import Pair, Record, in_order
 from curate.edge.scoring import Exam, Scores, make_exam, score_model
 from curate.errors import UsageError
 from curate.geometry import decode_rle
@@ -32,6 +35,12 @@ from curate.wording import counted
 FEWEST: Final = 40
 """Images that a threshold is chosen on at least: half of them check it."""
 
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_ROUNDING: Final = 1e-6
+_RESAMPLES: Final = 1000
 _FEWEST_HALF: Final = FEWEST // 4
 _STEPS: Final = 41
 
@@ -45,8 +54,9 @@ class Judged:
         second: Of the second.
         images: How many there were.
         agreement: Mean likeness of both to each other.
-        comparison: What the pairs prove.
-        notes: What is left out.
+        comparison: What the pairs prove: those of earlier looks, and after them what was labelled since.
+        new: How many of the pairs this look has added.
+        notes: What is left out, and what has changed since it was counted.
     """
 
     first: float
@@ -54,12 +64,14 @@ class Judged:
     images: int
     agreement: float
     comparison: Comparison
+    new: int
     notes: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         told = {"first": round(self.first, 6), "second": round(self.second, 6), "images": self.images}
-        return {"kind": "judged", **told, "agreement": round(self.agreement, 6), **self.comparison.to_json()}
+        shown = {"agreement": round(self.agreement, 6), "new_pairs": self.new}
+        return {"kind": "judged", **told, **shown, **self.comparison.to_json()}
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class Tuned:
     """A cascade's threshold, found on one half of labelled images and checked on the other.
 
     Attributes:
-        threshold: Frames of which the light package is less sure go to the heavy one.
+        threshold: Frames of which the light package is less sure go to the heavy one. No advice where `refusals` has anything.
         heavy_share: Of the frames of the half that checks, those that do.
         metric: Which number counts.
         light: Of the light package alone, on the half that checks.
@@ -93,6 +105,8 @@ class Tuned:
         light_cost: Of an image by the light package alone, measured on the half that checks, preparation included.
         heavy_cost: By the heavy one alone.
         cascade_cost: By both.
+        lost_interval: Where `lost` lies with a probability of 95%, by resampled groups; None where that cannot be told.
+        max_loss: That may be lost.
         images: How many chose, and how many checked.
         notes: What is left out.
     """
@@ -106,6 +120,8 @@ class Tuned:
     light_cost: Cost
     heavy_cost: Cost
     cascade_cost: Cost
+    lost_interval: tuple[float, float] | None
+    max_loss: float
     images: tuple[int, int]
     notes: Sequence[str]
 
@@ -124,12 +140,28 @@ class Tuned:
         """Part of the heavy package's processor time that a cascade does not need; below 0 where it needs more."""
         return 1 - self.cascade_cost.processor_ms / self.heavy_cost.processor_ms
 
+    @property
+    def refusals(self) -> list[str]:
+        """Why no cascade of the two helps, in words; nothing where one does."""
+        said = []
+        if self.lost > self.max_loss:
+            said.append(f"it loses {self.lost:.4f} of {self.metric}, {self.max_loss:g} allowed")
+        if self.speed_up <= 1:
+            said.append(
+                f"it takes {self.cascade_cost.wall_ms:.2f} ms an image, the heavy package alone {self.heavy_cost.wall_ms:.2f}"
+            )
+        return said
+
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        numbers = ("threshold", "heavy_share", "light", "heavy", "cascade", "lost", "speed_up", "saved")
+        """JSON-ready. The threshold is null where no cascade helps; what was measured is of the one that was tried."""
+        numbers = ("heavy_share", "light", "heavy", "cascade", "lost", "speed_up", "saved")
         told = {name: round(getattr(self, name), 6) for name in numbers}
         costs = {name: getattr(self, name).to_json() for name in ("light_cost", "heavy_cost", "cascade_cost")}
-        return {"kind": "tuned", "metric": self.metric, **told, **costs, "images": list(self.images)}
+        interval = None if self.lost_interval is None else [round(each, 6) for each in self.lost_interval]
+        tried, refusals = round(self.threshold, 6), self.refusals
+        advice = {"threshold": None if refusals else tried, "tried": tried, "helps": not refusals, "refusals": refusals}
+        shown = {**told, "lost_interval": interval, "max_loss": self.max_loss}
+        return {"kind": "tuned", "metric": self.metric, **advice, **shown, **costs, "images": list(self.images)}
 
 
 def judge(
@@ -141,10 +173,12 @@ def judge(
     where: str | None = None,
     limit: int = 0,
     alpha: float = 0.05,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> Judged:
     """Measure two packages, image by image. Images of one group, as the frames of a video and copies are, make one pair.
+
+    Pairs are written down beside the dataset (`curate.edge.runtime.record`): a later look counts them as they were and adds what
+    was labelled since, so that however many looks together are one test.
 
     Args:
         dataset: With the labels.
@@ -154,11 +188,11 @@ def judge(
         where: SQL condition on the images.
         limit: At most so many images; 0 for all.
         alpha: Of the test.
-        seed: Of the order of the pairs.
         progress: Told (images done, images to do).
     """
     require_alike(first.package, second.package)
-    exam = _exam(dataset, first, splits, where, limit, seed)
+    comparison = Comparison(alpha)
+    exam = _exam(dataset, first, splits, where, limit, 0)
     groups = _groups(dataset, exam.image_ids)
     scores = np.zeros((len(exam), 3))
     for row in range(len(exam)):
@@ -168,12 +202,17 @@ def judge(
         scores[row] = likeness(one, true), likeness(other, true), likeness(one, other)
         if progress is not None:
             progress(row + 1, len(exam))
-    comparison = Comparison(alpha)
-    for group in np.random.default_rng(seed).permutation(np.unique(groups)):
-        inside = groups == group
-        comparison.add(float((scores[inside, 0] - scores[inside, 1]).mean()))
+    condition = {"splits": None if splits is None else sorted(splits), "where": where, "limit": limit}
+    record = Record(dataset.path, first.package, second.package, condition)
+    with record.locked():
+        before = record.read()
+        new = _new_pairs(before, exam.image_ids, groups, scores[:, 0] - scores[:, 1])
+        record.append(before, new)
+    for pair in (*before, *new):
+        comparison.add(pair.difference)
+    notes = [*exam.notes, *_changes(before, exam.image_ids, scores[:, 0] - scores[:, 1], record.others)]
     means = scores.mean(axis=0)
-    return Judged(float(means[0]), float(means[1]), len(exam), float(means[2]), comparison, exam.notes)
+    return Judged(float(means[0]), float(means[1]), len(exam), float(means[2]), comparison, len(new), notes)
 
 
 def tune(
@@ -204,14 +243,17 @@ def tune(
         progress: Told (images done, images to do) for each package, and once more for the times.
 
     Raises:
-        UsageError: There are too few images, or too few groups of them.
+        UsageError: There are too few images, or too few groups of them, or the loss is no part of a metric.
     """
+    if not 0 <= max_loss <= 1:
+        raise UsageError(f"a loss of {max_loss:g} is not from 0 to 1", where="--max-loss", remedy="such as 0.005")
     require_alike(light.package, heavy.package)
     exam = _exam(dataset, light, splits, where, limit, seed)
     if len(exam) < FEWEST:
         what = f"{len(exam)} images are too few to choose a threshold on"
         raise UsageError(what, where=dataset.name, remedy=f"label {FEWEST} or more, or name another --where")
-    choosing = _halves(_groups(dataset, exam.image_ids), seed, dataset.name)
+    groups = _groups(dataset, exam.image_ids)
+    choosing = _halves(groups, seed, dataset.name)
     small = Packaged(light, None)
     both = score_model(exam, small, progress), score_model(exam, Packaged(heavy, None), progress)
     uncertain, checking = np.array(small.uncertainties), ~choosing
@@ -229,6 +271,8 @@ def tune(
         light_cost=costs[0],
         heavy_cost=costs[1],
         cascade_cost=costs[2],
+        lost_interval=_lost_interval(exam, both, asks, checking, groups, seed),
+        max_loss=max_loss,
         images=(int(choosing.sum()), int(checking.sum())),
         notes=exam.notes,
     )
@@ -256,6 +300,41 @@ def truth_result(truth: Truth, exam: Exam) -> Result:
     return Result("segment", truth.size, class_map=class_map, confidence=np.ones(truth.size, np.float32))
 
 
+def _new_pairs(before: Sequence[Pair], ids: Sequence[str], groups: IntArray, differences: FloatArray) -> list[Pair]:
+    """Groups of which no image was counted before, each with its mean, in the order in which they are counted."""
+    counted_before = {image for pair in before for image in pair.images}
+    pairs = []
+    for group in np.unique(groups):
+        inside = np.flatnonzero(groups == group).tolist()
+        images = tuple(ids[row] for row in inside)
+        if not counted_before.intersection(images):
+            pairs.append(Pair(float(differences[inside].mean()), images))
+    return [pairs[place] for place in in_order([pair.images for pair in pairs])]
+
+
+def _changes(before: Sequence[Pair], ids: Sequence[str], differences: FloatArray, others: int) -> list[str]:
+    """What is not now as it was counted, in words."""
+    place = {image: row for row, image in enumerate(ids)}
+    gone = [pair for pair in before if not any(image in place for image in pair.images)]
+    changed = []
+    for pair in before:
+        rows = [place[image] for image in pair.images if image in place]
+        if len(rows) == len(pair.images) and abs(float(differences[rows].mean()) - pair.difference) > _ROUNDING:
+            changed.append(pair)
+    notes = []
+    if changed or gone:
+        notes.append(
+            f"of the pairs that were counted before, {len(changed):,} would differ now, as labels changed, and {len(gone):,} are "
+            "not there any more; they count as they did"
+        )
+    if others:
+        notes.append(
+            f"these packages were compared under {counted(others, 'other conditions')} on the images too (--where, --splits): "
+            "--alpha holds for each alone"
+        )
+    return notes
+
+
 def _measure(exam: Exam, models: Sequence[Model], rows: Sequence[int], progress: Progress | None) -> list[Cost]:
     """What each of some models costs for an image.
 
@@ -275,7 +354,7 @@ def _measure(exam: Exam, models: Sequence[Model], rows: Sequence[int], progress:
     return [Cost(*(1000 * each / len(rows)).tolist()) for each in seconds]
 
 
-def _halves(groups: npt.NDArray[np.int64], seed: int, place: str) -> npt.NDArray[np.bool_]:
+def _halves(groups: IntArray, seed: int, place: str) -> BoolArray:
     """Which images choose; the others check. Groups stay whole: an image's copy would vouch for it.
 
     Raises:
@@ -291,8 +370,8 @@ def _halves(groups: npt.NDArray[np.int64], seed: int, place: str) -> npt.NDArray
 def _threshold(
     exam: Exam,
     both: tuple[Scores, Scores],
-    uncertain: npt.NDArray[np.float64],
-    choosing: npt.NDArray[np.bool_],
+    uncertain: FloatArray,
+    choosing: BoolArray,
     max_loss: float,
 ) -> float:
     """The highest of some quantiles of uncertainty at which no more than that is lost; 0, nearly all frames, at worst."""
@@ -304,8 +383,28 @@ def _threshold(
     return 0.0
 
 
-def _metric(exam: Exam, both: tuple[Scores, Scores], asks: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_]) -> float:
+def _lost_interval(
+    exam: Exam,
+    both: tuple[Scores, Scores],
+    asks: BoolArray,
+    rows: BoolArray,
+    groups: IntArray,
+    seed: int,
+) -> tuple[float, float] | None:
+    """What a cascade may lose against the heavy package alone: both on the same resamples of some rows' groups."""
+    measures = [_evaluate(exam, both, each, rows).resample for each in (np.ones_like(asks), asks)]
+    heavy, cascade = resample(measures, draw(groups[rows], _RESAMPLES, seed))
+    return percentiles(heavy["all", exam.metric] - cascade["all", exam.metric])
+
+
+def _metric(exam: Exam, both: tuple[Scores, Scores], asks: BoolArray, rows: BoolArray) -> float:
     """The metric of some rows, of which the light package answers some and the heavy one those that are asked."""
+    value = _evaluate(exam, both, asks, rows).metrics[exam.metric]
+    return 0.0 if value is None else float(value)
+
+
+def _evaluate(exam: Exam, both: tuple[Scores, Scores], asks: BoolArray, rows: BoolArray) -> Evaluation:
+    """All numbers of some rows, of which the light package answers some and the heavy one those that are asked."""
     light, heavy = (scores.results for scores in both)
     mixed = pa.concat_tables([light, heavy]).take(
         pa.array([row + len(exam) * int(asks[row]) for row in np.flatnonzero(rows).tolist()])
@@ -313,8 +412,7 @@ def _metric(exam: Exam, both: tuple[Scores, Scores], asks: npt.NDArray[np.bool_]
     sizes = [None if size is None else (int(size[0]), int(size[1])) for size in mixed["size"].to_pylist()]
     truth = [exam.truth(row, size) for row, size in zip(np.flatnonzero(rows).tolist(), sizes, strict=True)]
     subject = exam.subject
-    value = evaluate_results(subject.predictor.task, truth, mixed, subject.mapping.names).metrics[exam.metric]
-    return 0.0 if value is None else float(value)
+    return evaluate_results(subject.predictor.task, truth, mixed, subject.mapping.names)
 
 
 def _exam(
@@ -324,7 +422,7 @@ def _exam(
     return make_exam(dataset, Packaged(runner, None), splits=splits, where=where, limit=limit, seed=seed)
 
 
-def _groups(dataset: Dataset, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+def _groups(dataset: Dataset, image_ids: Sequence[str]) -> IntArray:
     """A number for each image, the same for images of one video or burst, and for copies; shape (n,)."""
     table = dataset.table("images", columns=["image_id", "group", "path"])
     place = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].combine_chunks())

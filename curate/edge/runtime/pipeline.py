@@ -42,7 +42,8 @@ class Pipeline:
         model: What answers.
         batch: Frames that are given to the model at once; of a live source fewer, where fewer wait.
         waiting: Frames that may wait before the first stage.
-        most: Frames that are taken from the source; None for all.
+        most: Frames that come out at the end; None for all. No more than that are taken of files, and of a live source as
+            many as it takes, for it loses some.
     """
 
     def __init__(
@@ -70,6 +71,11 @@ class Pipeline:
     def delivered(self) -> int:
         """Frames that came out at the end."""
         return self._delivered
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether as many frames came out as were wanted."""
+        return self._most is not None and self._delivered >= self._most
 
     @property
     def waiting(self) -> int:
@@ -107,6 +113,8 @@ class Pipeline:
                     self._delivered += 1
                     with self.clocks["finish"].working():
                         yield done
+                    if self.is_complete:
+                        return
                 if self._stop_requested:
                     self._source.stop()
                     self._frames.close()
@@ -131,7 +139,7 @@ class Pipeline:
         clock = self.clocks["read"]
         frames = self._source.frames(clock.beat)
         try:
-            while self._most is None or clock.frames < self._most:
+            while self._most is None or self._source.is_live or clock.frames < self._most:
                 with clock.working():
                     frame = next(frames, None)
                 if frame is None or not self._frames.put(frame):

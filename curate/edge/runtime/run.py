@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from curate.edge.runtime.answers import Model
 from curate.edge.runtime.clocks import Watchdog
-from curate.edge.runtime.frames import Source
+from curate.edge.runtime.frames import Source, SourceCounts
 from curate.edge.runtime.gauges import Gauges
 from curate.edge.runtime.keeper import Keeper
 from curate.edge.runtime.lines import LineFile
@@ -25,8 +25,10 @@ from curate.edge.runtime.pipeline import Pipeline, stalled
 from curate.edge.runtime.session import Session, Told, Wanted
 from curate.edge.runtime.summary import Summary
 from curate.errors import UnavailableError, UsageError
+from curate.wording import counted, printable
 
 _PROGRESS: Final = 10.0
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Settings:
         wanted: What is looked for on frames.
         batch: Frames that are given to the model at once.
         waiting: Frames that may wait; a live source drops the oldest beyond them.
-        most: Frames that are taken from the source; None for all.
+        most: Frames that are looked at, after which it ends; None for all.
         seconds: After which it ends; None for never.
         output: File that JSON lines are added to.
         output_limit: Bytes after which that file is put aside; None for never.
@@ -62,8 +64,9 @@ class Settings:
     stall: float = 60.0
 
     def __post_init__(self) -> None:
-        if not self.stall > 0 or (self.seconds is not None and not self.seconds > 0):
-            raise UsageError("times are more than 0 seconds", where="--stall, --seconds")
+        for option, seconds in {"--stall": self.stall, "--seconds": self.seconds}.items():
+            if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+                raise UsageError(f"{seconds:g} seconds are no time to wait", where=option, remedy="give more than 0")
 
 
 def run(
@@ -117,8 +120,17 @@ def run(
                 note(gauges.progress())
     if keeper is not None:
         keeper.settle()
-    is_limit = ended.why == "source" and settings.most is not None and pipeline.delivered >= settings.most
-    return gauges.summary("limit" if is_limit else ended.why)
+    _tell_unreadable(source.counts, note)
+    return gauges.summary("frames" if ended.why == "source" and pipeline.is_complete else ended.why)
+
+
+def _tell_unreadable(counts: SourceCounts, note: Callable[[str], None]) -> None:
+    """Name the first images that could not be read."""
+    if counts.unreadable:
+        names = ", ".join(printable(name) for name in counts.unreadable_names[:_NAMED])
+        more = counts.unreadable - min(len(counts.unreadable_names), _NAMED)
+        named = f": {names}{f' and {more:,} more' if more else ''}" if names else ""
+        note(f"{counted(counts.unreadable, 'images or frames')} could not be read{named}")
 
 
 class _Outputs:
@@ -210,7 +222,7 @@ def _timer(seconds: float | None, pipeline: Pipeline, ended: _Ended) -> Iterator
         return
 
     def stop() -> None:
-        ended.why = "limit"
+        ended.why = "seconds"
         pipeline.request_stop()
 
     timer = threading.Timer(seconds, stop)

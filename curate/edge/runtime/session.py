@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from curate.edge.runner import Package, PackageError, Reference, Runner
-from curate.edge.runtime.answers import Answer, Model
+from curate.edge.runtime.answers import Answer, Model, told_of
 from curate.edge.runtime.counters import Anchor, Counter, Crossing, Shape, make_counters
 from curate.edge.runtime.frames import Frame
 from curate.edge.runtime.keeper import FrameContext
 from curate.edge.runtime.pipeline import Finished
 from curate.edge.runtime.things import Band, Things, asks, shown, thing_json, things_of
 from curate.edge.runtime.tracker import Track, Tracker, TrackerSettings
-from curate.errors import InputError, UsageError
+from curate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def reference_of(runner: Runner) -> Reference | None:
     try:
         return runner.reference
     except PackageError as error:
-        raise InputError(str(error)) from error
+        raise told_of(error) from error
 
 
 def _id(package: Package | None) -> str | None:

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import cv2
 
-from curate.edge.runtime.frames import Frame, Source, SourceCounts
+from curate.edge.runtime.frames import Beat, Frame, Source, SourceCounts
 from curate.errors import ImageError, InputError, UnavailableError, UsageError
 from curate.formats.files import is_image, list_files
 from curate.formats.video import frame_times, frames_short, is_video, keep_by_time, open_video, promised_frames
@@ -35,6 +35,7 @@ STREAM_SCHEMES: Final = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "srt")
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 _TIMEOUT: Final = 10.0
+_OPENING: Final = 2.0  # times the timeout: to connect, and to find out what is sent
 _DEVICE: Final = re.compile(r"/dev/video(\d+)")
 
 
@@ -104,7 +105,7 @@ class FolderSource:
         self._path, self._sampling = path, sampling
         self._stopped = threading.Event()
 
-    def frames(self, beat: Callable[[], None]) -> Generator[Frame, None, None]:
+    def frames(self, beat: Beat) -> Generator[Frame, None, None]:
         """See `Source`.
 
         Raises:
@@ -127,7 +128,7 @@ class FolderSource:
             try:
                 pixels = load_pixels(root / name)
             except ImageError:
-                self.counts.unreadable += 1
+                self.counts.leave_out(name)
                 continue
             self.counts.offered += 1
             yield Frame(number, name, None, time.time(), time.monotonic(), pixels)
@@ -149,7 +150,7 @@ class VideoSource:
         self._path, self._sampling = path, sampling
         self._stopped = threading.Event()
 
-    def frames(self, beat: Callable[[], None]) -> Generator[Frame, None, None]:
+    def frames(self, beat: Beat) -> Generator[Frame, None, None]:
         """See `Source`.
 
         Raises:
@@ -205,20 +206,21 @@ class LiveSource:
         self._address, self._sampling, self._patience, self._timeout = address, sampling, patience, timeout
         self._stopped = threading.Event()
 
-    def frames(self, beat: Callable[[], None]) -> Generator[Frame, None, None]:
+    def frames(self, beat: Beat) -> Generator[Frame, None, None]:
         """See `Source`.
 
         Raises:
             UnavailableError: It cannot be opened, or has given nothing for longer than its patience.
         """
         choose = self._sampling.chooser()
+        beat(_OPENING * self._timeout)
         started = last = time.monotonic()
         pause, number, capture = _FIRST_PAUSE, 0, self._open()
         if capture is None:
             raise UnavailableError("the source cannot be opened", where=self.name, remedy=self._remedy())
         try:
             while not self._stopped.is_set():
-                beat()
+                beat(self._timeout)
                 if capture is not None and capture.grab():
                     last, pause = time.monotonic(), _FIRST_PAUSE
                     frame = _chosen(capture, self.counts, choose, number, last - started)
@@ -231,11 +233,12 @@ class LiveSource:
                 if self._patience is not None and time.monotonic() - last > self._patience:
                     what = f"the source has given no frame for {self._patience:g} s"
                     raise UnavailableError(what, where=self.name, remedy=self._remedy())
+                beat(pause)
                 self._stopped.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 if not self._stopped.is_set():
                     self.counts.reconnects += 1
-                    beat()
+                    beat(_OPENING * self._timeout)
                     capture = self._open()
         finally:
             if capture is not None:
@@ -305,14 +308,14 @@ def _chosen(
         counts.offered += 1
         counts.skipped += 1
         return None
-    arrived = time.monotonic()
+    arrived, name = time.monotonic(), f"frame_{number:06d}"
     is_read, pixels = capture.retrieve()
     if not is_read or pixels is None:
-        counts.unreadable += 1
+        counts.leave_out(name)
         return None
     counts.offered += 1
     rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.ndim == 3 else cv2.COLOR_GRAY2RGB)
-    return Frame(number, f"frame_{number:06d}", seconds, time.time(), arrived, rgb)
+    return Frame(number, name, seconds, time.time(), arrived, rgb)
 
 
 def _camera_index(text: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +20,18 @@ class Summary:
         abandoned: On their way when the run was ended.
         processed: Answered and told.
         unreadable: Images or frames that could not be decoded; not among those offered.
+        unreadable_names: The first of these.
         reconnects: How often the source was opened again.
         seconds: That it took.
         latency_ms: From a frame's arrival to its line: median, and what 95 and 99 of 100 frames stay below.
         stages: Seconds that each stage has worked.
+        found: Things on all frames, by class; of a classifier, frames. What is on ten frames is found ten times.
         things: Counted on lines and in zones.
         asked: Frames that a person should look at.
         heavy: Frames that a cascade gave to its heavy package.
         agreement: Of two packages, the mean; None where there is one.
         harvest: What became of hard frames, as `curate.edge.runtime.keeper.Tally` tells it; None where none are kept.
-        ended: 'source' where it ended, 'limit', or 'signal'.
+        ended: 'source' where it ended, 'frames' or 'seconds' where there were as many as wanted, or 'signal'.
     """
 
     source: str
@@ -39,11 +42,13 @@ class Summary:
     abandoned: int
     processed: int
     unreadable: int
+    unreadable_names: list[str]
     reconnects: int
     seconds: float
     latency_ms: dict[str, float | None]
     stages: dict[str, float]
-    things: dict[str, dict[str, object]]
+    found: dict[str, int]
+    things: dict[str, dict[str, Any]]
     asked: int
     heavy: int
     agreement: float | None
@@ -53,3 +58,28 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"kind": "summary", **vars(self)}
+
+    def to_table(self) -> dict[str, Any]:
+        """The same for people: with units, and without what there is none of."""
+        latency = {name: f"{value:g} ms" for name, value in self.latency_ms.items() if value is not None}
+        told = {
+            **vars(self),
+            "seconds": f"{self.seconds:g} s",
+            "latency_ms": latency,
+            "stages": {name: f"{seconds:g} s" for name, seconds in self.stages.items()},
+            "things": "; ".join(f"{name}: {_counts(counts)}" for name, counts in self.things.items()),
+        }
+        names = {"latency_ms": "latency", "stages": "stages worked", "things": "lines and zones"}
+        empty: tuple[object, ...] = (None, {}, [], "")
+        return {names.get(key, key): value for key, value in told.items() if value not in empty}
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    """What a line or zone has counted, in words."""
+    parts = [f"{counts['in']} in", f"{counts['out']} out"]
+    if "now" in counts:
+        parts.append(f"{counts['now']} now")
+    if counts.get("mean_seconds") is not None:
+        parts.append(f"{counts['mean_seconds']:g} s each on average")
+    classes = ", ".join(f"{name} {each['in']} in {each['out']} out" for name, each in counts["by_class"].items())
+    return ", ".join(parts) + (f" ({classes})" if classes else "")

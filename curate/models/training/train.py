@@ -227,7 +227,9 @@ class _Work:
 
     def _train(self, name: str, folder: Path, part: _Part, number: int) -> Run:
         train, validation = (self.material.take(rows) for rows in (part.division.train, part.division.validation))
-        self.say(f"{len(train):,} images to learn from, {len(validation):,} to validate on ({part.division.how})")
+        made = int(self.material.synthetic[part.division.train].sum())
+        learnt = f"{len(train):,} images to learn from" + (f" ({made:,} of them synthetic)" if made else "")
+        self.say(f"{learnt}, {len(validation):,} to validate on ({part.division.how})")
         learner = _learner(self.settings, self.material, part, self.say)
         settings = _recorded(learner.settings)
         result = fit(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curate.edge.runtime.clocks import StageClock, Watchdog
 from curate.edge.runtime.frames import Frame, Source
 from curate.edge.runtime.sources import (
     PASSWORD_VARIABLE,
@@ -27,8 +28,12 @@ from curate.redaction import redact
 from tests.edge.streams import MotionJpeg, serving_mjpeg
 
 
+def alive(ahead: float = 0.0) -> None:
+    """A sign of life that nobody looks at."""
+
+
 def frames(source: Source) -> list[Frame]:
-    return list(source.frames(lambda: None))
+    return list(source.frames(alive))
 
 
 def write_video(path: Path, count: int, rate: float = 10) -> Path:
@@ -131,7 +136,7 @@ def test_something_else_in_the_clothes_of_a_video_is_refused(tmp_path: Path) -> 
 def test_a_network_stream_gives_frames_as_they_come(stream: MotionJpeg) -> None:
     source = open_source(stream.url)
     seen = []
-    for frame in source.frames(lambda: None):
+    for frame in source.frames(alive):
         seen.append(frame)
         if len(seen) == 10:
             source.stop()
@@ -149,7 +154,7 @@ def test_a_stream_that_breaks_off_is_opened_again(stream: MotionJpeg) -> None:
     source = open_source(stream.url)
     beats = []
     numbers = []
-    for frame in source.frames(lambda: beats.append(time.monotonic())):
+    for frame in source.frames(lambda ahead=0.0: beats.append(ahead)):
         numbers.append(frame.number)
         if len(numbers) == 12:
             source.stop()
@@ -163,7 +168,7 @@ def test_a_stream_that_breaks_off_is_opened_again(stream: MotionJpeg) -> None:
 def test_a_stream_that_says_nothing_any_more_has_broken_off(stream: MotionJpeg) -> None:
     stream.frames_per_client, stream.hangs = 3, True
     source = LiveSource("stream", stream.url, Sampling(), timeout=0.4)
-    for frame in source.frames(lambda: None):
+    for frame in source.frames(alive):
         if frame.number == 5:
             source.stop()
 
@@ -173,7 +178,7 @@ def test_a_stream_that_says_nothing_any_more_has_broken_off(stream: MotionJpeg) 
 def test_patience_ends(stream: MotionJpeg) -> None:
     stream.frames_per_client = 3
     source = LiveSource("stream", stream.url, Sampling(), patience=0.2)
-    coming = source.frames(lambda: None)
+    coming = source.frames(alive)
     next(coming)
     stream.refuses = True
 
@@ -227,6 +232,40 @@ def test_pauses_double_until_frames_come_again(monkeypatch: pytest.MonkeyPatch) 
     assert [frame.number for frame in found] == [0, 1]
     assert pauses.seconds == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 0.5, 1, 2]
     assert source.counts.reconnects == 11  # the last pause was ended by a stop
+
+
+def test_waiting_for_a_camera_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = LiveSource("stream", "rtsp://camera", Sampling(), timeout=0.5)
+    opened: list[Capture | None] = [Capture(), None, Capture()]
+
+    def open_slowly() -> Capture | None:
+        time.sleep(0.3)
+        return opened.pop(0)
+
+    monkeypatch.setattr(source, "_open", open_slowly)
+    clock, hangs = StageClock("read"), list[str]()
+    with Watchdog([clock], 0.1, lambda stage, _: hangs.append(stage)):
+        coming = source.frames(clock.beat)
+        for _ in range(2):
+            with clock.working():
+                next(coming)
+
+    assert hangs == []
+    assert source.counts.reconnects == 2
+
+
+def test_a_camera_that_hangs_in_its_driver_still_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = LiveSource("stream", "rtsp://camera", Sampling(), timeout=0.1)
+    monkeypatch.setattr(source, "_open", lambda: time.sleep(1.5))
+    clock, hangs = StageClock("read"), list[str]()
+    with (
+        Watchdog([clock], 0.2, lambda stage, _: hangs.append(stage)),
+        clock.working(),
+        pytest.raises(UnavailableError),
+    ):
+        next(source.frames(clock.beat))
+
+    assert hangs == ["read"]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +334,7 @@ def test_a_password_opens_the_stream_and_is_in_no_error(stream: MotionJpeg) -> N
     assert "sesame" not in str(caught.value)
 
     source = open_source(f"http://anna:opensesame@{host}")
-    for _ in source.frames(lambda: None):
+    for _ in source.frames(alive):
         source.stop()
     assert source.counts.offered >= 1
     assert "sesame" not in source.name

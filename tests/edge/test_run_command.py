@@ -30,6 +30,7 @@ from curate.edge.runtime.run import Settings, run
 from curate.edge.runtime.session import Wanted
 from curate.edge.runtime.sources import open_source
 from curate.edge.runtime.things import Band
+from curate.errors import UsageError
 from curate.imaging import Pixels
 from tests.edge.streams import MotionJpeg, serving_mjpeg
 from tests.edge.tiny import classifier, detector, frame, segmenter, with_reference
@@ -93,14 +94,36 @@ def test_things_are_found_followed_and_counted(tmp_path: Path) -> None:
 def test_a_folder_is_run_through_in_batches(tmp_path: Path) -> None:
     package = classifier(tmp_path / "p", gain=50)
     source = folder(tmp_path / "images", [frame((32, 32)), frame(None, (32, 32)), frame(None, None, (20, 20))])
-    (source / "broken.png").write_bytes(b"x")
+    for number in range(25):
+        (source / f"broken-{number:02d}.png").write_bytes(b"x")
 
     result = invoke(package, "--source", source, "--batch", "2", "--output", tmp_path / "out.jsonl")
 
     assert result.exit_code == 0, result.stderr
     told = lines((tmp_path / "out.jsonl").read_text())
     assert [line["label"] for line in told] == ["red", "green", "blue"]
-    assert "unreadable" in result.stdout
+    assert "25 images or frames could not be read: broken-00.png, " in result.stderr
+    assert "broken-04.png and 20 more" in result.stderr
+    assert re.search(r"found +red 1, green 1, blue 1\s", result.stdout)
+    summary = lines(invoke(package, "--source", source, "--json").stdout)[-1]
+    assert summary["unreadable"] == 25
+    assert summary["unreadable_names"] == [f"broken-{number:02d}.png" for number in range(20)]
+
+
+def test_a_summary_is_in_words_with_units(tmp_path: Path) -> None:
+    package, source = detector(tmp_path / "p", min_score=0.3), video(tmp_path / "a.avi", passing())
+    zones = ["--zone", "left=0,0,32,0,32,64,0,64", "--zone", "none=60,0,64,0,64,4"]
+
+    told = invoke(package, "--source", source, "--line", "mid=50%,0,50%,100%", *zones).stdout
+    plain = invoke(package, "--source", source).stdout
+
+    assert re.search(r"mid: 1 in, 1 out \(red 0 in 1 out, green 1 in 0 out\);", " ".join(told.split()))
+    assert re.search(r"none: 0 in, 0 out, 0 now(?!,)", " ".join(told.split()))
+    assert re.search(r"left: .* s each on average \(", " ".join(told.split()))
+    assert re.search(r"found +red 40, green 40", told)
+    assert re.search(r"stages worked +read [\d.]+ s, prepare [\d.]+ s", told)
+    assert re.search(r"latency +p50 [\d.]+ ms", told)
+    assert not re.search(r"None|\{|lines and zones", plain)
 
 
 def test_regions_are_measured_in_square_millimetres(tmp_path: Path) -> None:
@@ -339,8 +362,9 @@ def test_a_camera_in_the_network_is_followed(camera: MotionJpeg, tmp_path: Path)
 
     assert result.exit_code == 0, result.stderr
     *told, summary = lines(result.stdout)
-    assert summary["ended"] == "limit" or summary["lost"]
-    assert summary["offered"] == 25 == summary["processed"] + summary["lost"]
+    assert summary["ended"] == "frames"
+    assert summary["processed"] == len(told) == 25
+    assert summary["offered"] == 25 + summary["lost"] + summary["abandoned"]
     assert any("track" in thing for line in told for thing in line["objects"])
 
 
@@ -409,6 +433,33 @@ def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> N
         (["--source", ".", "--harvest", "h", "--harvest-drift", "2"], "not from 0 to 1"),
         (["--source", ".", "--harvest", "h", "--harvest-rate", "0"], "cannot be kept"),
         (["--source", ".", "--harvest", "h", "--harvest-size", "0"], "holds nothing"),
+        (["--source", ".", "--harvest", "h", "--harvest-size", "nan"], "nan is no number"),
+        (["--source", ".", "--harvest", "h", "--harvest-rate", "inf"], "inf is no number"),
+        (["--source", ".", "--output", "o", "--output-limit", "inf"], "inf is no number"),
+        (["--source", ".", "--track-score", "nan"], "nan is no number"),
+        (["--source", ".", "--scale", "nan"], "nan is no number"),
+        (["--source", ".", "--stall", "nan"], "nan is no number"),
+        (["--source", "camera:0", "--patience", "-1"], "-1 is not above 0"),
+        (["--source", ".", "--patience", "5"], "only a camera or stream"),
+        (["--source", ".", "--fps", "5"], "have no times"),
+        (["--source", ".", "--alpha", "0.1"], "of a run on labels"),
+        (["--source", ".", "--max-loss", "0.1"], "of a run on labels"),
+        (["--source", ".", "--splits", "val"], "of a run on labels"),
+        (["--source", ".", "--where", "TRUE"], "of a run on labels"),
+        (["--source", ".", "--seed", "1"], "of a run on labels"),
+        (["--source", ".", "--threshold", "0.1"], "of a cascade"),
+        (["--source", ".", "--harvest-rate", "3"], "no frames are kept"),
+        (["--source", ".", "--harvest", "h", "--harvest-disagreement", "0.1"], "nobody to disagree"),
+        (["--labels", "x", "--harvest", "h"], "of a run on a source"),
+        (["--labels", "x", "--output", "o"], "of a run on a source"),
+        (["--labels", "x", "--frames", "3"], "of a run on a source"),
+        (["--labels", "x", "--against", "p", "--seed", "1"], "of a cascade"),
+        (["--labels", "x", "--against", "p", "--max-loss", "0.1"], "of a cascade"),
+        (["--labels", "x", "--heavy", "p", "--alpha", "0.1"], "that are compared"),
+        (["--labels", "x", "--heavy", "p", "--max-loss", "-1"], "-1 is below 0"),
+        (["--labels", "x", "--heavy", "p", "--max-loss", "nan"], "nan is no number"),
+        (["--source", ".", "--zone", "a=5,5,5,5,5,5"], "on one line"),
+        (["--source", ".", "--zone", "a=1,1,2,2,3,3"], "on one line"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -437,6 +488,23 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "no package" in result.stderr
+    assert f"at: {tmp_path / 'package.json'}\n" in result.stderr
+    assert re.search(r"do: give the folder", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--stall", "0"), ("--stall", "nan"), ("--seconds", "-1"), ("--seconds", "inf")]
+)
+def test_a_time_that_is_none_is_told_by_its_option(tmp_path: Path, option: str, value: str) -> None:
+    settings = {option.removeprefix("--"): float(value)}
+
+    with pytest.raises(UsageError, match="no time to wait") as caught:
+        Settings(**settings)  # type: ignore[arg-type]
+
+    assert caught.value.where == option
+    result = invoke(detector(tmp_path / "p"), "--source", tmp_path, option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ how runs end
@@ -551,7 +619,7 @@ def test_a_time_limit_ends_a_run(camera: MotionJpeg, tmp_path: Path) -> None:
     result = invoke(detector(tmp_path / "p"), "--source", camera.url, "--seconds", "0.7", "--json")
 
     assert result.exit_code == 0, result.stderr
-    assert lines(result.stdout)[-1]["ended"] == "limit"
+    assert lines(result.stdout)[-1]["ended"] == "seconds"
 
 
 def test_cascades_need_a_threshold_that_is_one(tmp_path: Path) -> None:
