@@ -196,8 +196,8 @@ class Ring:
 def stored_entries(folder: Path) -> list[Stored]:
     """The entries of a ring, oldest first; it may be written to meanwhile."""
     found = []
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(folder / "entries"):
+    with suppress(FileNotFoundError), os.scandir(folder / "entries") as entries:
+        for entry in entries:
             name = _NAME.fullmatch(entry.name)
             if name is not None:
                 size = _folder_bytes(Path(entry.path))
@@ -312,8 +312,8 @@ def _write(path: Path, data: bytes) -> None:
 
 def _folder_bytes(folder: Path) -> int:
     total = _BLOCK
-    with suppress(FileNotFoundError):  # the writer has just let go of it
-        total += sum(_in_blocks(entry.stat().st_size) for entry in os.scandir(folder))
+    with suppress(FileNotFoundError), os.scandir(folder) as files:  # the writer may just have let go of it
+        total += sum(_in_blocks(entry.stat().st_size) for entry in files)
     return total
 
 
