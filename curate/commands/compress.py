@@ -10,7 +10,7 @@ import typer
 
 from curate.commands.app import command_line
 from curate.commands.given import require_numbers
-from curate.commands.options import JsonOption, OptionalDatasetOption, SeedOption, WhereOption
+from curate.commands.options import JsonOption, LabelsOption, OptionalDatasetOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json
 from curate.names import GROUND_TRUTH
 
@@ -93,7 +93,6 @@ MetricOption = Annotated[
 ]
 MostOption = Annotated[int, typer.Option("--limit", help="At most so many images judge; 0 for all.", min=0)]
 CalibrationOption = Annotated[int, typer.Option("--calibration", help="How many images the quantiser is shown.", min=1)]
-LabelsOption = Annotated[str, typer.Option("--labels", help="Layer that is true.", metavar="LAYER")]
 ChartOption = Annotated[
     Path | None, typer.Option("--chart", help="Draw the frontier to this file, .svg or .png.", metavar="FILE")
 ]

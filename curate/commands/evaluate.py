@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.commands.app import command_line
-from curate.commands.options import DatasetOption, JsonOption, LimitOption, SeedOption, WhereOption
+from curate.commands.options import DatasetOption, JsonOption, LabelsOption, LimitOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json_lines, progress
 from curate.commands.running import fail, table_lines
 from curate.names import GROUND_TRUTH
@@ -19,7 +19,6 @@ LayerOption = Annotated[
     str | None,
     typer.Option("--layer", help="Layer of predictions. Default: the only one there is.", metavar="LAYER"),
 ]
-LabelsOption = Annotated[str, typer.Option("--labels", help="Layer that is true.", metavar="LAYER")]
 TaskOption = Annotated[
     str | None,
     typer.Option(

@@ -58,6 +58,25 @@ FailOnOption = Annotated[
         metavar="KIND[:SCORE]",
     ),
 ]
+LabelsOption = Annotated[str, typer.Option("--labels", help="Layer that is true.", metavar="LAYER")]
+SplitsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--splits", help="Splits between commas. Default: val and test where there are any.", metavar="SPLITS"
+    ),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", help="Which of the model's classes is which, as for curate predict. Repeatable.", metavar="MAP|FILE"
+    ),
+]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

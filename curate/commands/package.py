@@ -10,7 +10,15 @@ import typer
 
 from curate.commands.app import command_line
 from curate.commands.given import require_numbers
-from curate.commands.options import JsonOption, OptionalDatasetOption, SeedOption, WhereOption
+from curate.commands.options import (
+    JsonOption,
+    LabelsOption,
+    MapOption,
+    OptionalDatasetOption,
+    SeedOption,
+    SplitsOption,
+    WhereOption,
+)
 from curate.commands.output import Progress, note, print_json_lines, progress
 from curate.commands.running import fail
 from curate.names import GROUND_TRUTH
@@ -67,20 +75,7 @@ SlicesOption = Annotated[
         metavar="LIST",
     ),
 ]
-SplitsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--splits", help="Splits between commas. Default: val and test where there are any.", metavar="SPLITS"
-    ),
-]
 MostOption = Annotated[int, typer.Option("--limit", help="Compare on so many images at most; 0 for all.", min=0)]
-LabelsOption = Annotated[str, typer.Option("--labels", help="Layer that is true.", metavar="LAYER")]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map", help="Which of the model's classes is which, as for curate predict. Repeatable.", metavar="MAP|FILE"
-    ),
-]
 AskOption = Annotated[
     str | None,
     typer.Option("--ask", help="Scores between which a person is to be asked: 0.3:0.7.", metavar="LOW:HIGH"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.commands.app import command_line
-from curate.commands.options import DatasetOption, JsonOption, WhereOption
+from curate.commands.options import DatasetOption, JsonOption, PromptsOption, WhereOption
 from curate.commands.output import note, print_json, progress
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ MapOption = Annotated[
 ]
 KeepUnmappedOption = Annotated[
     bool, typer.Option("--keep-unmapped", help="Add classes that the dataset does not have, where they are found.")
-]
-PromptsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
-    ),
 ]
 BoxesFromOption = Annotated[
     str | None,

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.commands.app import command_line
-from curate.commands.options import DatasetOption, JsonOption, SeedOption, WhereOption
+from curate.commands.options import (
+    DatasetOption,
+    JsonOption,
+    LabelsOption,
+    MapOption,
+    PromptsOption,
+    SeedOption,
+    SplitsOption,
+    WhereOption,
+)
 from curate.commands.output import note, print_json_lines, progress
 from curate.commands.running import fail
 from curate.names import GROUND_TRUTH
@@ -36,14 +45,7 @@ CorruptionsOption = Annotated[
     ),
 ]
 StepsOption = Annotated[int, typer.Option("--steps", help="How many severities, the highest 1.", min=1, max=20)]
-SplitsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--splits", help="Splits between commas. Default: val and test where there are any.", metavar="SPLITS"
-    ),
-]
 MostOption = Annotated[int, typer.Option("--limit", help="At most so many images, drawn at random; 0 for all.", min=0)]
-LabelsOption = Annotated[str, typer.Option("--labels", help="Layer that is true.", metavar="LAYER")]
 MetricOption = Annotated[
     str | None,
     typer.Option(
@@ -55,18 +57,6 @@ MetricOption = Annotated[
 ]
 MaxDropOption = Annotated[
     float, typer.Option("--max-drop", help="Share of the clean metric that may be lost.", metavar="SHARE")
-]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map", help="Which of the model's classes is which, as for curate predict. Repeatable.", metavar="MAP|FILE"
-    ),
-]
-PromptsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--prompts", help="What to look for, for models that take texts: 'person, forklift'.", metavar="NAMES"
-    ),
 ]
 FailOnOption = Annotated[
     list[str] | None,

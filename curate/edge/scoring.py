@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from curate.dataset.query import quote
 from curate.errors import ImageError, InputError
 from curate.imaging import Pixels, load_pixels
 from curate.models.passes import Progress
-from curate.models.predictors.base import Options, Prediction, Task
+from curate.models.predictors.base import Options, Predictor
 from curate.models.predictors.class_names import match_classes
 from curate.models.predictors.results import RESULTS, result_rows
 from curate.models.training.base import Task as LearntTask
@@ -47,21 +47,6 @@ BRIGHTEST: Final = "brightest fifth"
 _SHARE: Final = 0.2
 _BATCH: Final = 16
 _LUMA: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-
-
-class Model(Protocol):
-    """What can be measured: a `curate.models.predictors.base.Predictor`, or whatever does as much of it."""
-
-    name: str
-    task: Task
-    classes: tuple[str, ...]
-    input_size: int | None
-
-    def prepare(self, pixels: Pixels) -> Any:
-        """One image, uint8 of shape (height, width, 3), RGB, as `predict` takes it."""
-
-    def predict(self, prepared: Sequence[Any]) -> list[Prediction]:
-        """What is on n prepared images."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +193,7 @@ def make_exam(
     return replace(exam, slices=parts, notes=tuple(notes))
 
 
-def score_model(exam: Exam, model: Model, progress: Progress | None = None, *, prepared: bool = False) -> Scores:
+def score_model(exam: Exam, model: Predictor, progress: Progress | None = None, *, prepared: bool = False) -> Scores:
     """Measure a model.
 
     Args:
@@ -237,7 +222,7 @@ def score_model(exam: Exam, model: Model, progress: Progress | None = None, *, p
     return _scores(exam, model, pa.Table.from_batches(batches, schema=RESULTS))
 
 
-def _scores(exam: Exam, model: Model, results: pa.Table) -> Scores:
+def _scores(exam: Exam, model: Predictor, results: pa.Table) -> Scores:
     sizes = [None if size is None else (int(size[0]), int(size[1])) for size in results["size"].to_pylist()]
     truth = [exam.truth(row, size) for row, size in enumerate(sizes)]
     found = evaluate_results(model.task, truth, results, exam.subject.mapping.names, exam.slices)

@@ -16,15 +16,19 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from curate.engine.local import default_threads
+from curate.environment import environment
 from curate.errors import InputError
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 _AHEAD = 4
+
+_ONE_THREAD_EACH: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Environment in which processes start that should not use all cores each."""
 
 _work: Callable[[Any], Any]
 """In a worker process: what it does."""
@@ -76,26 +80,10 @@ def _pool(work: Callable[[Any], Any], count: int) -> Generator[Executor, None, N
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(work,))
     try:
-        with _one_thread_each():
+        with environment(_ONE_THREAD_EACH):
             yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _one_thread_each() -> Generator[None, None, None]:
-    """Environment in which processes start that should not use all cores each."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _begin(work: Callable[[Any], Any]) -> None:

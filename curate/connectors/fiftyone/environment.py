@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from curate.connectors.fiftyone.database import INSTEAD, URI_VARIABLE, app_folder, database
+from curate.environment import environment
 from curate.errors import MissingExtra, UnavailableError
 
 _ANSWER_MS: Final = 5_000
@@ -72,17 +73,8 @@ def _settings(uri: str, *, own: bool) -> Iterator[None]:
         settings[f"FIFTYONE_{name}_DIR"] = str(folder / name.lower())
     if own:
         settings |= {"FIFTYONE_DATABASE_VALIDATION": "false", "FIFTYONE_DATABASE_NAME": "fiftyone"}
-    before = {name: os.environ.get(name) for name in (*settings, _PRIVATE_PORT)}
-    os.environ.update(settings)
-    os.environ.pop(_PRIVATE_PORT, None)
-    try:
+    with environment({**settings, _PRIVATE_PORT: None}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _import() -> Any:

@@ -32,7 +32,7 @@ _SHOWN: Final = 5  # objects of an image in a finding's evidence
 
 
 class Packaged:
-    """A package's runner as a `curate.edge.scoring.Model`.
+    """A package's runner as a `curate.models.predictors.base.Predictor`.
 
     Args:
         runner: It.
