@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from curate.dataset import open_dataset
 from curate.edge.package.parity import as_prediction
-from curate.edge.runner import Runner
 from curate.edge.runtime.answers import Cascade, Model, Single
 from curate.edge.runtime.judging import tune
 from curate.edge.scoring import make_exam, score_model
 from curate.imaging import Pixels
 from curate.models.predictors.base import Prediction, Task
+from curate.runner import Runner
 
 MAX_LOSS: Final = 0.005
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.edge_serial import HEIGHT, WIDTH, Plates, draw_label, draw_serial, open_reader
-from curate.edge.runner import Result, Runner
 from curate.imaging import Pixels, load_pixels
+from curate.runner import Result, Runner
 
 CORES: Final = 2
 DEFECTS: Final = ("scratch", "dent")

@@ -24,8 +24,8 @@ from benchmarks.edge_serial import ALPHABET, HEIGHT, WIDTH, decode, draw_label, 
 from benchmarks.edge_soak import account, memory
 from benchmarks.edge_table import table, worst_slice
 from curate.demo.pictures import Annotation, Picture
-from curate.edge.runner import VOID, Result
 from curate.geometry import encode_rle
+from curate.runner import VOID, Result
 
 
 def path_of(text: str, blank: str = "_") -> np.ndarray[Any, Any]:

@@ -17,12 +17,12 @@ from curate.commands.output import late_progress, note, print_json
 if TYPE_CHECKING:
     from curate.edge.harvest.keeper import Criteria, Harvester
     from curate.edge.harvest.ring import Bounds
-    from curate.edge.runner import Runner
     from curate.edge.runtime.answers import Model
     from curate.edge.runtime.frames import Source
     from curate.edge.runtime.judging import Judged, Tuned
     from curate.edge.runtime.run import Settings
     from curate.edge.runtime.session import Wanted
+    from curate.runner import Runner
 
 INTERRUPTED = 130
 _MEGABYTE = 1_000_000

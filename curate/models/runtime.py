@@ -10,13 +10,11 @@ every layer, each layer waits for the slowest of them, and there are as many thr
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +25,7 @@ import numpy.typing as npt
 
 from curate.engine.local import default_threads
 from curate.errors import InputError, MissingExtra, UsageError
+from curate.runner import same_signal_stack
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -130,7 +129,7 @@ def open_graph(
     threads = _threads() if threads is None else max(1, threads)
     try:
         if chosen == "openvino":
-            with _same_signal_stack():
+            with same_signal_stack():
                 return _open_openvino(path, precision, threads)
         return _open_onnxruntime(path, threads)
     except (UsageError, MissingExtra):
@@ -239,30 +238,6 @@ def _open_openvino(path: Path, precision: Precision, threads: int) -> Graph:
     )  # where OpenVINO puts what an ONNX file says of itself
     metadata = {key: model.get_rt_info(["framework", key]).astype(str) for key in said}
     return _graph(inputs, outputs, threads, _MOST_ROWS, call, metadata)
-
-
-@contextmanager
-def _same_signal_stack() -> Iterator[None]:
-    """Have signals handled on the same stack as before.
-
-    OpenVINO sets one aside for them with every model, and when models go in another order than they came leaves one that is
-    unmapped: the next signal that Python handles, Ctrl-C for one, would kill the process.
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    libc, before = ctypes.CDLL(None), _SignalStack()
-    libc.sigaltstack(None, ctypes.byref(before))
-    try:
-        yield
-    finally:
-        libc.sigaltstack(ctypes.byref(before), None)
-
-
-class _SignalStack(ctypes.Structure):
-    """`stack_t` of <signal.h>."""
-
-    _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
 
 
 def _openvino_port(port: Any) -> Port:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from curate.edge.harvest.entry import HardFrame
 from curate.edge.harvest.ring import Bounds, Ring
-from curate.edge.runner import Result
 from curate.edge.runtime.keeper import FrameContext
 from curate.imaging import Pixels
+from curate.runner import Result
 
 CLASSES = ("bolt", "nut")
 PACKAGE = "parts@1.0.0"

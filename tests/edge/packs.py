@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from curate.edge import runner
+from curate import runner
 from curate.edge.package.card import digest, manifest_text
 from curate.edge.package.source import open_source, postprocessing, preprocessing
 

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from curate.edge.runner import VOID, Result
 from curate.edge.runtime.compare import Comparison
 from curate.edge.runtime.likeness import likeness
 from curate.errors import UsageError
+from curate.runner import VOID, Result
 
 
 def differences(first: float, second: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

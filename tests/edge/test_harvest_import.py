@@ -24,10 +24,10 @@ from curate.dataset import open_dataset
 from curate.edge.harvest.entry import HardFrame, encode
 from curate.edge.harvest.importing import copies_to_leave_out, import_harvest
 from curate.edge.harvest.ring import Ring, stored_entries
-from curate.edge.runner import Result
 from curate.errors import FormatError, UsageError
 from curate.formats.base import ReadOptions
 from curate.formats.importing import ImportResult, import_source
+from curate.runner import Result
 from tests.edge.harvest_cases import CLASSES, FACTS, PACKAGE, boxes, context, picture
 from tests.test_crash import calls, run
 

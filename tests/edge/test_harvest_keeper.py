@@ -21,10 +21,10 @@ from curate.edge.harvest.keeper import (
     reasons_to_keep,
 )
 from curate.edge.harvest.ring import Ring, stored_entries
-from curate.edge.runner import Package, Reference
 from curate.edge.runtime.answers import open_runner, tell_apart
 from curate.edge.runtime.keeper import Keeper
 from curate.errors import UsageError
+from curate.runner import Package, Reference
 from tests.edge.harvest_cases import boxes, context, picture
 from tests.edge.tiny import classifier
 

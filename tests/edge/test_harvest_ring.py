@@ -21,8 +21,8 @@ import pytest
 from curate.edge.harvest.entry import FACTS as FACTS_FILE
 from curate.edge.harvest.entry import encode, read_entry
 from curate.edge.harvest.ring import Bounds, Ring, read_packages, ring_id, stored_entries
-from curate.edge.runner import Result
 from curate.errors import CurateError, InputError, UsageError
+from curate.runner import Result
 from tests.edge import harvest_cases
 from tests.edge.harvest_cases import FACTS, PACKAGE, context, hard_frame
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from curate.cli import app
 from curate.dataset import Dataset, open_dataset
-from curate.edge.runner import Prepared, Result, Runner
 from curate.edge.runtime.answers import Cascade, Single, open_runner
 from curate.edge.runtime.compare import Comparison
 from curate.edge.runtime.judging import Cost, Judged, Tuned, _changes, _groups, _new_pairs, judge, tune
@@ -25,6 +24,7 @@ from curate.edge.runtime.sources import open_source
 from curate.errors import InputError, UsageError
 from curate.imaging import Pixels
 from curate.report.judged import print_judged
+from curate.runner import Prepared, Result, Runner
 from tests.edge.tiny import CLASSES, classifier, detector, frame
 
 COUNT = 160

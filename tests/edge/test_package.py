@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from curate.checks.store import stored_findings
 from curate.cli import app
 from curate.dataset import open_dataset
-from curate.edge.runner import Package, Runner
 from curate.models.predictors.sidecar import DepthMapLayout, Logits, Sidecar, write_sidecar
+from curate.runner import Package, Runner
 from tests.models.onnx_models import channel_means, constant_model, grey_map, identity
 
 CLASSES = ("red", "green", "blue")

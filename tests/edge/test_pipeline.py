@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.edge.runner import Result, Runner
 from curate.edge.runtime.answers import Answer
 from curate.edge.runtime.channels import Channel
 from curate.edge.runtime.frames import Frame, SourceCounts
 from curate.edge.runtime.pipeline import Pipeline
 from curate.errors import InputError
+from curate.runner import Result, Runner
 
 BLANK = np.zeros((4, 4, 3), np.uint8)
 

@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 from curate.cli import app
 from curate.edge.harvest.entry import read_entry
 from curate.edge.harvest.ring import stored_entries
-from curate.edge.runner import Result as Found
 from curate.edge.runtime.answers import Cascade, Pair, Single, open_runner
 from curate.edge.runtime.keeper import FrameContext, Tally
 from curate.edge.runtime.run import Settings, run
@@ -32,6 +31,7 @@ from curate.edge.runtime.sources import open_source
 from curate.edge.runtime.things import Band
 from curate.errors import UsageError
 from curate.imaging import Pixels
+from curate.runner import Result as Found
 from tests.edge.streams import MotionJpeg, serving_mjpeg
 from tests.edge.tiny import classifier, detector, frame, segmenter, with_reference
 

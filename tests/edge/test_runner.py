@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from curate.edge import runner
+from curate import runner
 from curate.edge.package.card import digest
 from curate.edge.package.parity import as_prediction
 from curate.edge.package.reference import make_reference, measure, write_reference
-from curate.edge.runner import FEATURES, Package, PackageError, Reference, Result, Runner, features, load_image
 from curate.edge.runtime.session import reference_of
 from curate.errors import InputError
 from curate.imaging import load_pixels
@@ -41,6 +40,7 @@ from curate.models.predictors.sidecar import (
     Yolox,
     write_sidecar,
 )
+from curate.runner import FEATURES, Package, PackageError, Reference, Result, Runner, features, load_image
 from tests.edge.packs import pack
 from tests.models.onnx_models import channel_means, constant_model, identity
 
@@ -150,8 +150,8 @@ def test_images_go_in_as_the_predictor_puts_them(sidecar: Sidecar, tmp_path: Pat
         np.testing.assert_array_equal(prepared.array, wanted)
         assert prepared.array.dtype == np.float32
         corners = [[0, 0, 5, 9], [1, 2, 3, 4]]
-        np.testing.assert_array_equal(prepared.geometry.to_input(corners), fitted.placement.to_input(corners))
-        assert prepared.geometry.seen == fitted.placement.seen
+        np.testing.assert_array_equal(prepared.placement.to_input(corners), fitted.placement.to_input(corners))
+        assert prepared.placement.seen == fitted.placement.seen
 
 
 @pytest.mark.parametrize("shape", [("n", 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8)])

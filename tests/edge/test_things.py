@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageDraw
 
-from curate.edge.runner import VOID, Package, Result
 from curate.edge.runtime.counters import Shape, make_counters
 from curate.edge.runtime.overlay import OverlayVideo, Picture, draw
 from curate.edge.runtime.things import Band, asks, shown, thing_json, things_of
 from curate.edge.runtime.tracker import TrackerSettings
 from curate.errors import InputError, UsageError
+from curate.runner import VOID, Package, Result
 from tests.edge.tiny import CLASSES, segmenter
 
 

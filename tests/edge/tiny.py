@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from curate.edge.package.reference import write_reference
-from curate.edge.runner import FEATURES, Reference, features
 from curate.edge.runtime.answers import open_runner
+from curate.runner import FEATURES, Reference, features
 
 SIDE = 64
 SQUARE = 12

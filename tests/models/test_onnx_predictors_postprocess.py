@@ -14,8 +14,8 @@ from curate.models.predictors.base import VOID, Objects
 from curate.models.predictors.layouts.maps import read_class_map, read_depth_map, read_label_map
 from curate.models.predictors.layouts.read import read
 from curate.models.predictors.postprocess import Limits, Masks, Proposals, finish, suppress
-from curate.models.predictors.preparation import Placement, place
 from curate.models.predictors.sidecar import ClassMapLayout, DepthMapLayout, LabelMap, Yolov5
+from curate.runner import Placement, place
 
 WHOLE = place((100, 100), (100, 100), "squash")
 ALL = Limits(min_score=0.0, nms_iou=0.5, most_objects=1000)
@@ -84,7 +84,7 @@ def test_objects_are_on_the_image_and_surest_first(
     scores = data.draw(hnp.arrays(np.float32, count, elements=st.floats(0, 1, width=32)))
     labels = data.draw(hnp.arrays(np.int64, count, elements=st.integers(0, 3)))
     limits = Limits(min_score=0.25, nms_iou=0.5, most_objects=7)
-    placement = place((height, width), (96, 128), resize)  # type: ignore[arg-type]
+    placement = place((height, width), (96, 128), resize)
     found = finish(Proposals(boxes, scores, labels), placement, limits)
     assert found.size == (height, width)
     assert len(found.boxes) == len(found.labels) == len(found.scores) <= 7
@@ -170,7 +170,7 @@ def test_a_small_mask_is_stretched_over_its_box() -> None:
 )
 def test_a_map_is_brought_to_the_images_size(height: int, width: int, resize: str, cell: int) -> None:
     """A left and a right half: the border is in the middle of the image, within one cell of the network's map."""
-    placement = place((height, width), (32, 48), resize)  # type: ignore[arg-type]
+    placement = place((height, width), (32, 48), resize)
     columns = (np.arange(48 // cell) + 0.5) * cell
     right = columns > placement.offset[1] + placement.scaled[1] / 2
     scores = np.stack([np.where(right, -5.0, 5.0), np.where(right, 5.0, -5.0)])[:, None].repeat(32 // cell, axis=1)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from curate.errors import InputError
 from curate.models.predictors.base import Classes, Objects, Options
 from curate.models.predictors.onnx import OnnxPredictor, open_predictor
-from curate.models.predictors.preparation import make_preparation, place
+from curate.models.predictors.preparation import make_preparation
 from curate.models.predictors.sidecar import BoxesScores, Resize, Sidecar, write_sidecar
+from curate.runner import place
 from tests.models.onnx_models import bright_box, channel_means, picture
 
 RESIZES: list[Resize] = ["squash", "letterbox", "letterbox_centre", "shortest_side_crop", "none"]

@@ -15,10 +15,10 @@ from curate.checks.mistakes.masks.shapes import thickness
 from curate.errors import InputError
 from curate.geometry import decode_rle, encode_rle
 from curate.models.predictors.base import VOID
-from curate.models.predictors.preparation import place
 from curate.models.training.base import Example
 from curate.models.training.segment.regions import draw, nearest, region_extents, require_fitting
 from curate.models.training.segment.views import fit_channels, random_window
+from curate.runner import place
 
 Mask = npt.NDArray[np.bool_]
 

@@ -19,9 +19,9 @@ from curate.edge.bench.job import Subject
 from curate.edge.bench.measure import Limits, Measured, Progress, bench
 from curate.edge.bench.operations import Work, measure_work
 from curate.edge.bench.pictures import make_pictures
-from curate.edge.runner import BACKENDS, Package, PackageError, Runner, load_image
 from curate.errors import InputError, MissingExtra, UsageError
 from curate.imaging import IMAGE_SUFFIXES
+from curate.runner import BACKENDS, Package, PackageError, Runner, load_image
 
 PICTURE: Final = (720, 1280)
 """Height and width of the images that are made where none are given."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from curate.edge.bench.job import STAGES, Job, Outcome, Samples
-from curate.edge.runner import PackageError, Runner, load_image
+from curate.runner import PackageError, Runner, load_image
 
 REFUSED: Final = 3
 """Exit status where a package cannot be used; the reason is on stderr."""

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from curate.checks.boxes import BoolArray, FloatArray, IntArray
-from curate.edge.runner import Result, features
 from curate.imaging import Pixels
+from curate.runner import Result, features
 
 COUNT: Final = 64
 """Images that are enough for ranges; more take longer and change little."""

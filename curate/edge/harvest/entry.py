@@ -23,9 +23,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.edge.runner import VOID, Result
 from curate.edge.runtime.keeper import FrameContext
 from curate.errors import InputError
+from curate.runner import VOID, Result
 
 FORMAT: Final = 1
 """Version of an entry's layout."""

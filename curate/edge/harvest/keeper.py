@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from curate.edge.harvest.entry import HardFrame
 from curate.edge.harvest.ring import Ring
-from curate.edge.runner import Package, Reference, Result
 from curate.edge.runtime.keeper import FrameContext, Tally
 from curate.errors import UsageError
+from curate.runner import Package, Reference, Result
 
 USUAL_UNSURE: Final = 0.5
 """From which uncertainty on a frame is hard where its package does not say what is usual."""

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 import curate
+from curate import runner as runner_module
 from curate.checks.findings import Finding
 from curate.checks.store import replace_findings
 from curate.dataset import Dataset, begin, open_dataset
 from curate.dataset.query import quote
 from curate.dataset.synthetic import real_only
-from curate.edge import runner as runner_module
 from curate.edge.package.card import CARD, digest, manifest_text, model_card, requirements, write_sums
 from curate.edge.package.parity import CHECK, Parity, changed_findings, compare
 from curate.edge.package.reference import FEWEST as FEWEST_REFERENCE
@@ -31,11 +31,11 @@ from curate.edge.package.reference import FloatArray, make_reference, measure, w
 from curate.edge.package.source import OUTPUT_KEYS, Source, open_source, postprocessing, preprocessing
 from curate.edge.package.targets.base import Request, Written
 from curate.edge.package.targets.registry import TARGETS
-from curate.edge.runner import FORMAT, MANIFEST, Package, PackageError, Runner
 from curate.edge.scoring import FEWEST, LIMIT, Exam, make_exam
 from curate.errors import InputError, UsageError
 from curate.models.passes import Progress
 from curate.names import GROUND_TRUTH
+from curate.runner import FORMAT, MANIFEST, Package, PackageError, Runner
 
 REFERENCE: Final = "reference.npz"
 RUNNER: Final = "runner.py"

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.checks.findings import Finding
-from curate.edge.runner import VOID, Prepared, Result, Runner
 from curate.edge.scoring import Drops, Exam, Scores, drops, score_model
 from curate.geometry import decode_rle
 from curate.imaging import Pixels
 from curate.models.passes import Progress
 from curate.models.predictors.base import Classes, ClassMap, Objects, Prediction, Task
+from curate.runner import VOID, Prepared, Result, Runner
 
 CHECK: Final = "package"
 """Name of the check that findings are of."""

@@ -1,4 +1,4 @@
-"""What training images look like, for the device to measure drift against: see `curate.edge.runner.Reference`."""
+"""What training images look like, for the device to measure drift against: see `curate.runner.Reference`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.edge.runner import FEATURES, PackageError, Reference, Runner, features, load_image
 from curate.models.passes import Progress
+from curate.runner import FEATURES, PackageError, Reference, Runner, features, load_image
 
 FloatArray = npt.NDArray[np.float64]
 

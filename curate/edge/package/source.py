@@ -1,4 +1,4 @@
-"""What is packaged: a model with its sidecar, where it came from, and how it is read by `curate.edge.runner`."""
+"""What is packaged: a model with its sidecar, where it came from, and how it is read by `curate.runner`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from curate.edge.runner import LAYOUTS
 from curate.errors import InputError, UsageError
 from curate.models.encoders.external_data import external_files
 from curate.models.predictors.base import Options, Predictor
@@ -20,6 +19,7 @@ from curate.models.predictors.preparation import make_preparation
 from curate.models.predictors.registry import load_predictor
 from curate.models.predictors.sidecar import Sidecar
 from curate.models.training.runs import MODEL_FILE, Run, read_run, run_folder
+from curate.runner import LAYOUTS
 
 OUTPUT_KEYS: Final = ("output", "boxes", "scores", "logits")
 """What in `postprocess` names outputs of the model."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from curate.edge.runner import Package, PackageError, Prepared, Result, Runner
 from curate.edge.runtime.likeness import likeness
 from curate.errors import InputError, UsageError
 from curate.imaging import Pixels
+from curate.runner import Package, PackageError, Prepared, Result, Runner
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from curate.checks.evaluation.base import Evaluation
 from curate.checks.evaluation.bootstrap import draw, percentiles, resample
 from curate.dataset import Dataset
 from curate.edge.package.parity import Packaged
-from curate.edge.runner import VOID, Result, Runner
 from curate.edge.runtime.answers import Cascade, Model, Single, require_alike
 from curate.edge.runtime.compare import Comparison
 from curate.edge.runtime.likeness import likeness
@@ -30,6 +29,7 @@ from curate.models.passes import Progress
 from curate.models.predictors.class_names import NOWHERE
 from curate.models.training.examples import image_groups
 from curate.models.training.folds import hold_out
+from curate.runner import VOID, Result, Runner
 from curate.wording import counted
 
 FEWEST: Final = 40

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from curate.edge.runner import Result
 from curate.imaging import Pixels
+from curate.runner import Result
 
 
 @dataclass(frozen=True)

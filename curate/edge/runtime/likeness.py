@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from curate.edge.runner import VOID, Result
+from curate.runner import VOID, Result
 
 _OVERLAP: Final = 0.5
 

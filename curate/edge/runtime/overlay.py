@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from curate.edge.runner import VOID, Result
 from curate.edge.runtime.counters import Counter, ZoneCounter
 from curate.edge.runtime.lines import told_of
 from curate.edge.runtime.things import Things
@@ -22,6 +21,7 @@ from curate.edge.runtime.tracker import Track
 from curate.errors import InputError, UsageError
 from curate.files import writable_file
 from curate.imaging import Pixels
+from curate.runner import VOID, Result
 
 CODECS: Final = {".mp4": "mp4v", ".avi": "MJPG"}
 """By the file's ending. An AVI can be played even if the process was killed; an MP4 only once it is finished."""

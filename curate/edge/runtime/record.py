@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from filelock import FileLock
 
-from curate.edge.runner import Package
 from curate.errors import InputError
 from curate.files import write_atomic
+from curate.runner import Package
 
 FOLDER: Final = "comparisons"
 """In the dataset's own."""

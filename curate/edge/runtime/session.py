@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from curate.edge.runner import Package, PackageError, Reference, Runner
 from curate.edge.runtime.answers import Answer, Model, told_of
 from curate.edge.runtime.counters import Anchor, Counter, Crossing, Shape, make_counters
 from curate.edge.runtime.frames import Frame
@@ -17,6 +16,7 @@ from curate.edge.runtime.pipeline import Finished
 from curate.edge.runtime.things import Band, Things, asks, shown, thing_json, things_of
 from curate.edge.runtime.tracker import Track, Tracker, TrackerSettings
 from curate.errors import UsageError
+from curate.runner import Package, PackageError, Reference, Runner
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from curate.edge.runner import VOID, Package, Result
 from curate.errors import UsageError
+from curate.runner import VOID, Package, Result
 
 SMALLEST: Final = 9
 """Pixels that a region has at least: fewer are noise along a border."""

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import Size
-from curate.models.predictors.layouts.cells import grid
 from curate.models.predictors.network import Network
 from curate.models.predictors.preparation import make_preparation
 from curate.models.predictors.sidecar import Sidecar
+from curate.runner import grid
 
 Array = npt.NDArray[Any]
 

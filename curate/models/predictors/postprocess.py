@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import Objects
-from curate.models.predictors.preparation import Placement
 from curate.models.predictors.sampling import Region, sample
+from curate.runner import Placement
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

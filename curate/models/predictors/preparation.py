@@ -17,52 +17,13 @@ from curate.errors import InputError
 from curate.imaging import Pixels
 from curate.models.predictors.base import Size
 from curate.models.predictors.sidecar import Resize, Sidecar
+from curate.runner import Placement, place
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _INTERPOLATION: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where an image lies in a network's input.
-
-    Attributes:
-        image: Size of the image.
-        input: Size of the input.
-        scaled: Size that the image was scaled to.
-        offset: (y, x) in the input of the scaled image's top left corner; negative where it was cut off.
-    """
-
-    image: Size
-    input: Size
-    scaled: Size
-    offset: tuple[int, int]
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Input pixels per image pixel, (y, x)."""
-        return self.scaled[0] / self.image[0], self.scaled[1] / self.image[1]
-
-    def to_input(self, boxes: npt.ArrayLike) -> Floats:
-        """Corners [x1, y1, x2, y2] on the image, shape (k, 4), as corners on the input."""
-        (scale_y, scale_x), (top, left) = self.scale, self.offset
-        return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y] + [left, top, left, top]
-
-    def to_image(self, boxes: npt.ArrayLike) -> Floats:
-        """Corners [x1, y1, x2, y2] on the input, shape (k, 4), as corners on the image; they may lie outside of it."""
-        (scale_y, scale_x), (top, left) = self.scale, self.offset
-        return (np.asarray(boxes, np.float64) - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
-
-    @property
-    def seen(self) -> tuple[int, int, int, int]:
-        """Rows and columns of the image, (top, left, bottom, right), whose pixels' middles are in the input."""
-        corners = self.to_image([[0, 0, self.input[1], self.input[0]]])[0]
-        height, width = self.image
-        left, top, right, bottom = (int(edge) for edge in np.ceil(corners - 0.5))
-        return max(top, 0), max(left, 0), min(bottom, height), min(right, width)
 
 
 @dataclass(frozen=True)
@@ -198,27 +159,3 @@ def make_preparation(sidecar: Sidecar, dtype: npt.DTypeLike = np.float32) -> Pre
         shift=shift if shift.any() else None,
         dtype=dtype,
     )
-
-
-def place(image: Size, size: Size | None, resize: Resize, crop: float = 1.0, multiple: int = 1) -> Placement:
-    """Where an image goes in the input; see `curate.models.predictors.sidecar.Resize`."""
-    if size is None or resize == "none":
-        height, width = (-(-side // multiple) * multiple for side in image)
-        return Placement(image, (height, width), image, (0, 0))
-    if resize == "squash":
-        return Placement(image, size, size, (0, 0))
-    ratios = (size[0] / image[0], size[1] / image[1])
-    if resize == "shortest_side_crop":
-        ratio = max(ratios) / crop
-        scaled = (max(size[0], round(image[0] * ratio)), max(size[1], round(image[1] * ratio)))
-        return Placement(image, size, scaled, (-((scaled[0] - size[0]) // 2), -((scaled[1] - size[1]) // 2)))
-    tight = ratios.index(min(ratios))
-    if resize == "letterbox":  # in whole numbers: 500 * (416 / 500) may be less than 416
-        scaled = (max(image[0] * size[tight] // image[tight], 1), max(image[1] * size[tight] // image[tight], 1))
-        return Placement(image, size, scaled, (0, 0))
-    scaled = (_within(image[0] * ratios[tight], size[0]), _within(image[1] * ratios[tight], size[1]))
-    return Placement(image, size, scaled, ((size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2))
-
-
-def _within(side: float, most: int) -> int:
-    return min(max(round(side), 1), most)

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from curate.models.predictors.base import Task
 from curate.models.predictors.evidence import Evidence, are_corners, are_probabilities, follow_grid, sum_to_one
-from curate.models.predictors.layouts.cells import grid
 from curate.models.predictors.sidecar import (
     BoxesScores,
     ClassMapLayout,
@@ -32,6 +31,7 @@ from curate.models.predictors.sidecar import (
     Yolov8,
     Yolox,
 )
+from curate.runner import grid
 
 Array = npt.NDArray[Any]
 Reader = Callable[[Evidence], Iterator[Output]]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from curate.models.predictors.base import Size
-from curate.models.predictors.preparation import Placement
+from curate.runner import Placement
 
 Array = npt.NDArray[Any]
 Plane = npt.NDArray[np.float32]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from curate.edge.package.targets.base import Request, Written
-from curate.edge.runner import import_openvino
 from curate.errors import InputError, MissingExtra
+from curate.runner import import_openvino
 
 MODEL: Final = "model.xml"
 WEIGHTS: Final = "model.bin"

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 
 from curate.edge.package.targets.base import Request, Written
-from curate.edge.runner import PackageError, load_image
 from curate.errors import InputError, MissingExtra
 from curate.models.predictors.preparation import make_preparation
+from curate.runner import PackageError, load_image
 
 MODEL: Final = "model.onnx"
 ENGINE: Final = "model.engine"

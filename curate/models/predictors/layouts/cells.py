@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import Size
-from curate.models.predictors.layouts.numbers import Array, Outputs, activate, corners, misfit
+from curate.models.predictors.layouts.numbers import Array, Outputs, misfit
 from curate.models.predictors.postprocess import Masks, Proposals, best_class
 from curate.models.predictors.sidecar import NanoDet, Yolov5, Yolov8, Yolox
+from curate.runner import activate, grid, to_corners
 
 LARGEST_LOG: Final = 20.0
 """Of a box's side: exp of more is no box, and would overflow."""
@@ -29,7 +29,7 @@ def decode_yolox(layout: Yolox, outputs: Outputs, size: Size, min_score: float) 
     strides = cells[:, 2:]
     middles = (rows[:, :2] + cells[:, :2]) * strides
     sides = np.exp(np.minimum(rows[:, 2:4], LARGEST_LOG)) * strides
-    boxes = corners(np.concatenate([middles, sides], axis=1), "cxcywh", False, size)
+    boxes = to_corners(np.concatenate([middles, sides], axis=1), "cxcywh", False, size)
     return best_class(boxes, activate(rows[:, 5:], layout.activation) * objectness[sure, None])
 
 
@@ -39,7 +39,7 @@ def decode_yolov5(layout: Yolov5, outputs: Outputs, size: Size, min_score: float
     if rows.ndim != 2 or rows.shape[1] < 6:
         misfit("yolov5", "[k, 5 + classes]", rows)
     rows = rows[rows[:, 4] >= min_score]
-    boxes = corners(rows[:, :4], layout.form, layout.normalised, size)
+    boxes = to_corners(rows[:, :4], layout.form, layout.normalised, size)
     return best_class(boxes, rows[:, 5:] * rows[:, 4:5])
 
 
@@ -55,7 +55,7 @@ def decode_yolov8(layout: Yolov8, outputs: Outputs, size: Size, min_score: float
         misfit("yolov8", f"[4 + classes{f' + {weights}' if weights else ''}, k]", columns)
     end = len(columns) - weights
     columns = columns[:, columns[4:end].max(axis=0) >= min_score]
-    boxes = corners(columns[:4].T, layout.form, layout.normalised, size)
+    boxes = to_corners(columns[:4].T, layout.form, layout.normalised, size)
     probabilities = columns[4:end].T
     if prototypes is None:
         return best_class(boxes, probabilities)
@@ -85,19 +85,6 @@ def decode_nanodet(layout: NanoDet, outputs: Outputs, size: Size, min_score: flo
     middles = (cells[sure, :2] + np.float32(layout.centre)) * strides
     boxes = np.concatenate([middles - distances[:, :2], middles + distances[:, 2:]], axis=1)
     return best_class(boxes, probabilities[sure])
-
-
-@lru_cache(maxsize=32)
-def grid(size: Size, strides: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """The cells of several grids over an input, rows first: [column, row, stride], float32 of shape (cells, 3)."""
-    height, width = size
-    grids = []
-    for stride in strides:
-        rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)].reshape(2, -1)
-        grids.append(np.stack([columns, rows, np.full_like(rows, stride)], axis=1))
-    cells = np.concatenate(grids).astype(np.float32)
-    cells.flags.writeable = False
-    return cells
 
 
 def features_first(columns: Array, size: Size) -> bool:

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import Size
-from curate.models.predictors.layouts.cells import LARGEST_LOG, grid
-from curate.models.predictors.layouts.numbers import Array, Outputs, activate, corners, misfit
+from curate.models.predictors.layouts.cells import LARGEST_LOG
+from curate.models.predictors.layouts.numbers import Array, Outputs, misfit
 from curate.models.predictors.postprocess import Masks, Proposals, best_class
 from curate.models.predictors.sidecar import BoxesScores, Detections, Detr, Priors, Rows
+from curate.runner import activate, grid, to_corners
 
 
 def decode_detr(layout: Detr, outputs: Outputs, size: Size, min_score: float) -> Proposals:
@@ -23,7 +24,7 @@ def decode_detr(layout: Detr, outputs: Outputs, size: Size, min_score: float) ->
     if layout.activation == "softmax":
         probabilities = probabilities[:, :-1]
     sure = probabilities.max(axis=1) >= min_score
-    return best_class(corners(boxes[sure], "cxcywh", True, size), probabilities[sure], has_doubles=False)
+    return best_class(to_corners(boxes[sure], "cxcywh", True, size), probabilities[sure], has_doubles=False)
 
 
 def decode_boxes_scores(layout: BoxesScores, outputs: Outputs, size: Size, min_score: float) -> Proposals:
@@ -35,7 +36,7 @@ def decode_boxes_scores(layout: BoxesScores, outputs: Outputs, size: Size, min_s
     probabilities = activate(scores, layout.activation)[:, first:]
     sure = probabilities.max(axis=1) >= min_score
     if layout.priors is None:
-        found = corners(boxes[sure], layout.form, layout.normalised, size)
+        found = to_corners(boxes[sure], layout.form, layout.normalised, size)
     else:
         priors = prior_boxes(layout.priors, size)
         if len(priors) != len(boxes):
@@ -54,7 +55,7 @@ def decode_detections(layout: Detections, outputs: Outputs, size: Size, min_scor
     there = np.flatnonzero((numbers >= 0) & (scores >= min_score))
     masks = None if layout.masks is None else _given_masks(outputs[layout.masks], there, len(boxes), size)
     return Proposals(
-        corners(boxes[there, :4], layout.form, layout.normalised, size),
+        to_corners(boxes[there, :4], layout.form, layout.normalised, size),
         scores[there],
         numbers[there],
         masks=masks,
@@ -68,7 +69,7 @@ def decode_rows(layout: Rows, outputs: Outputs, size: Size, min_score: float) ->
     if rows.ndim != 2 or rows.shape[1] != 6:
         misfit("rows", "[k, 6]", rows)
     rows = rows[(rows[:, 4] >= min_score) & (rows[:, 5] >= 0)]
-    boxes = corners(rows[:, :4], layout.form, layout.normalised, size)
+    boxes = to_corners(rows[:, :4], layout.form, layout.normalised, size)
     return Proposals(boxes, rows[:, 4], np.round(rows[:, 5]).astype(np.int64), has_doubles=False)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import VOID, Classes, ClassMap, DepthMap
-from curate.models.predictors.layouts.numbers import Array, Outputs, activate, misfit
-from curate.models.predictors.preparation import Placement
+from curate.models.predictors.layouts.numbers import Array, Outputs, misfit
 from curate.models.predictors.sampling import strips
 from curate.models.predictors.sidecar import ClassMapLayout, DepthMapLayout, LabelMap, Logits
+from curate.runner import Placement, activate, best_channel
 
 _EITHER: Final = 0.5
 _NEAREST: Final = 1e-6  # metres, or their inverse: less is no measurement
@@ -38,7 +38,7 @@ def read_class_map(layout: ClassMapLayout, outputs: Outputs, placement: Placemen
     labels = np.full(placement.image, VOID, np.int16)
     confidence = np.zeros(placement.image, np.float32)
     for rows, columns, planes in strips(scores, placement):
-        best, value = _best(planes)
+        best, value = best_channel(planes)
         if layout.activation == "softmax" and not apart:
             value = 1 / np.exp(planes - value).sum(axis=0)
         elif apart and layout.activation != "none":
@@ -80,15 +80,6 @@ def read_depth_map(layout: DepthMapLayout, outputs: Outputs, placement: Placemen
     low, high = float(seen.min(initial=np.inf)), float(seen.max(initial=-np.inf))
     scaled = (depth - np.float32(low)) / np.float32(max(high - low, _NEAREST))
     return DepthMap(np.float32(1) - scaled if layout.nearer_is_larger else scaled, metric=False)
-
-
-def _best(planes: Array) -> tuple[Array, Array]:
-    """The first of the largest of c planes, shape (c, h, w), everywhere, and its value; argmax along so far an axis is slow."""
-    best, value = np.zeros(planes.shape[1:], np.int16), planes[0].copy()
-    for number, plane in enumerate(planes[1:], start=1):
-        np.copyto(best, number, where=plane > value)
-        np.maximum(value, plane, out=value)
-    return best, value
 
 
 def _plane(layout: str, given: Array) -> Array:

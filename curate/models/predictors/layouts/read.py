@@ -14,7 +14,6 @@ from curate.models.predictors.layouts.lists import decode_boxes_scores, decode_d
 from curate.models.predictors.layouts.maps import read_class_map, read_depth_map, read_label_map, read_logits
 from curate.models.predictors.layouts.numbers import Outputs
 from curate.models.predictors.postprocess import Limits, Proposals, finish
-from curate.models.predictors.preparation import Placement
 from curate.models.predictors.sidecar import (
     BoxesScores,
     ClassMapLayout,
@@ -30,6 +29,7 @@ from curate.models.predictors.sidecar import (
     Yolov8,
     Yolox,
 )
+from curate.runner import Placement
 
 _DETECTORS: Final[dict[type[Output], Callable[[Any, Outputs, Size, float], Proposals]]] = {
     Yolox: decode_yolox,

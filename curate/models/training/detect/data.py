@@ -13,11 +13,12 @@ import torch
 
 from curate.errors import InputError
 from curate.imaging import Pixels
-from curate.models.predictors.preparation import Placement, make_preparation
+from curate.models.predictors.preparation import make_preparation
 from curate.models.predictors.sidecar import Sidecar
 from curate.models.training.augment import Augmentation
 from curate.models.training.base import Example
 from curate.models.training.detect.base import Targets
+from curate.runner import Placement
 
 PAD: Final = 114
 """What fills the part of the input that the image leaves free: a middle grey."""

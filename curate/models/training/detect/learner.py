@@ -23,7 +23,6 @@ from curate.errors import InputError
 from curate.imaging import Pixels
 from curate.models.predictors.base import Objects
 from curate.models.predictors.postprocess import Limits, best_class, finish
-from curate.models.predictors.preparation import Placement
 from curate.models.training.augment import Augmentation
 from curate.models.training.base import SCRATCH, Example, TrainingSettings
 from curate.models.training.detect import data, scoring
@@ -31,6 +30,7 @@ from curate.models.training.detect.base import Detector
 from curate.models.training.detect.defaults import complete, input_size, shape_of
 from curate.models.training.detect.export import NMS_IOU, export_detector
 from curate.models.training.detect.models import build
+from curate.runner import Placement
 
 LIMITS: Final = Limits(min_score=0.01, nms_iou=NMS_IOU, most_objects=100)
 """Of what is validated: COCO counts a hundred objects of an image."""

@@ -14,7 +14,7 @@ from curate.errors import UsageError
 from curate.imaging import Pixels
 from curate.models.predictors.base import VOID, Size
 from curate.models.predictors.layouts.maps import read_class_map
-from curate.models.predictors.preparation import Placement, Preparation, make_preparation
+from curate.models.predictors.preparation import Preparation, make_preparation
 from curate.models.predictors.sidecar import ClassMapLayout, Sidecar, write_sidecar
 from curate.models.training.augment import FILL, Augmentation
 from curate.models.training.base import PRETRAINED, SCRATCH, Example, TrainingSettings
@@ -25,6 +25,7 @@ from curate.models.training.segment.losses import parse_loss, segmentation_loss
 from curate.models.training.segment.network import Network, make_network
 from curate.models.training.segment.regions import draw, nearest, require_fitting
 from curate.models.training.segment.views import fit_channels, random_window
+from curate.runner import Placement
 
 IMAGES: Final = "images"
 LOGITS: Final = "logits"

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.models.predictors.base import VOID
-from curate.models.predictors.preparation import Placement
 from curate.models.training.segment.regions import ChannelMap, nearest
+from curate.runner import Placement
 
 _MOST_ZOOM: Final = 2.0
 

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -50,6 +51,7 @@ _INSTALL: Final = {
     "tensorrt": "pip install onnxruntime-gpu, beside NVIDIA's TensorRT",
 }
 _INTERPOLATION: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_RESIZES: Final = frozenset({"none", "squash", "letterbox", "letterbox_centre", "shortest_side_crop"})
 _LARGEST_LOG: Final = 20.0  # of a box's side: exp of more would be no box
 _STRIP_VALUES: Final = 1 << 18  # of a class map that are enlarged at a time: as many as a cache holds
 _LARGEST_IMAGE: Final = 500_000_000  # pixels; curate's own limit
@@ -157,7 +159,7 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Placement:
     """Where an image lies in the model's input.
 
     Attributes:
@@ -172,29 +174,28 @@ class Geometry:
     scaled: Size
     offset: tuple[int, int]
 
-    def to_input(self, boxes: npt.ArrayLike) -> Array:
-        """Corners [x1, y1, x2, y2] on the image, shape (k, 4), as corners on the input."""
-        return np.asarray(boxes, np.float64) * self._scale + self._corner
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Input pixels per image pixel, (y, x)."""
+        return self.scaled[0] / self.image[0], self.scaled[1] / self.image[1]
 
-    def to_image(self, boxes: npt.ArrayLike) -> Array:
-        """Corners on the input, shape (k, 4), as corners on the image; they may lie outside of it."""
-        return np.asarray((np.asarray(boxes, np.float64) - self._corner) / self._scale)
+    def to_input(self, boxes: npt.ArrayLike) -> Floats:
+        """Corners [x1, y1, x2, y2] on the image, shape (k, 4), as corners on the input."""
+        (scale_y, scale_x), (top, left) = self.scale, self.offset
+        return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y] + [left, top, left, top]
+
+    def to_image(self, boxes: npt.ArrayLike) -> Floats:
+        """Corners [x1, y1, x2, y2] on the input, shape (k, 4), as corners on the image; they may lie outside of it."""
+        (scale_y, scale_x), (top, left) = self.scale, self.offset
+        return (np.asarray(boxes, np.float64) - [left, top, left, top]) / [scale_x, scale_y, scale_x, scale_y]
 
     @property
     def seen(self) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the image's pixels whose middles are in the input."""
-        left, top, right, bottom = np.ceil(self.to_image([[0, 0, self.input[1], self.input[0]]])[0] - 0.5).astype(int)
+        """Rows and columns of the image, (top, left, bottom, right), whose pixels' middles are in the input."""
+        corners = self.to_image([[0, 0, self.input[1], self.input[0]]])[0]
         height, width = self.image
-        return max(int(top), 0), max(int(left), 0), min(int(bottom), height), min(int(right), width)
-
-    @property
-    def _scale(self) -> Array:
-        scale = np.array([self.scaled[1] / self.image[1], self.scaled[0] / self.image[0]])
-        return np.concatenate([scale, scale])
-
-    @property
-    def _corner(self) -> Array:
-        return np.array([self.offset[1], self.offset[0]] * 2)
+        left, top, right, bottom = (int(edge) for edge in np.ceil(corners - 0.5))
+        return max(top, 0), max(left, 0), min(bottom, height), min(right, width)
 
 
 @dataclass(frozen=True)
@@ -203,11 +204,11 @@ class Prepared:
 
     Attributes:
         array: Of shape (channels, height, width) or (height, width, channels), as the model wants.
-        geometry: Where the image lies in it.
+        placement: Where the image lies in it.
     """
 
     array: Array
-    geometry: Geometry
+    placement: Placement
 
 
 @dataclass(frozen=True)
@@ -343,8 +344,8 @@ class Runner:
             what = f"an image is uint8 of shape (height, width, 3), not {pixels.dtype} of {pixels.shape}"
             raise PackageError(what, "prepare")
         pre = self._pre
-        geometry = _place((pixels.shape[0], pixels.shape[1]), pre)
-        image = _scaled(pixels, geometry, pre)
+        placement = _place((pixels.shape[0], pixels.shape[1]), pre)
+        image = _scaled(pixels, placement, pre)
         if pre["color"] == "bgr":
             image = image[..., ::-1]
         elif pre["color"] == "gray":
@@ -353,11 +354,11 @@ class Runner:
             image = image.transpose(2, 0, 1)
         image = np.ascontiguousarray(image)
         if pre["dtype"] == "uint8":
-            return Prepared(image, geometry)
+            return Prepared(image, placement)
         values = (
             image.astype(np.float32) if self._factor is None else np.multiply(image, self._factor, dtype=np.float32)
         )
-        return Prepared(values if self._shift is None else values + self._shift, geometry)
+        return Prepared(values if self._shift is None else values + self._shift, placement)
 
     def infer(self, batch: Array | Sequence[Array]) -> list[Array]:
         """The model's outputs, in the order of `postprocess.outputs`, for n prepared arrays of one shape; n rows each."""
@@ -393,7 +394,7 @@ class Runner:
             own = {name: array[row] for name, array in named.items()}
             try:
                 with np.errstate(over="ignore", invalid="ignore"):  # boxes without end are left out
-                    results.append(self._read(self._post, own, each.geometry, self.package))
+                    results.append(self._read(self._post, own, each.placement, self.package))
             except (ValueError, IndexError, KeyError) as error:
                 shapes = ", ".join(f"'{name}' of {array.shape}" for name, array in own.items())
                 what = f"outputs are not of layout '{self._post['layout']}': {shapes}"
@@ -565,37 +566,42 @@ def _normalisation(pre: Mapping[str, Any]) -> tuple[Array | None, Array | None]:
     return (None if (factor == 1).all() else factor), (shift if shift.any() else None)
 
 
-def _place(image: Size, pre: Mapping[str, Any]) -> Geometry:
-    """Where an image goes in the input."""
-    resize, crop = pre["resize"], pre.get("crop", 1.0)
+def _place(image: Size, pre: Mapping[str, Any]) -> Placement:
+    resize = pre["resize"]
     if resize == "none":
-        height, width = (-(-side // pre["multiple"]) * pre["multiple"] for side in image)
-        return Geometry(image, (height, width), image, (0, 0))
-    size: Size = (pre["size"][0], pre["size"][1])
+        return place(image, None, resize, multiple=pre["multiple"])
+    if resize not in _RESIZES:
+        raise PackageError(f"resize '{resize}' is not understood", MANIFEST)
+    return place(image, (pre["size"][0], pre["size"][1]), resize, pre.get("crop", 1.0))
+
+
+def place(image: Size, size: Size | None, resize: str, crop: float = 1.0, multiple: int = 1) -> Placement:
+    """Where an image goes in an input of a size (None, or resize none: padded to whole multiples); cf. `sidecar.Resize`."""
+    if size is None or resize == "none":
+        height, width = (-(-side // multiple) * multiple for side in image)
+        return Placement(image, (height, width), image, (0, 0))
     if resize == "squash":
-        return Geometry(image, size, size, (0, 0))
+        return Placement(image, size, size, (0, 0))
     ratios = (size[0] / image[0], size[1] / image[1])
     if resize == "shortest_side_crop":
         ratio = max(ratios) / crop
         scaled = (max(size[0], round(image[0] * ratio)), max(size[1], round(image[1] * ratio)))
-        return Geometry(image, size, scaled, (-((scaled[0] - size[0]) // 2), -((scaled[1] - size[1]) // 2)))
+        return Placement(image, size, scaled, (-((scaled[0] - size[0]) // 2), -((scaled[1] - size[1]) // 2)))
     tight = ratios.index(min(ratios))
     if resize == "letterbox":  # in whole numbers: 500 * (416 / 500) may be less than 416
         scaled = (max(image[0] * size[tight] // image[tight], 1), max(image[1] * size[tight] // image[tight], 1))
-        return Geometry(image, size, scaled, (0, 0))
-    if resize != "letterbox_centre":
-        raise PackageError(f"resize '{resize}' is not understood", MANIFEST)
+        return Placement(image, size, scaled, (0, 0))
     height, width = (min(max(round(side * ratios[tight]), 1), most) for side, most in zip(image, size, strict=True))
-    return Geometry(image, size, (height, width), ((size[0] - height) // 2, (size[1] - width) // 2))
+    return Placement(image, size, (height, width), ((size[0] - height) // 2, (size[1] - width) // 2))
 
 
-def _scaled(pixels: Pixels, geometry: Geometry, pre: Mapping[str, Any]) -> Pixels:
+def _scaled(pixels: Pixels, placement: Placement, pre: Mapping[str, Any]) -> Pixels:
     """An image where it lies in the input, with padding about it."""
-    scaled, (top, left), (height, width) = geometry.scaled, geometry.offset, geometry.input
-    if scaled != geometry.image:
+    scaled, (top, left), (height, width) = placement.scaled, placement.offset, placement.input
+    if scaled != placement.image:
         how = _INTERPOLATION[pre["interpolation"]]
         pixels = np.asarray(Image.fromarray(pixels).resize((scaled[1], scaled[0]), how, reducing_gap=2.0))
-    if scaled == geometry.input:
+    if scaled == placement.input:
         return pixels
     pixels = pixels[max(-top, 0) :, max(-left, 0) :][:height, :width]
     top, left = max(top, 0), max(left, 0)
@@ -610,34 +616,34 @@ Post = Mapping[str, Any]
 Outputs = Mapping[str, Array]
 
 
-def _read_logits(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_logits(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, classes]."""
     scores = outputs[post["output"]]
     if scores.shape != (len(package.classes),):
         raise ValueError
-    return Result(package.task, geometry.image, probabilities=_activate(scores, post["activation"]))
+    return Result(package.task, placement.image, probabilities=activate(scores, post["activation"]))
 
 
-def _read_class_map(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_class_map(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, channels, h, w]: scores are brought to the image's size, then compared."""
     scores, first = outputs[post["output"]], int(post["background"])
     if scores.ndim != 3 or len(scores) != len(package.classes) + first:
         raise ValueError
     apart = post["activation"] == "sigmoid" or len(scores) == 1
-    labels, confidence = np.full(geometry.image, VOID, np.int16), np.zeros(geometry.image, np.float32)
-    for rows, columns, planes in _strips(scores, geometry):
-        best, value = _best(planes)
+    labels, confidence = np.full(placement.image, VOID, np.int16), np.zeros(placement.image, np.float32)
+    for rows, columns, planes in _strips(scores, placement):
+        best, value = best_channel(planes)
         if post["activation"] == "softmax" and not apart:
             value = 1 / np.exp(planes - value).sum(axis=0)
         elif apart and post["activation"] != "none":
-            value = _activate(value, "sigmoid")
+            value = activate(value, "sigmoid")
         there = value >= 0.5 if apart else best >= first
         labels[rows, columns] = np.where(there, best - first, VOID)
         confidence[rows, columns] = np.maximum(value, 1 - value) if apart else value
-    return Result(package.task, geometry.image, class_map=labels, confidence=confidence)
+    return Result(package.task, placement.image, class_map=labels, confidence=confidence)
 
 
-def _best(planes: Array) -> tuple[Array, Array]:
+def best_channel(planes: Array) -> tuple[Array, Array]:
     """The first of the largest of c planes, shape (c, h, w), everywhere, and its value; argmax along so far an axis is slow."""
     best, value = np.zeros(planes.shape[1:], np.int16), planes[0].copy()
     for number, plane in enumerate(planes[1:], start=1):
@@ -646,72 +652,72 @@ def _best(planes: Array) -> tuple[Array, Array]:
     return best, value
 
 
-def _read_label_map(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_label_map(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, h, w] or [n, 1, h, w] of class numbers, taken for certain."""
     given = outputs[post["output"]]
     given = given[0] if given.ndim == 3 and len(given) == 1 else given
     height, width = given.shape
-    top, left, bottom, right = geometry.seen
+    top, left, bottom, right = placement.seen
     middles = np.arange(top, bottom) + 0.5, np.arange(left, right) + 0.5
-    (scale_x, scale_y), (corner_x, corner_y) = geometry._scale[:2], geometry._corner[:2]
-    rows = ((middles[0] * scale_y + corner_y) * height / geometry.input[0]).astype(int).clip(0, height - 1)
-    columns = ((middles[1] * scale_x + corner_x) * width / geometry.input[1]).astype(int).clip(0, width - 1)
+    (scale_y, scale_x), (corner_y, corner_x) = placement.scale, placement.offset
+    rows = ((middles[0] * scale_y + corner_y) * height / placement.input[0]).astype(int).clip(0, height - 1)
+    columns = ((middles[1] * scale_x + corner_x) * width / placement.input[1]).astype(int).clip(0, width - 1)
     numbers = np.round(given[np.ix_(rows, columns)]).astype(np.int64) - int(post["background"])
-    labels, confidence = np.full(geometry.image, VOID, np.int16), np.zeros(geometry.image, np.float32)
+    labels, confidence = np.full(placement.image, VOID, np.int16), np.zeros(placement.image, np.float32)
     labels[top:bottom, left:right] = np.where((numbers >= 0) & (numbers < len(package.classes)), numbers, VOID)
     confidence[top:bottom, left:right] = 1
-    return Result(package.task, geometry.image, class_map=labels, confidence=confidence)
+    return Result(package.task, placement.image, class_map=labels, confidence=confidence)
 
 
-def _read_boxes_scores(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_boxes_scores(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, anchors, 4] and [n, anchors, classes]."""
     first = int(post["background"])
-    probabilities = _activate(outputs[post["scores"]], post["activation"])[:, first:]
+    probabilities = activate(outputs[post["scores"]], post["activation"])[:, first:]
     sure = probabilities.max(axis=1) >= post["min_score"]
-    boxes = _corners(outputs[post["boxes"]][sure], post["form"], post["normalised"], geometry.input)
-    return _objects(post, boxes, probabilities[sure], geometry, package)
+    boxes = to_corners(outputs[post["boxes"]][sure], post["form"], post["normalised"], placement.input)
+    return _objects(post, boxes, probabilities[sure], placement, package)
 
 
-def _read_detr(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_detr(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """Logits [n, queries, classes] and boxes [n, queries, 4], normalised centre and size; no doubles."""
-    probabilities = _activate(outputs[post["logits"]], post["activation"])
+    probabilities = activate(outputs[post["logits"]], post["activation"])
     probabilities = probabilities[:, :-1] if post["activation"] == "softmax" else probabilities
-    boxes = _corners(outputs[post["boxes"]], "cxcywh", True, geometry.input)
-    return _objects(post, boxes, probabilities, geometry, package, doubles=False)
+    boxes = to_corners(outputs[post["boxes"]], "cxcywh", True, placement.input)
+    return _objects(post, boxes, probabilities, placement, package, doubles=False)
 
 
-def _read_yolox(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_yolox(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, cells, 5 + classes] before decoding: offsets, logarithms of sides, objectness, classes."""
-    rows, cells = outputs[post["output"]], _grid(geometry.input, tuple(post["strides"]))
+    rows, cells = outputs[post["output"]], grid(placement.input, tuple(post["strides"]))
     if len(rows) != len(cells):
         raise ValueError
-    objectness = _activate(rows[:, 4], post["activation"])
+    objectness = activate(rows[:, 4], post["activation"])
     sure = objectness >= post["min_score"]
     rows, cells, strides = rows[sure], cells[sure], cells[sure, 2:]
     middles, sides = (rows[:, :2] + cells[:, :2]) * strides, np.exp(np.minimum(rows[:, 2:4], _LARGEST_LOG)) * strides
-    boxes = _corners(np.concatenate([middles, sides], axis=1), "cxcywh", False, geometry.input)
-    probabilities = _activate(rows[:, 5:], post["activation"]) * objectness[sure, None]
-    return _objects(post, boxes, probabilities, geometry, package)
+    boxes = to_corners(np.concatenate([middles, sides], axis=1), "cxcywh", False, placement.input)
+    probabilities = activate(rows[:, 5:], post["activation"]) * objectness[sure, None]
+    return _objects(post, boxes, probabilities, placement, package)
 
 
-def _read_yolov5(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_yolov5(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, k, 5 + classes], decoded: a box, objectness, classes."""
     rows = outputs[post["output"]]
     rows = rows[rows[:, 4] >= post["min_score"]]
-    boxes = _corners(rows[:, :4], post["form"], post["normalised"], geometry.input)
-    return _objects(post, boxes, rows[:, 5:] * rows[:, 4:5], geometry, package)
+    boxes = to_corners(rows[:, :4], post["form"], post["normalised"], placement.input)
+    return _objects(post, boxes, rows[:, 5:] * rows[:, 4:5], placement, package)
 
 
-def _read_yolov8(post: Post, outputs: Outputs, geometry: Geometry, package: Package) -> Result:
+def _read_yolov8(post: Post, outputs: Outputs, placement: Placement, package: Package) -> Result:
     """[n, 4 + classes, k] or its transpose, decoded: a box, classes."""
     columns = outputs[post["output"]]
     columns = columns if len(columns) == 4 + len(package.classes) else columns.T
     columns = columns[:, columns[4:].max(axis=0) >= post["min_score"]]
-    boxes = _corners(columns[:4].T, post["form"], post["normalised"], geometry.input)
-    return _objects(post, boxes, columns[4:].T, geometry, package)
+    boxes = to_corners(columns[:4].T, post["form"], post["normalised"], placement.input)
+    return _objects(post, boxes, columns[4:].T, placement, package)
 
 
-_READERS: Final[dict[object, Callable[[Post, Outputs, Geometry, Package], Result]]] = {
+_READERS: Final[dict[object, Callable[[Post, Outputs, Placement, Package], Result]]] = {
     "logits": _read_logits,
     "class_map": _read_class_map,
     "label_map": _read_label_map,
@@ -726,17 +732,17 @@ LAYOUTS: Final = tuple(str(layout) for layout in _READERS)
 
 
 def _objects(
-    post: Post, boxes: Array, probabilities: Array, geometry: Geometry, package: Package, *, doubles: bool = True
+    post: Post, boxes: Array, probabilities: Array, placement: Placement, package: Package, *, doubles: bool = True
 ) -> Result:
     """What of boxes on the input, corners of shape (k, 4), was found: sure enough, no doubles, on the image; surest first."""
     if boxes.shape != (len(probabilities), 4) or probabilities.shape[1] != len(package.classes):
         raise ValueError
-    height, width = geometry.image
+    height, width = placement.image
     labels = probabilities.argmax(axis=1)
     scores = probabilities[np.arange(len(labels)), labels]
     chosen = np.flatnonzero((scores >= post["min_score"]) & np.isfinite(boxes).all(axis=1))
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
-    corners = geometry.to_image(boxes[chosen]).clip(0, [width, height, width, height])
+    corners = placement.to_image(boxes[chosen]).clip(0, [width, height, width, height])
     there = (corners[:, 2:] > corners[:, :2]).all(axis=1)
     chosen, corners = chosen[there], corners[there]
     if doubles:
@@ -745,7 +751,7 @@ def _objects(
     chosen, corners = chosen[: post["most_objects"]], corners[: post["most_objects"]]
     return Result(
         package.task,
-        geometry.image,
+        placement.image,
         boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
         labels=labels[chosen].astype(np.int64),
         scores=scores[chosen].astype(np.float64).clip(0, 1),
@@ -778,7 +784,7 @@ def suppress(boxes: Array, labels: Array, iou: float, most: int) -> npt.NDArray[
     return np.array(kept, np.int64)
 
 
-def _activate(scores: Array, activation: str) -> Array:
+def activate(scores: Array, activation: str) -> Array:
     """Scores to probabilities; softmax is over the last axis."""
     if activation == "sigmoid":
         return np.asarray(0.5 * (1 + np.tanh(0.5 * scores)))
@@ -788,7 +794,7 @@ def _activate(scores: Array, activation: str) -> Array:
     return scores
 
 
-def _corners(boxes: Array, form: str, normalised: bool, size: Size) -> Array:
+def to_corners(boxes: Array, form: str, normalised: bool, size: Size) -> Array:
     """Boxes of any form, shape (k, 4), as [x1, y1, x2, y2] in pixels of an input of that size."""
     if form == "yxyx":
         boxes = boxes[:, [1, 0, 3, 2]]
@@ -800,27 +806,30 @@ def _corners(boxes: Array, form: str, normalised: bool, size: Size) -> Array:
     return boxes * np.array([size[1], size[0]] * 2, boxes.dtype) if normalised else boxes
 
 
-@lru_cache(maxsize=8)
-def _grid(size: Size, strides: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Cells of several grids over an input, rows first: [column, row, stride], float32 of shape (cells, 3)."""
+@lru_cache(maxsize=32)
+def grid(size: Size, strides: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """The cells of several grids over an input, rows first: [column, row, stride], float32 of shape (cells, 3)."""
+    height, width = size
     grids = []
     for stride in strides:
-        rows, columns = np.mgrid[: -(-size[0] // stride), : -(-size[1] // stride)].reshape(2, -1)
+        rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)].reshape(2, -1)
         grids.append(np.stack([columns, rows, np.full_like(rows, stride)], axis=1))
-    return np.concatenate(grids).astype(np.float32)
+    cells = np.concatenate(grids).astype(np.float32)
+    cells.flags.writeable = False
+    return cells
 
 
-def _strips(values: Array, geometry: Geometry) -> Iterator[tuple[slice, slice, Array]]:
+def _strips(values: Array, placement: Placement) -> Iterator[tuple[slice, slice, Array]]:
     """Maps over the input, shape (c, h, w), at the image's size: bilinear, some rows at a time so that memory stays bounded.
 
     Padding is cut off first, so that it is not mixed into the image's border.
     """
-    top, left, bottom, right = geometry.seen
+    top, left, bottom, right = placement.seen
     if bottom <= top or right <= left:
         return
     height, width = values.shape[-2:]
-    per = np.array([width / geometry.input[1], height / geometry.input[0]] * 2)
-    x1, y1, x2, y2 = geometry.to_input([[left, top, right, bottom]])[0] * per
+    per = np.array([width / placement.input[1], height / placement.input[0]] * 2)
+    x1, y1, x2, y2 = placement.to_input([[left, top, right, bottom]])[0] * per
     row, column = max(0, int(np.floor(y1 + 1e-6))), max(0, int(np.floor(x1 + 1e-6)))
     part = values[:, row : int(np.ceil(y2 - 1e-6)), column : int(np.ceil(x2 - 1e-6))].astype(np.float32, copy=False)
     # The image may reach beyond its map by a part of a cell: there its border is repeated.
@@ -872,7 +881,7 @@ def _open_openvino(path: Path, entry: str, outputs: Sequence[str], threads: int)
     # float32 unless the model is quantised: bfloat16, its default on some processors, gives other numbers than elsewhere.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     core = openvino.Core()
-    with _same_signal_stack():
+    with same_signal_stack():
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
     request = compiled.create_infer_request()
 
@@ -890,7 +899,7 @@ def import_openvino() -> Any:
 
 
 @contextmanager
-def _same_signal_stack() -> Iterator[None]:
+def same_signal_stack() -> Iterator[None]:
     """Have signals handled on the same stack as before.
 
     OpenVINO sets one aside for them with every model, and when models go in another order than they came leaves one that is
