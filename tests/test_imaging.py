@@ -8,8 +8,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from curate import imaging
 from curate.errors import ImageError
@@ -121,6 +122,50 @@ def test_large_jpegs_are_decoded_smaller_when_that_is_enough(tmp_path: Path) -> 
     whole = resize(load_pixels(path), (64, 48)).astype(int)
     draft = resize(load_pixels(path, shortest_side=48), (64, 48)).astype(int)
     assert np.abs(whole - draft).mean() < 1.0
+
+
+def pillow_pixels(path: Path, shortest_side: int | None) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as image:
+        if shortest_side is not None and (ratio := 2 * shortest_side / min(image.size)) < 1:
+            image.draft("RGB", (round(image.width * ratio), round(image.height * ratio)))
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("size", [(97, 131), (641, 479), (1500, 17)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_pixels_of_a_jpeg_are_those_that_pillow_gives(
+    tmp_path: Path, size: tuple[int, int], subsampling: int, progressive: bool
+) -> None:
+    grain = np.random.default_rng(0).normal(0, 20, (size[1], size[0], 3))
+    image = Image.fromarray((np.asarray(gradient(*size)) + grain).clip(0, 255).astype(np.uint8))
+    for number, shortest_side in enumerate((None, 8, 20, 60, 100)):
+        exif = Image.Exif()
+        exif[0x0112] = number + 4
+        image.save(path := tmp_path / "image.jpg", exif=exif, subsampling=subsampling, progressive=progressive)
+        assert np.array_equal(load_pixels(path, shortest_side=shortest_side), pillow_pixels(path, shortest_side))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_unusual_jpegs_are_those_that_pillow_gives(tmp_path: Path, mode: str) -> None:
+    gradient(60, 40).convert(mode).save(path := tmp_path / "image.jpg")
+    assert np.array_equal(load_pixels(path), pillow_pixels(path, None))
+
+
+def test_a_jpeg_is_turned_as_its_xmp_says_where_exif_is_silent(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    gradient(60, 40).save(path := tmp_path / "image.jpg", xmp=xmp)
+    assert load_pixels(path).shape == (60, 40, 3)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
+def test_a_jpeg_that_was_cut_off_is_refused(tmp_path: Path, kept: float) -> None:
+    gradient(640, 480).save(path := tmp_path / "image.jpg")
+    data = path.read_bytes()
+    path.write_bytes(data[: round(len(data) * kept)])
+    with pytest.raises(ImageError, match="truncated"):
+        load_pixels(path)
 
 
 def test_crop_keeps_inside_and_adds_margin() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,32 @@ class Boxes:
             probabilities=None if self.probabilities is None else self.probabilities[rows],
             crowd=None if self.crowd is None else self.crowd[rows],
         )
+
+
+def order_by(first: NDArray[Any], second: NDArray[Any], *others: NDArray[Any]) -> IntArray:
+    """Rows by several keys, the first of which counts most; equal ones as they stand.
+
+    What `np.lexsort` gives of the keys in reverse, but the others, which seldom matter, are sorted only where two rows agree
+    in the first and the second.
+
+    Args:
+        first: Array of shape (n,).
+        second: The same.
+        others: The same.
+
+    Returns:
+        Rows, shape (n,).
+    """
+    order = np.lexsort((second, first))
+    equal = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for key in (first, second):
+        ranked = key[order]
+        equal &= ranked[1:] == ranked[:-1]
+    if others and equal.any():
+        tied = np.flatnonzero(np.r_[equal, False] | np.r_[False, equal])
+        rows = order[tied]
+        order[tied] = rows[np.lexsort([key[rows] for key in (*others[::-1], second, first)])]
+    return np.asarray(order, dtype=np.int64)
 
 
 def known_sizes(sizes: FloatArray) -> BoolArray:

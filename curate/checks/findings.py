@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from json.encoder import encode_basestring
 from typing import Any, Final, Literal, get_args
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curate.dataset.ids import hash_text, to_ids
+from curate.dataset.ids import hash_text
 from curate.dataset.schema import FINDINGS
 from curate.errors import UsageError
 
@@ -33,6 +35,11 @@ VERDICT: Final = "verdict"
 
 SETTLED: Final = frozenset({"rejected", "fixed"})
 """Statuses of findings that ask for nothing any more."""
+
+BY_RANK: Final = [("score", "descending"), ("image", "ascending"), ("id", "ascending")]
+"""Order of findings wherever they are listed, as Arrow's sort keys."""
+
+_LINES_AT_ONCE: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,12 @@ class Finding:
     status: Status = "open"
     commit: int = 0
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The same problem found again has the same id, so a person's verdict on it lasts."""
         box = "" if self.annotation_id or self.bbox is None else ",".join(f"{v:.0f}" for v in self.bbox)
         key = "\0".join((self.check, self.kind, self.image_id, self.annotation_id or "", box))
-        return str(to_ids(np.array([hash_text(key)], dtype=np.uint64))[0].as_py())
+        return f"{hash_text(key):016x}"
 
     def to_json(self) -> dict[str, Any]:
         """The finding as `--json` prints it."""
@@ -125,7 +132,8 @@ def surest(findings: Sequence[Finding]) -> list[Finding]:
 
 def to_table(findings: Sequence[Finding]) -> pa.Table:
     """Findings as a table with the columns of `curate.dataset.schema.FINDINGS`, highest score first."""
-    rows = [finding.to_json() for finding in sorted(findings, key=lambda f: (-f.score, f.image, f.id))]
+    rows = [finding.to_json() for finding in findings]
+    rows.sort(key=lambda row: (-row["score"], row["image"], row["id"]))
     for row in rows:
         row["evidence"] = json.dumps(row["evidence"], allow_nan=False)
     return pa.Table.from_pylist(rows, schema=FINDINGS)
@@ -133,10 +141,47 @@ def to_table(findings: Sequence[Finding]) -> pa.Table:
 
 def from_table(table: pa.Table) -> list[Finding]:
     """The inverse of `to_table`."""
-    findings = []
-    for row in table.to_pylist():
-        row.pop("id")
-        row["related"] = tuple(Related(**related) for related in row["related"] or ())
-        row["evidence"] = json.loads(row["evidence"])
-        findings.append(Finding(**row))
-    return findings
+    names = [name for name in FINDINGS.names if name != "id"]
+    columns = {name: table[name].to_pylist() for name in names}
+    columns["related"] = [tuple(Related(**each) for each in related or ()) for related in columns["related"]]
+    columns["evidence"] = [json.loads(text) for text in columns["evidence"]]
+    return [Finding(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+def ranked(table: pa.Table) -> pa.Table:
+    """Findings with the highest score first, of equal ones in the order of image and id.
+
+    Args:
+        table: Columns of `curate.dataset.schema.FINDINGS`.
+    """
+    return table.take(pc.sort_indices(table, sort_keys=BY_RANK))
+
+
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """Each finding as `Finding.to_json` has it, as a line of JSON with its end.
+
+    The lines are put together from columns of texts: a fifth of what reading and writing each finding as an object costs.
+
+    Args:
+        table: Columns of `curate.dataset.schema.FINDINGS`.
+    """
+    line = "{" + ", ".join(f'"{name}": %s' for name in FINDINGS.names) + "}\n"
+    for batch in table.to_batches(max_chunksize=_LINES_AT_ONCE):
+        for row in zip(*(_json_texts(name, batch[name]) for name in FINDINGS.names), strict=True):
+            yield line % row
+
+
+def _json_texts(name: str, column: pa.Array) -> list[str]:
+    """Each value of a column of findings as JSON."""
+    values = column.to_pylist()
+    if name == "evidence":  # JSON already; but other letters than ASCII are printed as they are
+        return [_plain(json.loads(text)) if "\\u" in text else text for text in values]
+    if pa.types.is_string(column.type):
+        return ["null" if value is None else encode_basestring(value) for value in values]
+    if name == "related":
+        return [_plain(value) if value else "[]" for value in values]
+    return ["null" if value is None else _plain(value) for value in values]
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

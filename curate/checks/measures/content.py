@@ -17,7 +17,7 @@ from curate.models.passes import fingerprints, image_items, is_known
 HASHED: Final = "measures/content"
 """Table of ids and fingerprints: of which files the hashes in `images` are."""
 
-_SCHEMA: Final = pa.schema(
+HASHED_SCHEMA: Final = pa.schema(
     [pa.field("id", pa.string(), nullable=False), pa.field("fingerprint", pa.string(), nullable=False)]
 )
 
@@ -44,7 +44,7 @@ def update_content_hashes(transaction: Transaction, images: pa.Table) -> int:
     column = rows.schema.get_field_index("content_hash")
     changed = rows.set_column(column, rows.schema.field(column), digests)
     transaction.upsert("images", changed, "image_id")
-    known = pa.table([items["id"].take(pa.array(todo)), prints.take(pa.array(todo))], schema=_SCHEMA)
+    known = pa.table([items["id"].take(pa.array(todo)), prints.take(pa.array(todo))], schema=HASHED_SCHEMA)
     transaction.upsert(HASHED, known, "id")
     transaction.count("files hashed", len(todo))
     return len(todo)
@@ -54,4 +54,4 @@ def _known(transaction: Transaction) -> pa.Table:
     try:
         return transaction.read(HASHED)
     except UsageError:  # nothing was hashed yet
-        return _SCHEMA.empty_table()
+        return HASHED_SCHEMA.empty_table()

@@ -14,7 +14,8 @@ from curate.imaging import Pixels
 
 FloatArray = npt.NDArray[np.float64]
 
-_KERNEL: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+# Across and down; their product is the difference of two Laplacians.
+_KERNEL: Final = np.array([1, -2, 1], dtype=np.float32)
 _BLOCK: Final = 8
 # Few blocks of a picture of grass are free of texture. White noise has this part of its mean in the flattest of its own.
 _FLATTEST: Final = 0.04
@@ -57,7 +58,7 @@ def noise_level(luma: Pixels) -> float:
     """
     size = (luma.shape[1] // _BLOCK, luma.shape[0] // _BLOCK)
     whole = luma[: size[1] * _BLOCK, : size[0] * _BLOCK]
-    response = cv2.convertScaleAbs(cv2.filter2D(whole, cv2.CV_16S, _KERNEL))
+    response = cv2.convertScaleAbs(cv2.sepFilter2D(whole, cv2.CV_16S, _KERNEL, _KERNEL))
     blocks = cv2.resize(response.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     means = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
     usable = blocks[cv2.inRange(means, *_CLIPPED) > 0]
@@ -122,10 +123,10 @@ def coefficient_counts(luma: Pixels) -> npt.NDArray[np.int64]:
     rows = luma[: height * _BLOCK, : width * _BLOCK].reshape(height, _BLOCK, -1)[::every].astype(np.float32)
     down = _COSINES @ rows
     both = down.reshape(-1, _BLOCK) @ _COSINES.T
-    sizes = np.minimum(abs(both) + np.float32(0.5), _LEVELS - 1).astype(np.int64).reshape(len(rows), 3, width, 3)
-    chosen = np.empty((len(_SLOW), len(rows), width), np.int64)
-    for number, (y, x) in enumerate(_SLOW):
-        np.add(sizes[:, y, :, x], number * _LEVELS, out=chosen[number])
+    frequencies = both.reshape(len(rows), 3, width, 3)
+    slow = np.stack([frequencies[:, y, :, x] for y, x in _SLOW])
+    chosen = np.minimum(abs(slow) + np.float32(0.5), _LEVELS - 1).astype(np.int64)
+    chosen += _LEVELS * np.arange(len(_SLOW))[:, None, None]
     return np.bincount(chosen.ravel(), minlength=len(_SLOW) * _LEVELS).reshape(len(_SLOW), _LEVELS)
 
 

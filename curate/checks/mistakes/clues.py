@@ -187,4 +187,7 @@ def _detection_clues(scene: Scene, habits: Habits, near: Pairs, alike: BoolArray
 
 def _columns(rows: BoolArray, *values: FloatArray) -> FloatArray:
     """The values in the chosen rows, 0 elsewhere."""
-    return np.where(rows[:, None], np.stack(values, axis=1), 0.0)
+    columns = np.zeros((len(rows), len(values)))
+    for column, value in zip(columns.T, values, strict=True):
+        np.copyto(column, value, where=rows)
+    return columns

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from curate.checks.boxes import Boxes, FloatArray, IntArray
+from curate.checks.boxes import Boxes, FloatArray, IntArray, order_by
 from curate.checks.mistakes.matching import cluster, largest, pairs_within
 from curate.errors import InputError
 
@@ -135,7 +135,8 @@ def _stack(layers: Sequence[Boxes]) -> tuple[Boxes, IntArray, IntArray, FloatArr
             )
         rows = np.flatnonzero(layer.usable)
         # No result depends on the order in which predictions came.
-        rows = rows[np.lexsort((layer.label[rows], *layer.bbox[rows].T, -layer.score[rows], layer.image[rows]))]
+        keys = (*layer.bbox[rows].T[::-1], layer.label[rows])
+        rows = rows[order_by(layer.image[rows], -layer.score[rows], *keys)]
         seen = np.arange(n_images) if layer.covered is None else layer.covered[layer.covered < n_images]
         seen_by[seen] += 1.0
         keep.append((rows + offset, number, layer.take(rows)))

@@ -33,7 +33,7 @@ _SMALLEST_PREDICTION: Final = 1e-4  # what a model rules out is only unlikely: i
 _NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
 _FIT_PROBABILITIES: Final = 1_000_000  # rows x classes to fit the noise model on, within these numbers of rows
 _FIT_ROWS: Final = (10_000, 50_000)
-_BLOCK_PROBABILITIES: Final = 1 << 18  # rows x classes at a time: three such arrays about fit the processor's cache
+_BLOCK_PROBABILITIES: Final = 1 << 17  # rows x classes at a time: five such arrays about fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -201,10 +201,10 @@ def _judge_all(
     step = max(1, _BLOCK_PROBABILITIES // classes)
     judge = Judge.of(model, min(step, n))
     for start in range(0, n, step):
-        rows = np.arange(start, min(start + step, n))
-        found = judge(source(rows), labels[rows])
-        p_wrong[rows], suggested[rows] = found.p_wrong, found.suggested
-        p_given[rows], p_suggested[rows] = found.p_given, found.p_suggested
+        block = slice(start, min(start + step, n))
+        found = judge(source(np.arange(block.start, block.stop)), labels[block])
+        p_wrong[block], suggested[block] = found.p_wrong, found.suggested
+        p_given[block], p_suggested[block] = found.p_given, found.p_suggested
     return LabelErrors(p_wrong, suggested, p_given, p_suggested, model.transition)
 
 

@@ -70,7 +70,7 @@ def overlapping_pairs(first: Boxes, second: Boxes, *, min_iou: float = 0.1) -> P
         empty = np.zeros(0, dtype=np.int64)
         return Pairs(empty, empty, np.zeros(0))
     joined = Pairs(*(np.concatenate([getattr(part, name) for part in found]) for name in ("first", "second", "iou")))
-    return joined.take(np.lexsort((joined.second, joined.first)))
+    return joined.take(np.argsort(joined.first * len(second) + joined.second))
 
 
 def pairs_within(boxes: Boxes, *, min_iou: float) -> Pairs:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.special import logit
 
-from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, known_sizes
+from curate.checks.boxes import BoolArray, Boxes, FloatArray, IntArray, known_sizes, order_by
 from curate.checks.mistakes.ensemble import Detections
 from curate.checks.mistakes.matching import Pairs, assign, covered_share, overlapping_pairs
 
@@ -124,7 +124,7 @@ def match(near: Pairs, alike: BoolArray, confidence: FloatArray) -> tuple[Pairs,
 
 def in_order(boxes: Boxes, rows: IntArray) -> IntArray:
     """The rows ordered by what they say, so that no result depends on the order in which they came."""
-    return rows[np.lexsort((boxes.label[rows], *boxes.bbox[rows].T[::-1], boxes.image[rows]))]
+    return rows[order_by(boxes.image[rows], *boxes.bbox[rows].T, boxes.label[rows])]
 
 
 def bounded_logit(p: FloatArray) -> FloatArray:

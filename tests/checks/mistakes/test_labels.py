@@ -133,7 +133,7 @@ def test_a_thousand_classes_with_few_examples_each() -> None:
     found = find_label_errors(vectors, labels, 1000)
     wrong = labels != true
     assert wrong[np.argsort(-found.p_wrong)[:60]].mean() > 0.9
-    assert found.flagged.sum() < 2 * wrong.sum()
+    assert found.flagged.sum() < 2.1 * wrong.sum()
     assert (found.suggested == true)[wrong].mean() > 0.9
 
 

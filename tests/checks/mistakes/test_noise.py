@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.checks.mistakes.labels import find_label_errors
-from curate.checks.mistakes.noise import fit_noise_model, judge
+from curate.checks.mistakes.noise import SMALLEST_PROBABILITY, fit_noise_model, judge
 
 Array = npt.NDArray[Any]
 
@@ -48,6 +48,28 @@ def test_calibrated_however_confident_the_classifier(temperature: float) -> None
     assert calibration_error(p_wrong, wrong) < 0.03
     flagged = p_wrong >= 0.5
     assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.9
+
+
+@pytest.mark.parametrize("classes", [2, 5, 130])
+def test_judging_is_bayes_rule_for_the_model_as_written(classes: int) -> None:
+    probabilities, labels, _ = simulate(n=600, classes=classes, margin=4.0)
+    model = fit_noise_model(probabilities, labels)
+    found = judge(model, probabilities, labels)
+    rows = np.arange(len(labels))
+    logits = model.sharpness * np.log(probabilities.astype(np.float64) + SMALLEST_PROBABILITY) + model.bias
+    q, look = (np.exp(part) / np.exp(part).sum(axis=1, keepdims=True) for part in (logits, logits / 2))
+    by_image = model.image_share * look[rows, labels][:, None] / (1.001 - look)
+    given = model.error_rate * (by_image + (1 - model.image_share) * model.confusion[:, labels].T)
+    given[rows, labels] = 1 - model.error_rate[labels]
+    joint = q * given
+    right = joint[rows, labels]
+    assert found.p_wrong == pytest.approx(1 - right / joint.sum(axis=1), rel=1e-3, abs=1e-7)
+    joint[rows, labels] = -1
+    others = np.sort(joint, axis=1)
+    clear = (others[:, -1] > 1.001 * others[:, -2]) if classes > 2 else np.ones(len(rows), dtype=bool)
+    assert np.array_equal(found.suggested[clear], joint.argmax(axis=1)[clear])
+    assert found.p_given == pytest.approx(q[rows, labels], rel=1e-3)
+    assert found.p_suggested == pytest.approx(q[rows, found.suggested], rel=1e-3)
 
 
 def test_sharpness_undoes_temperature() -> None:
