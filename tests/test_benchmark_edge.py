@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.edge_camera import Watched, filming
+from benchmarks.edge_camera import Watched
 from benchmarks.edge_closeups import closeups
-from benchmarks.edge_inspect import find_defects, find_label, stick_label
+from benchmarks.edge_inspect import find_defects, labelled_frame
 from benchmarks.edge_int8 import shares
 from benchmarks.edge_runs import SIDE, crop
-from benchmarks.edge_serial import ALPHABET, HEIGHT, WIDTH, decode, draw_label, draw_serial, normalised, seen_by_reader
+from benchmarks.edge_serial import decode, normalised
 from benchmarks.edge_soak import account, memory
 from benchmarks.edge_table import table, worst_slice
 from curate.demo.pictures import Annotation, Picture
+from curate.demo.serials import ALPHABET, LABEL_SIZE, draw_label, draw_serial, find_label, seen_by_reader
 from curate.geometry import encode_rle
 from curate.runner import VOID, Result
 
@@ -65,16 +65,16 @@ def test_serial_numbers_are_of_the_alphabet_and_fit_the_columns() -> None:
     serials = [draw_serial(rng) for _ in range(300)]
     assert set("".join(serials)) == set(ALPHABET)
     assert len(set(serials)) > 290
-    columns = WIDTH // 2
+    columns = LABEL_SIZE[1] // 2
     assert max(len(each) + sum(one == other for one, other in pairwise(each)) for each in serials) < columns
 
 
 def test_what_the_reader_sees_is_of_one_scale() -> None:
     rng = np.random.default_rng(1)
     plates = np.stack([seen_by_reader(draw_label(draw_serial(rng), rng), rng) for _ in range(8)])
-    assert plates.shape == (8, HEIGHT, WIDTH)
+    assert plates.shape == (8, *LABEL_SIZE)
     values = normalised(plates)
-    assert values.shape == (8, 1, HEIGHT, WIDTH)
+    assert values.shape == (8, 1, *LABEL_SIZE)
     assert values.mean(axis=(1, 2, 3)) == pytest.approx(0, abs=1e-5)
     assert np.all(values.std(axis=(1, 2, 3)) < 1)
     assert np.all(values.std(axis=(1, 2, 3)) > 0.8)
@@ -84,11 +84,11 @@ def test_labels_are_found_where_they_stick_and_come_out_straight() -> None:
     rng = np.random.default_rng(2)
     picture = rng.integers(60, 180, (480, 640, 1), dtype=np.uint8).repeat(3, axis=2)
     for _ in range(10):
-        stuck = stick_label(picture, rng)
+        stuck = labelled_frame(picture, rng)
         pixels = np.asarray(Image.open(BytesIO(stuck.data)).convert("RGB"))
         label = find_label(pixels)
         assert label is not None
-        assert label.shape == (HEIGHT, WIDTH)
+        assert label.shape == LABEL_SIZE
         light = np.quantile(label, 0.9)
         assert np.mean(label[2:-2, 2:-2] > 0.5 * light) > 0.6  # the label fills it
         assert np.mean(label < 0.5 * light) > 0.03  # with dark letters
@@ -176,13 +176,6 @@ def test_memory_that_grows_is_told_from_a_warm_up() -> None:
     assert growing["slope_mb_per_hour"] == pytest.approx(100)
     assert growing["last_mb"] - growing["first_mb"] > 60
     assert growing["files"] == [45, 369]
-
-
-def test_a_camera_shows_its_pictures_over_and_over() -> None:
-    with filming([b"one", b"two"], 1000) as camera, urlopen(camera.url, timeout=10) as stream:
-        text = stream.read(4 * 60)
-    assert text.index(b"one") < text.index(b"two") < text.rindex(b"one")
-    assert camera.sent >= 3
 
 
 def test_slices_of_few_images_are_not_judged() -> None:

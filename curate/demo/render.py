@@ -173,16 +173,16 @@ def render(shot: Shot, seed: int) -> Rendering:
     speed = scene_rng.uniform(45, 90) if shot.frames > 1 else 0.0
     travel = speed * (shot.frame - (shot.frames - 1) / 2 + frame_rng.uniform(-0.1, 0.1))
 
-    canvas = _lay_ground(surface, camera, travel, lighting)
+    canvas = lay_ground(surface, camera, travel, lighting)
     sprites = [
         draw_part(item.part, item.defects, _moved(item.pose, travel, frame_rng), item.finish, lighting)
         for item in placed
     ]
-    owner, kept = _compose(canvas, sprites, lighting)
+    owner, kept = compose(canvas, sprites, lighting)
     things: list[Thing] = []
     for number in kept:
         things += _things(placed[number].part.label, sprites[number], owner, number)
-    pixels = _expose(canvas, camera, lighting, shot.trouble, frame_rng)
+    pixels = expose(canvas, camera, lighting, shot.trouble, frame_rng)
     return Rendering(encode_jpeg(pixels, camera.quality), camera.width, camera.height, tuple(things))
 
 
@@ -209,7 +209,7 @@ def _arrange(camera: Camera, rng: np.random.Generator) -> list[_Placed]:
         part = sample_part(str(rng.choice(PART_LABELS)), rng)
         scale = zoom * _sample_scale(part, rng)
         place = _free_place(placed, part, scale, camera, rng)
-        finish = _sample_finish(part, rng)
+        finish = sample_finish(part, rng)
         defects = tuple(d for _ in range(_count_defects(rng)) if (d := sample_defect(part, rng)) is not None)
         angle = rng.uniform(0, 2 * np.pi)
         if place is not None:
@@ -253,7 +253,8 @@ def _free_place(
     return None
 
 
-def _sample_finish(part: Part, rng: np.random.Generator) -> Finish:
+def sample_finish(part: Part, rng: np.random.Generator) -> Finish:
+    """A material that the part may be made of, as worn as chance has it."""
     material = str(rng.choice(part.materials))
     rusty = MATERIALS[material].rusts and rng.random() < 0.3
     return Finish(
@@ -266,7 +267,7 @@ def _sample_finish(part: Part, rng: np.random.Generator) -> Finish:
     )
 
 
-def _lay_ground(surface: Surface, camera: Camera, travel: float, lighting: Lighting) -> Field:
+def lay_ground(surface: Surface, camera: Camera, travel: float, lighting: Lighting) -> Field:
     """Light from the empty surface, shape (height, width, 3), which has moved `travel` pixels to the right."""
     canvas = np.empty((camera.height, camera.width, 3), np.float32)
     for band in _bands(camera.height):
@@ -292,7 +293,7 @@ def _moved(pose: Pose, travel: float, rng: np.random.Generator) -> Pose:
     return replace(pose, x=pose.x + travel + float(dx), y=pose.y + float(dy), angle=pose.angle + turn)
 
 
-def _compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[npt.NDArray[np.int16], list[int]]:
+def compose(canvas: Field, sprites: list[Sprite], lighting: Lighting) -> tuple[npt.NDArray[np.int16], list[int]]:
     """Lay the sprites on the canvas, in place, the later on top; leave out what would hide too much or be hidden.
 
     Returns:
@@ -370,8 +371,19 @@ def _things(label: str, sprite: Sprite, owner: npt.NDArray[np.int16], number: in
     return things
 
 
-def _expose(canvas: Field, camera: Camera, lighting: Lighting, trouble: str | None, rng: np.random.Generator) -> Pixels:
-    """What the sensor makes of the light: uneven illumination, lens blur, tone curve, white balance, noise."""
+def expose(canvas: Field, camera: Camera, lighting: Lighting, trouble: str | None, rng: np.random.Generator) -> Pixels:
+    """What the sensor makes of the light: uneven illumination, lens blur, tone curve, white balance, noise.
+
+    Args:
+        canvas: Linear light, shape (h, w, 3).
+        camera: Of which blur, noise, white and exposure count.
+        lighting: Of which the unevenness counts.
+        trouble: None, 'dark' or 'blurry'.
+        rng: Of the exposure and the noise.
+
+    Returns:
+        RGB, uint8 of shape (h, w, 3).
+    """
     height, width = canvas.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
