@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
 from curate import __version__
-from curate.commands.app import CurateGroup
+from curate.commands.app import INTERRUPTED, INTERRUPTION, CurateGroup
 from curate.commands.arguments import CurateCommand
 from curate.commands.audit import audit
 from curate.commands.augment import augment
@@ -21,6 +22,7 @@ from curate.commands.demo import demo
 from curate.commands.depth import depth
 from curate.commands.duplicates import duplicates
 from curate.commands.embed import embed
+from curate.commands.engine import EngineCommand
 from curate.commands.evaluate import evaluate
 from curate.commands.findings import accept, findings, reject
 from curate.commands.formats import formats
@@ -83,10 +85,10 @@ app.command("history", cls=CurateCommand)(history)
 app.command("diff", cls=CurateCommand)(diff)
 app.command("undo", cls=CurateCommand)(undo)
 app.command("rm", cls=CurateCommand)(rm)
-app.command("embed", cls=CurateCommand)(embed)
+app.command("embed", cls=EngineCommand)(embed)
 app.command("search", cls=CurateCommand)(search)
 app.command("tag", cls=CurateCommand)(tag)
-app.command("predict", cls=CurateCommand)(predict)
+app.command("predict", cls=EngineCommand)(predict)
 app.command("augment", cls=CurateCommand)(augment)
 app.command("train", cls=CurateCommand)(train)
 app.command("runs", cls=CurateCommand)(runs)
@@ -96,13 +98,13 @@ app.command("package", cls=CurateCommand)(package)
 app.command("bench", cls=CurateCommand)(bench)
 app.command("run", cls=CurateCommand)(run)
 app.command("stress", cls=CurateCommand)(stress)
-app.command("check", cls=CurateCommand)(check)
-app.command("mistakes", cls=CurateCommand)(mistakes)
-app.command("leaks", cls=CurateCommand)(leaks)
-app.command("outliers", cls=CurateCommand)(outliers)
-app.command("duplicates", cls=CurateCommand)(duplicates)
-app.command("quality", cls=CurateCommand)(quality)
-app.command("shift", cls=CurateCommand)(shift)
+app.command("check", cls=EngineCommand)(check)
+app.command("mistakes", cls=EngineCommand)(mistakes)
+app.command("leaks", cls=EngineCommand)(leaks)
+app.command("outliers", cls=EngineCommand)(outliers)
+app.command("duplicates", cls=EngineCommand)(duplicates)
+app.command("quality", cls=EngineCommand)(quality)
+app.command("shift", cls=EngineCommand)(shift)
 app.command("depth", cls=CurateCommand)(depth)
 app.add_typer(findings, name="findings")
 app.command("accept", cls=CurateCommand)(accept)
@@ -121,4 +123,8 @@ def main() -> None:
     """Entry point of the `curate` command."""
     # Arrow's default allocator keeps what it has freed; the system's gives it back: a third less memory in a large import.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command was reached, or on the way out
+        print(INTERRUPTION, file=sys.stderr)
+        sys.exit(INTERRUPTED)

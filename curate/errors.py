@@ -18,6 +18,8 @@ The command line prints the three parts and never a traceback; `--debug` shows i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class CurateError(Exception):
     """Root of the tree.
@@ -36,9 +38,19 @@ class CurateError(Exception):
         self.remedy = remedy
         super().__init__(what, self.where, remedy)
 
+    def __reduce__(self) -> tuple[Callable[..., CurateError], tuple[type[CurateError], str, str | None, str | None]]:
+        # An exception is made again from `args`, which its own __init__ need not take: errors come back from other processes.
+        return _again, (type(self), self.what, self.where, self.remedy)
+
     def __str__(self) -> str:
         text = self.what if self.where is None else f"{self.where}: {self.what}"
         return text if self.remedy is None else f"{text} ({self.remedy})"
+
+
+def _again(kind: type[CurateError], what: str, where: str | None, remedy: str | None) -> CurateError:
+    error = kind.__new__(kind)
+    CurateError.__init__(error, what, where=where, remedy=remedy)
+    return error
 
 
 class UsageError(CurateError):

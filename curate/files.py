@@ -35,6 +35,7 @@ def write_atomic(path: Path, content: bytes, *, flush: bool = True) -> None:
 
     Raises:
         UsageError: As `writable_file` does.
+        OSError: The disk is full or refuses; the error names the file, which is as it was.
     """
     path = writable_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -45,8 +46,10 @@ def write_atomic(path: Path, content: bytes, *, flush: bool = True) -> None:
             if flush:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # writing to an open file names none
+            error.filename = str(path)
         raise
     if flush:
         sync_folder(path.parent)

@@ -9,7 +9,17 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.checks.findings import KINDS, STATUSES, VERDICT, Finding, Status, from_table, require_probability, to_table
+from curate.checks.findings import (
+    KINDS,
+    STATUSES,
+    VERDICT,
+    Finding,
+    Status,
+    from_table,
+    ranked,
+    require_probability,
+    to_table,
+)
 from curate.dataset import Dataset, Transaction, begin, open_dataset
 from curate.dataset.query import quote
 from curate.errors import UsageError
@@ -23,7 +33,19 @@ def stored_findings(
     where: str | None = None,
     min_score: float = 0.0,
 ) -> list[Finding]:
-    """A dataset's findings, highest score first.
+    """A dataset's findings, highest score first; arguments and errors as for `stored_table`."""
+    return from_table(ranked(stored_table(dataset, kind=kind, status=status, where=where, min_score=min_score)))
+
+
+def stored_table(
+    dataset: Dataset,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    where: str | None = None,
+    min_score: float = 0.0,
+) -> pa.Table:
+    """A dataset's findings as they are stored, in no order.
 
     Args:
         dataset: The snapshot to read.
@@ -44,8 +66,7 @@ def stored_findings(
             conditions.append(f"{column} = {quote(value)}")
     if min_score > 0:
         conditions.append(f"score >= {min_score}")
-    found = from_table(dataset.table("findings", where=" AND ".join(conditions) or None))
-    return _ranked(found)
+    return dataset.table("findings", where=" AND ".join(conditions) or None)
 
 
 def findings_of_ids(dataset: Dataset, ids: Sequence[str]) -> list[Finding]:
@@ -105,7 +126,7 @@ def replace_findings(
         transaction.count("findings new", len(now.keys() - before.keys()))
         transaction.count("findings changed", len(changed))
         transaction.count("findings gone", len(before.keys() - rows.keys()))
-    return _ranked(list(now.values()))
+    return [each for _, each in sorted(now.items(), key=lambda item: (-item[1].score, item[1].image, item[0]))]
 
 
 def set_status(
@@ -137,10 +158,6 @@ def set_status(
         transaction.upsert("findings", to_table(changed), "id")
         transaction.count(f"findings {status}", len(changed))
     return len(changed), open_dataset(name).commit.number
-
-
-def _ranked(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: (-finding.score, finding.image, finding.id))
 
 
 def _resolve(prefixes: Sequence[str], ids: Sequence[str]) -> list[str]:

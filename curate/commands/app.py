@@ -19,6 +19,7 @@ from curate.redaction import redact
 from curate.wording import printable_lines
 
 INTERRUPTED = 130
+INTERRUPTION = "interrupted: nothing is half-written, and finished work is kept"
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a bug, never the user's fault."""
 
@@ -39,7 +40,7 @@ class CurateGroup(TyperGroup):
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             self._show_traceback()
-            print("interrupted: nothing is half-written, and finished work is kept", file=sys.stderr)
+            print(INTERRUPTION, file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # The reader (head, less) has gone. Python would complain again when it flushes stdout on the way out.

@@ -143,9 +143,10 @@ def rm(
     from curate.wording import counted
 
     chosen = _name(name, dataset)
-    count = open_dataset(chosen).count("images")
-    if not yes and not agrees(f"Delete the dataset '{chosen}' ({counted(count, 'images')}, all commits)?"):
-        raise UsageError("not removed", where=chosen, remedy="answer y, or say --yes")
+    if not yes:
+        count = counted(open_dataset(chosen).count("images"), "images")
+        if not agrees(f"Delete the dataset '{chosen}' ({count}, all commits)?"):
+            raise UsageError("not removed", where=chosen, remedy="answer y, or say --yes")
     remove(chosen)
     if json:
         print_json({"removed": chosen})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,16 +76,17 @@ def list_findings(
     if context.invoked_subcommand is not None:
         _leave_to(context, context.invoked_subcommand)
         return
-    from curate.checks.store import stored_findings
+    from curate.checks.findings import json_lines, ranked
+    from curate.checks.store import stored_table
     from curate.dataset import open_dataset
-    from curate.report.findings import print_findings
+    from curate.report.findings import print_stored_findings
 
     opened = open_dataset(_required_dataset(context, dataset))
-    chosen = stored_findings(opened, kind=kind, status=status, where=where, min_score=min_score)
+    chosen = stored_table(opened, kind=kind, status=status, where=where, min_score=min_score)
     if json:
-        print_json_lines(finding.to_json() for finding in chosen)
+        sys.stdout.writelines(json_lines(ranked(chosen)))
     else:
-        print_findings(chosen, limit=limit)
+        print_stored_findings(chosen, limit=limit)
 
 
 @findings.command("show", cls=CurateCommand)

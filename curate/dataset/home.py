@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -90,16 +90,18 @@ def not_found(name: str) -> DatasetNotFound:
     )
 
 
-def sweep_removed() -> None:
-    """Delete what an interrupted removal left behind."""
-    folder = datasets_folder()
-    if folder.is_dir():
-        for path in folder.glob(f"{_TRASH}*"):
-            shutil.rmtree(path, ignore_errors=True)
+def removed_before() -> list[Path]:
+    """Folders of removed datasets that an interrupted removal left behind."""
+    return list(datasets_folder().glob(f"{_TRASH}*"))
 
 
 def move_to_trash(path: Path) -> Path:
     """Rename a dataset's folder out of sight, in one step; returns where it is now."""
-    hidden = path.with_name(f"{_TRASH}{path.name}-{os.getpid()}")
+    hidden = trash_for(path)
     path.rename(hidden)
     return hidden
+
+
+def trash_for(path: Path) -> Path:
+    """Where a dataset's folder goes when it is removed; nothing is there."""
+    return path.with_name(f"{_TRASH}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")

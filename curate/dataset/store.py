@@ -11,27 +11,24 @@ The block's end makes one commit, or none if nothing was written; an exception m
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from curate.dataset import tables
 from curate.dataset.commits import Commit, read_commit, read_head, undo_target, write_commit
-from curate.dataset.home import HEAD, dataset_path, exists, move_to_trash, not_found, sweep_removed
+from curate.dataset.folders import delete_removed, new_place, now, writer_lock
+from curate.dataset.fragments import FragmentTarget, Outstanding, append_written
+from curate.dataset.home import dataset_path, exists, move_to_trash, not_found
+from curate.dataset.places import is_local, read_place, table_address
 from curate.dataset.schema import ANNOTATIONS, FINDINGS, IMAGES, LINKS
-from curate.errors import DatasetLocked, UsageError
-from curate.files import sync_tree, write_atomic
+from curate.errors import CurateError, UsageError
+from curate.files import sync_tree
 
 SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     "images": IMAGES,
@@ -51,11 +48,13 @@ class Dataset:
     Attributes:
         name: As in ``--dataset``.
         path: Its folder.
+        place: Where its tables are: a path or a URI (`curate.dataset.places`).
         commit: The state that is read, whatever is written meanwhile.
     """
 
     name: str
     path: Path
+    place: str
     commit: Commit
 
     def scan(
@@ -74,7 +73,7 @@ class Dataset:
         version = self.commit.tables.get(table)
         if version is None:
             return iter(())
-        return tables.scan(table_path(self.path, table), version, columns=columns, where=where)
+        return tables.scan(table_address(self.place, table), version, columns=columns, where=where)
 
     def table(self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """A table's rows, all at once; arguments as for `scan`. A table not yet written is empty."""
@@ -86,7 +85,7 @@ class Dataset:
     def count(self, table: str, *, where: str | None = None) -> int:
         """Number of a table's rows that satisfy the condition."""
         version = self.commit.tables.get(table)
-        return 0 if version is None else tables.count(table_path(self.path, table), version, where=where)
+        return 0 if version is None else tables.count(table_address(self.place, table), version, where=where)
 
     def schema(self, table: str) -> pa.Schema:
         """A table's columns.
@@ -100,7 +99,7 @@ class Dataset:
         if version is None:
             known = ", ".join([*SCHEMAS, *(name for name in self.commit.tables if name not in SCHEMAS)])
             raise UsageError(f"the dataset has no table '{table}'", where=self.name, remedy=f"tables: {known}")
-        return tables.schema_of(table_path(self.path, table), version)
+        return tables.schema_of(table_address(self.place, table), version)
 
     def spaces(self) -> list[str]:
         """Names of the embedding spaces."""
@@ -127,6 +126,7 @@ class Transaction:
     _versions: dict[str, int] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
     _afterwards: list[Callable[[], None]] = field(default_factory=list)
+    _outstanding: Outstanding = field(kw_only=True)
 
     @property
     def number(self) -> int:
@@ -136,12 +136,12 @@ class Transaction:
     def append(self, table: str, pieces: Iterable[pa.Table], schema: pa.Schema | None = None) -> None:
         """Add rows. `schema` is needed for a new embedding space only."""
         self._set(
-            table, tables.append(self._path(table), self._versions.get(table), pieces, self._schema(table, schema))
+            table, tables.append(self._address(table), self._versions.get(table), pieces, self._schema(table, schema))
         )
 
     def overwrite(self, table: str, pieces: Iterable[pa.Table], schema: pa.Schema | None = None) -> None:
         """Replace all rows of a table."""
-        self._set(table, tables.overwrite(self._path(table), pieces, self._schema(table, schema)))
+        self._set(table, tables.overwrite(self._address(table), pieces, self._schema(table, schema)))
 
     def upsert(self, table: str, rows: pa.Table, key: str) -> None:
         """Replace the rows with the same key, add the others."""
@@ -150,14 +150,33 @@ class Transaction:
             self.append(table, [rows], rows.schema)
         elif rows.num_rows:
             self._set(
-                table, tables.upsert(self._path(table), version, rows.cast(self._schema(table, rows.schema)), key)
+                table, tables.upsert(self._address(table), version, rows.cast(self._schema(table, rows.schema)), key)
             )
 
     def delete(self, table: str, key: str, values: pa.Array) -> None:
         """Remove the rows whose key is among `values`."""
         version = self._versions.get(table)
         if version is not None and len(values):
-            self._set(table, tables.delete(self._path(table), version, key, values))
+            self._set(table, tables.delete(self._address(table), version, key, values))
+
+    def fragment_target(self, table: str, schema: pa.Schema | None = None) -> FragmentTarget:
+        """Where other processes may write rows of a table (`curate.dataset.fragments`); a table that is new is made, empty.
+
+        `schema` is needed for a new embedding space only.
+        """
+        if table not in self._versions:
+            self.append(table, [], schema)
+        self._outstanding.add(self._address(table))
+        return FragmentTarget(self._address(table), self._versions[table], self._schema(table, schema))
+
+    def append_fragments(self, table: str, fragments: Sequence[str]) -> None:
+        """Add rows that other processes have written, in the order given.
+
+        Args:
+            table: As given to `fragment_target`.
+            fragments: What `write_fragment` returned to those processes, each once.
+        """
+        self._set(table, append_written(self._address(table), self._versions[table], fragments))
 
     def read(self, table: str, *, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """A table's rows as this transaction has them so far; arguments as for `Dataset.scan`."""
@@ -180,8 +199,8 @@ class Transaction:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
 
-    def _path(self, table: str) -> Path:
-        return table_path(self.base.path, table)
+    def _address(self, table: str) -> str:
+        return table_address(self.base.place, table)
 
     def _schema(self, table: str, schema: pa.Schema | None) -> pa.Schema:
         return schema if schema is not None and table not in SCHEMAS else self.base.schema(table)
@@ -194,7 +213,8 @@ class Transaction:
         unchanged = self._versions == base.tables and self.classes == base.classes and self.info == base.info
         if unchanged and base.number:
             return
-        sync_tree(self.base.path / "tables", since=self._started - 1)
+        if is_local(self.base.place):
+            sync_tree(Path(self.base.place), since=self._started - 1)
         commit = Commit(
             number=base.number + 1,
             parent=base.number,
@@ -223,7 +243,7 @@ def open_dataset(name: str, *, commit: int | None = None) -> Dataset:
     if not exists(name):
         raise not_found(name)
     number = read_head(path) if commit is None else commit
-    return Dataset(name, path, read_commit(path, number))
+    return Dataset(name, path, read_place(path), read_commit(path, number))
 
 
 @contextmanager
@@ -242,13 +262,27 @@ def begin(name: str, *, command: str, create: bool = False) -> Iterator[Transact
     path = dataset_path(name)
     if not create and not exists(name):
         raise not_found(name)
-    with _writer_lock(path, command):
+    with writer_lock(path, command):
         head = read_commit(path, read_head(path))
+        if not create and not head.number:  # it was removed meanwhile
+            raise not_found(name)
+        place = read_place(path) if head.number else new_place(path)
+        outstanding = Outstanding(path)
+        outstanding.sweep()
         transaction = Transaction(
-            Dataset(name, path, head), command, list(head.classes), dict(head.info), _versions=dict(head.tables)
+            Dataset(name, path, place, head),
+            command,
+            list(head.classes),
+            dict(head.info),
+            _versions=dict(head.tables),
+            _outstanding=outstanding,
         )
-        yield transaction
-        transaction._commit()
+        try:
+            yield transaction
+            transaction._commit()
+        finally:
+            with suppress(CurateError, OSError):  # whoever writes next tries again
+                outstanding.sweep()
         for action in transaction._afterwards:
             action()
 
@@ -268,7 +302,7 @@ def undo(name: str, *, command: str, to: int | None = None) -> Commit:
     path = dataset_path(name)
     if not exists(name):
         raise not_found(name)
-    with _writer_lock(path, command):
+    with writer_lock(path, command):
         head = read_commit(path, read_head(path))
         target = undo_target(path, head) if to is None else to
         if target == head.number or (to is None and target == 0):
@@ -286,60 +320,17 @@ def undo(name: str, *, command: str, to: int | None = None) -> Commit:
 
 
 def remove(name: str) -> None:
-    """Delete a dataset and all its commits; images that it refers to stay where they are.
+    """Delete a dataset, its tables wherever they are, and all its commits; images that it refers to stay where they are.
 
     Raises:
         DatasetNotFound: There is no such dataset.
         DatasetLocked: Another process is writing to it.
+        UnavailableError: Its tables are in an object store that does not answer; the dataset is gone, they are deleted when
+            `remove` is called the next time.
     """
     path = dataset_path(name)
     if not exists(name):
         raise not_found(name)
-    with _writer_lock(path, f"curate rm {name}"):
+    with writer_lock(path, f"curate rm {name}"):
         hidden = move_to_trash(path)
-    shutil.rmtree(hidden, ignore_errors=True)
-    sweep_removed()
-
-
-def table_path(folder: Path, table: str) -> Path:
-    """Where a dataset keeps a table."""
-    return folder / "tables" / f"{table}.lance"
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _writer_lock(path: Path, command: str) -> Iterator[None]:
-    """One writer at a time. The operating system drops the lock when its holder dies, however it dies."""
-    path.mkdir(parents=True, exist_ok=True)
-    holder = path / "writer.json"
-    lock = FileLock(path / "writer.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DatasetLocked(
-            f"another process is writing to the dataset: {_describe(holder)}",
-            where=path.name,
-            remedy="wait until it is done, or stop it; readers need not wait",
-        ) from None
-    try:
-        about = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        write_atomic(holder, json.dumps(about).encode("utf-8", "surrogatepass"))
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        if path.exists() and not (path / HEAD).exists():
-            # The dataset's first write failed: take its folder away, so that a later try starts clean.
-            shutil.rmtree(move_to_trash(path), ignore_errors=True)
-        lock.release()
-
-
-def _describe(holder: Path) -> str:
-    try:
-        about = json.loads(holder.read_bytes())
-        return f"'{about['command']}', process {about['pid']} on {about['host']} since {about['since']}"
-    except (OSError, ValueError, KeyError):
-        return "it has only just begun"
+    delete_removed(hidden)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from curate.dataset.home import dataset_path
-from curate.dataset.store import now
+from curate.dataset.folders import now
 from curate.errors import InputError
 from curate.files import write_atomic
 from curate.loop.plan import Plan

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from curate.checks.findings import FLAGGED, SETTLED, Finding
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.checks.findings import BY_RANK, FLAGGED, SETTLED, Finding, from_table
+from curate.dataset.schema import FINDINGS
 from curate.report.terminal import console, print_table
 
 if TYPE_CHECKING:
@@ -22,21 +26,43 @@ def print_findings(findings: Sequence[Finding], *, limit: int) -> None:
         findings: Highest score first.
         limit: How many rows to print, shared among the kinds.
     """
-    if not findings:
+    columns = {name: [getattr(each, name) for each in findings] for name in ("kind", "score", "status")}
+    schema = pa.schema([FINDINGS.field(name) for name in columns])
+    table = pa.table(columns, schema=schema).append_column("row", pa.array(range(len(findings)), pa.int64()))
+    _print(table, [("row", "ascending")], lambda rows: [findings[row] for row in rows], limit)
+
+
+def print_stored_findings(table: pa.Table, *, limit: int) -> None:
+    """The same of findings as they are stored: only the few that are printed are made objects.
+
+    Args:
+        table: Columns of `curate.dataset.schema.FINDINGS`, in any order.
+        limit: How many rows to print, shared among the kinds.
+    """
+    _print(table, BY_RANK, lambda rows: from_table(table.take(pa.array(rows, pa.int64()))), limit)
+
+
+def _print(
+    table: pa.Table, order: Sequence[tuple[str, str]], pick: Callable[[list[int]], list[Finding]], limit: int
+) -> None:
+    """Print findings of which a table has kind, score, status and what they are ordered by; `pick` gives some by row."""
+    if not table.num_rows:
         console().print("no findings")
         return
-    kinds = _kind_rows(findings)
+    kinds = _kind_rows(table)
     print_table(kinds, right={"flagged", "below_0.5", "highest"})
     if limit > 0:
         console().print()
-        rows = [_row(finding) for finding in _first_of_each(findings, [str(row["kind"]) for row in kinds], limit)]
-        if all(finding.status == "open" for finding in findings):
+        rows = [
+            _row(finding) for finding in pick(_first_of_each(table, order, [str(row["kind"]) for row in kinds], limit))
+        ]
+        if pc.all(pc.equal(table["status"], "open")).as_py():
             for row in rows:
                 del row["status"]
         print_table(rows, right={"score"})
-    if len(findings) > limit:
+    if table.num_rows > limit:
         console().print(
-            f"... and {len(findings) - limit:,} more: -n {min(len(findings), 10 * max(limit, 1))}, or --json for all"
+            f"... and {table.num_rows - limit:,} more: -n {min(table.num_rows, 10 * max(limit, 1))}, or --json for all"
         )
 
 
@@ -92,31 +118,42 @@ def _print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         console().print(f"... and {len(rows) - _TABLE_ROWS:,} more; --json prints all")
 
 
-def _first_of_each(findings: Sequence[Finding], kinds: Sequence[str], limit: int) -> list[Finding]:
-    """The first findings of each kind, one kind after the other; what a short kind leaves free goes to the others."""
-    of_kind = {kind: [finding for finding in findings if finding.kind == kind] for kind in kinds}
+def _first_of_each(table: pa.Table, order: Sequence[tuple[str, str]], kinds: Sequence[str], limit: int) -> list[int]:
+    """Rows of the first findings of each kind, one kind after the other; what a short kind leaves free goes to the others."""
+    numbered = table.select(["kind", *dict.fromkeys(name for name, _ in order)])
+    numbered = numbered.append_column("number", pa.array(np.arange(table.num_rows)))
+    of_kind = {kind: numbered.filter(pc.equal(table["kind"], kind)) for kind in kinds}
     shares = dict.fromkeys(kinds, 0)
-    free = min(limit, len(findings))
+    free = min(limit, table.num_rows)
     while free:
         for kind in kinds:
-            if free and shares[kind] < len(of_kind[kind]):
+            if free and shares[kind] < of_kind[kind].num_rows:
                 shares[kind] += 1
                 free -= 1
-    return [finding for kind in kinds for finding in of_kind[kind][: shares[kind]]]
+    rows: list[int] = []
+    for kind in kinds:
+        first = pc.select_k_unstable(of_kind[kind], shares[kind], list(order))
+        rows += of_kind[kind]["number"].take(first).to_pylist()
+    return rows
 
 
-def _kind_rows(findings: Sequence[Finding]) -> list[dict[str, object]]:
+def _kind_rows(table: pa.Table) -> list[dict[str, object]]:
     """How many there are of each kind; first the kind of which most are expected to be right, by their probabilities."""
-    flagged: Counter[str] = Counter(finding.kind for finding in findings if finding.score >= FLAGGED)
-    below: Counter[str] = Counter(finding.kind for finding in findings if finding.score < FLAGGED)
-    highest: dict[str, float] = {}
-    expected: dict[str, float] = {}
-    for finding in findings:
-        highest.setdefault(finding.kind, finding.score)
-        expected[finding.kind] = expected.get(finding.kind, 0.0) + finding.score
-    kinds = sorted(highest, key=lambda kind: (-expected[kind], kind))
+    flagged = pc.greater_equal(table["score"], FLAGGED)
+    grouped = (
+        pa.table({"kind": table["kind"], "score": table["score"], "flagged": flagged})
+        .group_by("kind")
+        .aggregate([("flagged", "sum"), ("score", "max"), ("score", "sum"), ("score", "count")])
+        .sort_by([("score_sum", "descending"), ("kind", "ascending")])
+    )
     return [
-        {"kind": kind, "flagged": flagged[kind], "below_0.5": below[kind], "highest": highest[kind]} for kind in kinds
+        {
+            "kind": row["kind"],
+            "flagged": row["flagged_sum"],
+            "below_0.5": row["score_count"] - row["flagged_sum"],
+            "highest": row["score_max"],
+        }
+        for row in grouped.to_pylist()
     ]
 
 

@@ -51,6 +51,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what `curate.dataset.summary.summarize` gives."""
     out = console()
     out.print(f"{summary['name']}: commit {summary['commit']}, {summary['time']}, {summary['path']}", soft_wrap=True)
+    if not summary["tables_at"].startswith(summary["path"]):
+        out.print(f"tables at {summary['tables_at']}", soft_wrap=True)
     missing = summary["images_without_file"]
     out.print(counted(summary["images"], "images") + (f", {missing:,} of them without a file" if missing else ""))
     rows: list[tuple[str, str, Mapping[str, int]]] = [("split", "", summary["splits"])]

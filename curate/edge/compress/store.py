@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from curate.augment.stress.sample import learnt_task
-from curate.dataset.store import now
+from curate.dataset.folders import now
 from curate.edge.compress.frontier import Candidate
 from curate.edge.compress.images import Images, Parent
 from curate.models.predictors.sidecar import write_sidecar

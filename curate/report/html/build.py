@@ -16,7 +16,7 @@ from curate.checks.mistakes.confused import confused_classes
 from curate.checks.shift.stored import Slice, read_slices
 from curate.dataset import Dataset
 from curate.dataset.query import in_layer
-from curate.dataset.store import now
+from curate.dataset.folders import now
 from curate.errors import UsageError
 from curate.files import writable_file, write_atomic
 from curate.names import GROUND_TRUTH
