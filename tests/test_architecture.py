@@ -34,6 +34,7 @@ GROUND = len(LAYERS)
 
 HEAVY = [
     "torch",
+    "ray",
     "fiftyone",
     "transformers",
     "open_clip",

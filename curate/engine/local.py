@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from curate.imaging import ImageHeader, Pixels, crop, load_pixels, read_header
 
 DEFAULT_BATCH = 64
 """Rows per call of the stage: enough to keep matrix products busy, small enough to hold in cache."""
+
+
+BATCHES_A_BLOCK: Final = 4
+"""Every so many batches' worth of items, a batch ends with the item: what is in a batch never follows from what came long before
+it, so that an engine that gives such blocks of items to different processes makes the same batches."""
 
 
 def default_threads() -> int:
@@ -45,7 +51,8 @@ def run_local(
         stage: What to compute.
         items: Images; taken from lazily. An image is decoded once for all its boxes.
         threads: Decoding threads; None for one per core.
-        batch_size: Rows per call of the stage; the last batch may be smaller.
+        batch_size: Rows per call of the stage. The last batch of a block (`BATCHES_A_BLOCK`) is smaller where images cannot be
+            read, or have several boxes.
         on_error: Called in the caller's thread with each failure, in order.
         prepare_crop: Takes a decoded image, and a box in its pixels, to what `Stage.run` takes. None: the stage prepares what
             is cut out with its margin, as if it were an image.
@@ -61,10 +68,11 @@ def run_local(
         return stage.prepare(crop(pixels, box, margin=stage.margin))
 
     decode = partial(_decode, stage, prepare_crop or cut_out)
-    for item, parts in enumerate(_decoded(decode, items, threads, ahead=batch_size + 2 * threads)):
+    rows = 0
+    for item, (asked, parts) in enumerate(_decoded(decode, items, threads, ahead=batch_size + 2 * threads)):
         if isinstance(parts, ImageError):
             _report(on_error, Failure(item, None, parts))
-            continue
+            parts = []
         for box, part in enumerate(parts):
             if isinstance(part, ImageError):
                 _report(on_error, Failure(item, box, part))
@@ -72,6 +80,12 @@ def run_local(
             numbers.append((item, box))
             batch.append(part)
             if len(batch) == batch_size:
+                yield _run(stage, numbers, batch)
+                numbers, batch = [], []
+        rows += asked
+        if rows >= BATCHES_A_BLOCK * batch_size:
+            rows = 0
+            if batch:
                 yield _run(stage, numbers, batch)
                 numbers, batch = [], []
     if batch:
@@ -89,9 +103,12 @@ def _run(stage: Stage[Prepared], numbers: Sequence[tuple[int, int]], batch: Sequ
 
 
 def _decoded(
-    decode: Callable[[Item], list[Prepared | ImageError] | ImageError], items: Iterable[Item], threads: int, ahead: int
-) -> Iterator[list[Prepared | ImageError] | ImageError]:
-    """What was made of each item, or why not, in order; `ahead` items are being worked on."""
+    decode: Callable[[Item], tuple[int, list[Prepared | ImageError] | ImageError]],
+    items: Iterable[Item],
+    threads: int,
+    ahead: int,
+) -> Iterator[tuple[int, list[Prepared | ImageError] | ImageError]]:
+    """How many rows were asked of each item, and what was made of it, or why not, in order; `ahead` items are being worked on."""
     source = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
@@ -106,15 +123,16 @@ def _decoded(
 
 def _decode(
     stage: Stage[Prepared], prepare_crop: Callable[[Pixels, Sequence[float]], Prepared], item: Item
-) -> list[Prepared | ImageError] | ImageError:
-    """Everything wanted of one image file. Runs in a decoding thread."""
+) -> tuple[int, list[Prepared | ImageError] | ImageError]:
+    """Everything wanted of one image file, and how many rows that is. Runs in a decoding thread."""
+    asked = len(item.boxes)
     try:
         if item.boxes and all(box is None for box in item.boxes):
             prepared = stage.prepare(load_pixels(item.path, shortest_side=stage.input_size))
-            return [prepared] * len(item.boxes)
-        return _decode_boxes(stage, prepare_crop, item.path, item.boxes)
+            return asked, [prepared] * asked
+        return asked, _decode_boxes(stage, prepare_crop, item.path, item.boxes)
     except ImageError as error:
-        return error
+        return asked, error
 
 
 def _decode_boxes(

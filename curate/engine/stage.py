@@ -1,14 +1,16 @@
 """A stage: one computation over decoded images. Engines decide where and how it runs.
 
-The same stage runs under every engine: `curate.engine.local` overlaps it with decoding on this machine.
+The same stage runs under every engine: `curate.engine.local` overlaps it with decoding on this machine, `curate.engine.ray` sends
+it, pickled, to the machines of a cluster.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +50,14 @@ class Stage(Protocol[Prepared]):
 
     def run(self, batch: Sequence[Prepared]) -> pa.RecordBatch:
         """The columns of n prepared images: one row each, in order. Called from the caller's thread."""
+
+
+@runtime_checkable
+class CountingStage(Protocol):
+    """A stage that counts what it refuses, beside its columns. An engine that runs copies of it adds up what they count."""
+
+    refused: Counter[str]
+    """How many rows are without a result, by the reason."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.dataset.ids import from_ids, hash_texts, mix, to_ids
-from curate.engine.local import default_threads
+from curate.engine.engines import map_jobs
+from curate.engine.jobs import Job
 from curate.models.cache import Keys, open_cache
 from curate.models.passes import Progress
 
@@ -30,7 +31,7 @@ _CHUNK: Final = 1 << 20
 _CACHE: Final = "file contents 1"
 # A file that was changed a moment ago can change again without its times showing it (FAT counts in steps of 2 s).
 _SETTLED_SECONDS: Final = 3.0
-_FILES_AT_A_TIME: Final = 256
+_FILES_AT_A_TIME: Final = 32
 
 
 def content_hash(path: str) -> str | None:
@@ -79,13 +80,19 @@ def hash_words(hashes: pa.Array | pa.ChunkedArray) -> Keys:
 
 
 def _read(paths: Sequence[str], progress: Progress | None) -> list[str | None]:
+    starts = range(0, len(paths), _FILES_AT_A_TIME)
+    jobs = (Job(arguments=(list(paths[start : start + _FILES_AT_A_TIME]),)) for start in starts)
     hashes: list[str | None] = []
-    with ThreadPoolExecutor(default_threads()) as pool:  # hashing lets go of the interpreter lock
-        for start in range(0, len(paths), _FILES_AT_A_TIME):  # what waits in a pool takes a kilobyte each
-            hashes += pool.map(content_hash, paths[start : start + _FILES_AT_A_TIME])
+    with closing(map_jobs(_hash_files, jobs)) as parts:  # hashing lets go of the interpreter lock
+        for part in parts:
+            hashes += part
             if progress is not None:
                 progress(len(hashes), len(paths))
     return hashes
+
+
+def _hash_files(paths: Sequence[str]) -> list[str | None]:
+    return [content_hash(path) for path in paths]
 
 
 def _states(paths: Sequence[str]) -> tuple[Keys, npt.NDArray[np.bool_]]:

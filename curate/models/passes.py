@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from curate.dataset.ids import mix, to_ids
-from curate.engine.local import DEFAULT_BATCH, run_local
+from curate.engine.engines import current_engine
+from curate.engine.local import DEFAULT_BATCH
 from curate.engine.stage import Failure, Item
 from curate.imaging import Pixels, crop
 from curate.models.spool import Spool, discard
@@ -306,7 +307,7 @@ def run(
             (unreadable if failure.box is None else skipped).append(what)
         done += len(rows)
 
-    batches = run_local(
+    batches = current_engine().run(
         computation,
         _to_items(items, groups),
         threads=threads,

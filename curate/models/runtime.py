@@ -4,6 +4,9 @@ Numbers are the same on every run unless somebody asks for speed: arithmetic is 
 less by itself (OpenVINO takes bfloat16 on processors that have it, CUDA takes TF32). Less is asked for in a spec, as in
 ``clip:ViT-B-32/laion2b_s34b_b79k?precision=bf16``, and stays in the name of what is made with it.
 
+A graph that is pickled is opened again from its file, where it is unpickled: on a machine of a cluster, say, which must have that
+file, with the same bytes, under the same path.
+
 Each call of a network has one thread, and a batch is cut up into as many calls as there are threads. With threads inside
 every layer, each layer waits for the slowest of them, and there are as many threads again that decode images.
 """
@@ -11,11 +14,12 @@ every layer, each layer waits for the slowest of them, and there are as many thr
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -23,8 +27,9 @@ from typing import Any, Final, Literal, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
+import curate
 from curate.engine.local import default_threads
-from curate.errors import InputError, MissingExtra, UsageError
+from curate.errors import InputError, MissingExtra, UnavailableError, UsageError
 from curate.runner import same_signal_stack
 
 T = TypeVar("T")
@@ -45,6 +50,22 @@ _CUDA_OPTIONS: Final = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 # Measured with convolutional networks (64 rows take 1.3 times as long each) and ViT-B-32 (1.1 times) at 224 pixels.
 _MOST_ROWS: Final = 8
 _NUMPY_NAMES: Final = {"float": "float32", "double": "float64"}
+_PACKAGE: Final = Path(curate.__file__).parent
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a graph was opened from: enough to open it again.
+
+    Attributes:
+        path: The file.
+        runtime: What runs it.
+        precision: Of the arithmetic.
+    """
+
+    path: Path
+    runtime: Runtime
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class Graph:
         most_rows: Of a call: more of them take longer each, as what is between two layers no longer fits in the cache of a
             core. None on a GPU, which wants as many as there are.
         metadata: What the file's maker wrote into it (`metadata_props`): texts by key.
+        origin: What it was opened from.
     """
 
     inputs: tuple[Port, ...]
@@ -82,6 +104,15 @@ class Graph:
     _call: Callable[[Feed, Sequence[str]], list[Array]]
     _pool: ThreadPoolExecutor
     metadata: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., Graph], tuple[object, ...]]:
+        if self.origin is None:
+            raise TypeError("a graph that was not opened from a file cannot be pickled")
+        path = self.origin.path.absolute()
+        # What ships with curate is wherever that is installed.
+        told = path.relative_to(_PACKAGE) if path.is_relative_to(_PACKAGE) else path
+        return _reopen, (str(told), _weights_key(path), self.origin.runtime, self.origin.precision)
 
     def run(self, batches: Sequence[Array], output: str) -> list[Array]:
         """One output for each of several batches of the first input, several at a time; may be called from any thread."""
@@ -130,8 +161,10 @@ def open_graph(
     try:
         if chosen == "openvino":
             with same_signal_stack():
-                return _open_openvino(path, precision, threads)
-        return _open_onnxruntime(path, threads)
+                graph = _open_openvino(path, precision, threads)
+        else:
+            graph = _open_onnxruntime(path, threads)
+        return replace(graph, origin=Origin(path, chosen, precision))
     except (UsageError, MissingExtra):
         raise
     except Exception as error:  # neither runtime's exceptions have a common base of their own
@@ -157,6 +190,28 @@ def split_precision(spec: str) -> tuple[str, Precision]:
 def precision_suffix(precision: Precision) -> str:
     """What the name of something made with a precision ends in; nothing for float32."""
     return "" if precision == "f32" else _PRECISION_OPTION + precision
+
+
+def _reopen(path: str, key: str, runtime: Runtime, precision: Precision) -> Graph:
+    """The graph that was pickled, from the same file on this machine."""
+    file = _PACKAGE / path  # which an absolute path replaces
+    where = f"{file} on {platform.node()}"
+    if not file.is_file():
+        raise UnavailableError(
+            "a model's file is not on this machine", where=where, remedy="put it where every machine finds it"
+        )
+    if _weights_key(file) != key:
+        raise InputError(
+            "a model's file on this machine is another one", where=where, remedy="put the same on every machine"
+        )
+    return open_graph(file, runtime=runtime, precision=precision)
+
+
+def _weights_key(path: Path) -> str:
+    from curate.models.encoders.external_data import external_files
+    from curate.models.encoders.weights import weights_key
+
+    return weights_key(path, *external_files(path))
 
 
 def _choose(asked: Runtime | None, precision: Precision) -> Runtime:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.dataset.ids import from_ids, positions
 from curate.dataset.query import in_layer
 from curate.dataset.store import EMBEDDINGS, Dataset, Transaction, begin
+from curate.engine.engines import current_engine, map_jobs
 from curate.engine.memory import give_back
 from curate.errors import InputError, UsageError
 from curate.models.cache import is_on
@@ -39,6 +41,7 @@ from curate.models.passes import (
 )
 from curate.models.recall import Contents, Memory, open_memory, read_contents
 from curate.models.spool import Spool, discard
+from curate.models.spool_writing import spooled_jobs, write_spooled
 from curate.names import GROUND_TRUTH
 
 BoolArray = npt.NDArray[np.bool_]
@@ -331,7 +334,7 @@ class _Table:
         if new.any():
             ids = rows["id"].filter(pa.array(new))
             transaction.delete(self.name, "id", ids.filter(pc.is_in(ids, self.known["id"])).combine_chunks())
-            transaction.append(self.name, self._spooled(new), stored_schema(self.kept.computation))
+            self._append(transaction, new)
             transaction.count(f"{self.content} {self.kept.done}", len(ids))
         if self.memory is not None:  # the dataset comes first: a disk may be full
             transaction.after_commit(partial(self.memory.share, ~self.stored & ~self.recalled, self.spool))
@@ -343,6 +346,19 @@ class _Table:
         return TableUpdate(
             self.name, int(computed.sum()), int(self.stored.sum()), own_left_out, int(self.recalled.sum())
         )
+
+    def _append(self, transaction: Transaction, wanted: BoolArray) -> None:
+        """Put some rows of the spool into the store: workers write them, if there are any and they see the spool."""
+        schema = stored_schema(self.kept.computation)
+        if current_engine().distributed:
+            target = transaction.fragment_target(self.name, schema)
+            with closing(map_jobs(write_spooled, spooled_jobs(target, self.spool, wanted))) as results:
+                written = list(results)
+            fragments = [each for each in written if each is not None]
+            if len(fragments) == len(written):
+                transaction.append_fragments(self.name, fragments)
+                return
+        transaction.append(self.name, self._spooled(wanted), schema)
 
     def _spooled(self, wanted: BoolArray) -> Iterator[pa.Table]:
         """Some rows of the spool, part by part: a million vectors need not fit into memory."""
@@ -422,15 +438,33 @@ def _report(progress: Progress, before: int, total: int, done: int, _: int) -> N
     progress(before + done, total)
 
 
-def read_vectors(transaction: Transaction, space: str, ids: pa.ChunkedArray) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-    """Vectors of n rows, as the transaction has them so far.
+def read_vectors(
+    transaction: Transaction, space: str, ids: pa.ChunkedArray, *, dtype: npt.DTypeLike = np.float32
+) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+    """Vectors of n rows, as the transaction has them so far. Memory: what is returned, and a few batches.
+
+    Args:
+        transaction: The commit being made.
+        space: Name of the space.
+        ids: Each once.
+        dtype: Of the vectors; float16 is what is stored.
 
     Returns:
-        float32 array of shape (m, dimensions), and a bool array of shape (n,) that says which m rows have a vector.
+        Array of shape (m, dimensions), and a bool array of shape (n,) that says which m rows have a vector.
     """
-    table = transaction.read(EMBEDDINGS + space, columns=["id", "vector"])
-    position = pc.index_in(ids, table["id"].combine_chunks())
-    there = np.asarray(position.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
-    vectors = table["vector"].take(position.drop_null()).combine_chunks()
-    dimensions = table.schema.field("vector").type.list_size
-    return vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions).astype(np.float32), there
+    snapshot, table = transaction.snapshot(), EMBEDDINGS + space
+    hashes = from_ids(ids)
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    there = np.zeros(len(ids), dtype=bool)
+    for batch in snapshot.scan(table, columns=["id"]):
+        found = positions(from_ids(batch["id"]), ordered)
+        there[order[found[found >= 0]]] = True
+    place = np.cumsum(there) - 1
+    dimensions = snapshot.schema(table).field("vector").type.list_size
+    vectors = np.empty((int(there.sum()), dimensions), dtype=dtype)
+    for batch in snapshot.scan(table, columns=["id", "vector"]):
+        found = positions(from_ids(batch["id"]), ordered)
+        values = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+        vectors[place[order[found[found >= 0]]]] = values[found >= 0]
+    return vectors, there

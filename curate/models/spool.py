@@ -37,7 +37,9 @@ class Spool:
         seconds: float = _PART_SECONDS,
         before: Callable[[], None] | None = None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
+        self.schema = schema
+        self.name = name
         self._schema = schema.with_metadata({_NAME_KEY: name.encode()})
         self._rows: list[pa.RecordBatch] = []
         self._number = max((_part_number(path) for path in self.parts()), default=0)
@@ -47,7 +49,7 @@ class Spool:
 
     def parts(self) -> tuple[Path, ...]:
         """The files, in the order in which they were written."""
-        return tuple(sorted(self._folder.glob("part-*.arrow")))
+        return tuple(sorted(self.folder.glob("part-*.arrow")))
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of all parts, one after another, or some columns of them."""
@@ -57,11 +59,12 @@ class Spool:
     def pieces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The same part by part, for who does not want all of them in memory."""
         for path in self.parts():
-            if (piece := self._read_part(path, columns)) is not None:
+            if (piece := self.read_part(path, columns)) is not None:
                 yield piece
 
-    def _read_part(self, path: Path, columns: Sequence[str] | None) -> pa.Table | None:
-        """Read into memory: the pages of a mapped file would count as this process's for as long as any row is in use."""
+    def read_part(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """The rows of one part; None if it is no part of this spool, or not there."""
+        # Into memory: the pages of a mapped file would count as this process's for as long as any row is in use.
         with contextlib.suppress(OSError, pa.ArrowInvalid), pa.OSFile(str(path)) as file:
             reader = pa.ipc.open_file(file)
             if reader.schema.equals(self._schema, check_metadata=True):
@@ -88,8 +91,8 @@ class Spool:
             with pa.ipc.new_file(sink, self._schema) as writer:
                 for rows in self._rows:
                     writer.write_batch(rows)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._folder / f"part-{self._number:06d}.arrow", sink.getvalue())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.folder / f"part-{self._number:06d}.arrow", sink.getvalue())
             self._rows = []
         self._last = time.monotonic()
 

@@ -149,6 +149,9 @@ class Memory(threading.local):
     def __init__(self) -> None:
         self._bytes = np.empty(0, np.uint8)
 
+    def __reduce__(self) -> tuple[type[Memory], tuple[()]]:
+        return Memory, ()  # what is in it is of this process only
+
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array with any values, which is written over by this thread's next call."""
         size = math.prod(shape) * dtype.itemsize

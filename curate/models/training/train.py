@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.dataset import Dataset, begin, open_dataset
-from curate.dataset.query import in_layer
 from curate.dataset.folders import now
+from curate.dataset.query import in_layer
 from curate.errors import InputError, UsageError
 from curate.models.passes import LeftOut
 from curate.models.predictors.layer_store import clear_layer
