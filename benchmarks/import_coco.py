@@ -1,9 +1,12 @@
 """What it costs to import a large COCO file, against what other tools take to load it.
 
-Each tool runs in a process of its own on the same generated file; CPU time (user and system, with child processes) and the
-largest resident memory are the operating system's own figures. Tools that are not installed are left out, with a note.
+Each tool runs in a process of its own, in turns, on the same generated file; CPU time (user and system, with child processes)
+and the largest resident memory are the operating system's own figures, medians over the runs. Tools that are not installed
+here run in the interpreter that the environment variable CURATE_PEERS names, or are left out, with a note. FiftyOne is given a
+smaller file, as it takes minutes; its database is a process of its own, and not counted.
 
-    python -m benchmarks.import_coco [--images 100000] [--boxes 8.5] [--only TOOL ...] [--json FILE]
+    python -m benchmarks.import_coco [--images 100000] [--boxes 8.5] [--repeats 3] [--fiftyone-images 2000]
+                                     [--only TOOL ...] [--json FILE]
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -42,7 +45,8 @@ RUNNERS: Final = {
     "pycocotools load": ("pycocotools", "from pycocotools.coco import COCO; print(len(COCO(FILE).anns))"),
     "datumaro load": (
         "datumaro",
-        "from datumaro import Dataset; import os; print(len(Dataset.import_from(os.path.dirname(FILE), 'coco')))",
+        "from datumaro import Dataset; import os; "
+        "print(len(Dataset.import_from(os.path.dirname(os.path.dirname(FILE)), 'coco')))",
     ),
     "supervision load": (
         "supervision",
@@ -56,6 +60,8 @@ RUNNERS: Final = {
     ),
 }
 BASE: Final = "pycocotools load"
+AGAIN: Final = "curate import again"
+SLOW: Final = "fiftyone import"
 
 
 @dataclass(frozen=True)
@@ -82,38 +88,72 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--boxes", type=float, default=8.5, help="mean number of boxes on an image (default 8.5)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each tool (default 3)")
+    parser.add_argument("--fiftyone-images", type=int, default=2000, help="images in FiftyOne's file (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(RUNNERS), default=list(RUNNERS), help="run these only")
     run(measure, parser)
 
 
 def measure(arguments: argparse.Namespace) -> Report:
-    """Generate the file and run the tools on it, one after another."""
-    measurements, notes = [], []
+    """Generate the files and run the tools on them, in turns."""
+    notes: list[str] = []
+    found: dict[str, list[Measurement]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "annotations" / "instances_train.json"
-        file.parent.mkdir()
-        boxes = generate(file, arguments.images, arguments.boxes, arguments.seed)
-        for tool in arguments.only:
-            package, code = RUNNERS[tool]
-            if find_spec(package) is None:
-                notes.append(f"'{tool}' is left out: {package} is not installed")
-                continue
-            measurements.append(run_tool(tool, code, file, Path(folder) / "home"))
-            print(measurements[-1], file=sys.stderr)
-        size = file.stat().st_size
-    settings = {"images": arguments.images, "boxes": boxes, "file_bytes": size, "seed": arguments.seed}
-    return Report(settings, [asdict(each) for each in measurements], table(measurements), notes)
+        sizes = {"large": arguments.images, "small": min(arguments.images, arguments.fiftyone_images)}
+        files = {name: Path(folder) / name / "annotations" / "instances_train.json" for name in sizes}
+        for file in files.values():
+            file.parent.mkdir(parents=True)
+            (file.parents[1] / "images").mkdir()  # Datumaro wants one
+        boxes = {name: generate(files[name], size, arguments.boxes, arguments.seed) for name, size in sizes.items()}
+        pythons = {tool: interpreter(RUNNERS[tool][0]) for tool in arguments.only}
+        for repeat in range(arguments.repeats):
+            for tool in [tool for tool, python in pythons.items() if python]:
+                size = "small" if tool == SLOW else "large"
+                home = Path(folder) / (f"home {repeat}" if repeat == 0 or tool != AGAIN else "home 0")
+                one = run_tool(tool, RUNNERS[tool][1], files[size], home, pythons[tool] or sys.executable)
+                found.setdefault(tool, []).append(one)
+                print(one, file=sys.stderr)
+        file_bytes = files["large"].stat().st_size
+    notes += [f"'{tool}' is left out: {RUNNERS[tool][0]} is not installed" for tool in pythons if not pythons[tool]]
+    if SLOW in found:
+        notes.append(f"'{SLOW}' is of {sizes['small']:,} images and {boxes['small']:,} boxes")
+    settings = {"images": arguments.images, "boxes": boxes["large"], "file_bytes": file_bytes, "seed": arguments.seed}
+    settings |= {"repeats": arguments.repeats, "fiftyone_images": sizes["small"], "fiftyone_boxes": boxes["small"]}
+    results = [
+        {**asdict(middle(runs)), "boxes": boxes["small" if tool == SLOW else "large"]} for tool, runs in found.items()
+    ]
+    return Report(settings, results, table(results), notes)
 
 
-def table(measurements: list[Measurement]) -> str:
+def interpreter(package: str) -> str | None:
+    """The Python that has a package: this one, else that of CURATE_PEERS; None where neither has it."""
+    if find_spec(package) is not None:
+        return sys.executable
+    peers = os.environ.get("CURATE_PEERS")
+    code = f"import sys, importlib.util; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return peers if peers and subprocess.run([peers, "-c", code]).returncode == 0 else None
+
+
+def middle(runs: list[Measurement]) -> Measurement:
+    """Medians over the runs of a tool."""
+    cpu, wall, peak = (
+        round(float(np.median([getattr(each, name) for each in runs])), 2) for name in ("cpu_s", "wall_s", "peak_mb")
+    )
+    return Measurement(runs[0].tool, cpu, wall, peak, runs[-1].output)
+
+
+def table(results: list[dict[str, Any]]) -> str:
     """The figures, with ratios to pycocotools."""
-    base = next((each for each in measurements if each.tool == BASE), None)
+    base = next((each for each in results if each["tool"] == BASE), None)
     rows = []
-    for each in measurements:
-        ratios = [f"{each.cpu_s / base.cpu_s:.2f}", f"{each.peak_mb / base.peak_mb:.2f}"] if base else ["-", "-"]
-        rows.append([each.tool, each.cpu_s, each.wall_s, each.peak_mb, *ratios])
-    return markdown(["tool", "CPU s", "wall s", "peak MB", "CPU, of pycocotools", "memory, of pycocotools"], rows)
+    for each in results:
+        a_box = 1e6 * each["cpu_s"] / each["boxes"]
+        same = base is not None and base["boxes"] == each["boxes"]
+        ratios = [f"{each[name] / base[name]:.2f}" if base and same else "-" for name in ("cpu_s", "peak_mb")]
+        rows.append([each["tool"], each["cpu_s"], each["wall_s"], each["peak_mb"], f"{a_box:.1f}", *ratios])
+    columns = ["tool", "CPU s", "wall s", "peak MB", "CPU us a box", "CPU, of pycocotools", "memory, of pycocotools"]
+    return markdown(columns, rows)
 
 
 def generate(path: Path, images: int, boxes_per_image: float, seed: int) -> int:
@@ -153,10 +193,15 @@ def generate(path: Path, images: int, boxes_per_image: float, seed: int) -> int:
     return number
 
 
-def run_tool(tool: str, code: str, file: Path, home: Path) -> Measurement:
+def run_tool(tool: str, code: str, file: Path, home: Path, python: str = sys.executable) -> Measurement:
     """Run some Python in a process of its own and ask the system what it took."""
-    environment = os.environ | {"CURATE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", f"FILE = {str(file)!r}\n{code}"]
+    environment = os.environ | {
+        "CURATE_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "FIFTYONE_DATABASE_DIR": f"{home} database",
+        "FIFTYONE_DO_NOT_TRACK": "true",
+    }
+    command = [python, "-c", f"FILE = {str(file)!r}\n{code}"]
     start = time.perf_counter()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, env=environment)

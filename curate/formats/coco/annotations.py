@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from curate.dataset.ids import Hashes, annotation_ids, hash_text, mix, ordinals, to_ids
 from curate.formats.coco.decoder import NOTHING, ObjectDecoder, collector_paused
-from curate.formats.coco.objects import AnnotationObject, Id, both_names, decode_annotations, id_texts, same_id
+from curate.formats.coco.fields import Ids, Lookup, column, numbers, truths
+from curate.formats.coco.objects import AnnotationObject, Annotations, Id, both_names, decode_annotations, same_id
 from curate.formats.coco.panoptic import SEGMENTS, segments_of
 from curate.formats.coco.pieces import BLOCK_BYTES, JsonFile
 from curate.formats.coco.shapes import Shapes, orient_shapes, read_shapes, with_boxes
@@ -37,7 +38,10 @@ class Seen:
     def contains(self, values: Hashes) -> Flags:
         """Which of n values are in the set; shape (n,)."""
         found = np.zeros(len(values), dtype=np.bool_)
+        low, high = (values.min(), values.max()) if len(values) else (0, 0)
         for run in self._runs:
+            if low > run[-1] or high < run[0]:  # ids that go on where those before ended
+                continue
             place = np.searchsorted(run, values)
             found |= run[np.minimum(place, len(run) - 1)] == values
         return found
@@ -45,9 +49,11 @@ class Seen:
     def add(self, values: Hashes) -> Flags:
         """Put n values into the set; which of them were in it already, or stand in `values` before; shape (n,)."""
         known = self.contains(values)
-        order = np.argsort(values, kind="stable")
-        run = values[order]
-        known[order[1:]] |= run[1:] == run[:-1]
+        run = values
+        if not (values[1:] > values[:-1]).all():
+            order = np.argsort(values, kind="stable")
+            run = values[order]
+            known[order[1:]] |= run[1:] == run[:-1]
         while self._runs and len(self._runs[-1]) <= 2 * len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         if len(run):
@@ -89,7 +95,8 @@ class Reader:
         self._image_ids = to_ids(self.hashes)
         self._nameless = np.zeros(len(self.hashes), dtype=np.uint64)
         self._labels = pa.array([*self.names.values()], pa.string())
-        self._codes = {key: code for code, key in enumerate(self.names)}
+        self._codes = Lookup({key: code for code, key in enumerate(self.names)})
+        self._rows = Lookup(self.rows)
 
     def tables(self, json: JsonFile, key: str) -> Iterator[pa.Table]:
         """Read the array of that key; tables with the columns of `curate.dataset.schema.ANNOTATIONS`."""
@@ -98,9 +105,9 @@ class Reader:
         mine: list[Hashes] = []
         for piece in json.pieces(key):
             with collector_paused():
-                items, count = decode_annotations(decoder, piece, first, self.source, self.losses)
+                found, count = decode_annotations(decoder, piece, first, self.source, self.losses)
             first += count
-            for part, panoptic in self._parts(items, decoder):
+            for part, panoptic in self._parts(found, decoder):
                 with collector_paused():
                     table, contents = self._table(part, decoder, panoptic)
                 mine.append(contents)
@@ -111,15 +118,16 @@ class Reader:
                 self.others.add(contents)
 
     def _parts(
-        self, items: list[AnnotationObject], decoder: ObjectDecoder[AnnotationObject]
-    ) -> Iterator[tuple[list[AnnotationObject], bool]]:
+        self, found: Annotations, decoder: ObjectDecoder[AnnotationObject]
+    ) -> Iterator[tuple[Annotations, bool]]:
         """The annotations, with the segments of panoptic ones in their stead; and whether they are such segments."""
         if SEGMENTS not in decoder.extra_keys:
-            yield items, False
+            yield found, False
             return
+        items = found.items
         extras = decoder.extras(items)
-        is_panoptic = list(map(bool, extras[SEGMENTS]))
-        yield [item for item, panoptic in zip(items, is_panoptic, strict=True) if not panoptic], False
+        is_panoptic = _filled(extras[SEGMENTS], len(items))
+        yield found.chosen(~is_panoptic), False
         segments: list[bytes] = []
         for row in np.flatnonzero(is_panoptic).tolist():
             own = {key: column[row] for key, column in extras.items() if column[row]}
@@ -129,41 +137,43 @@ class Reader:
                 segments = []
         yield self._decoded(segments, decoder), True
 
-    def _decoded(self, texts: list[bytes], decoder: ObjectDecoder[AnnotationObject]) -> list[AnnotationObject]:
+    def _decoded(self, texts: list[bytes], decoder: ObjectDecoder[AnnotationObject]) -> Annotations:
         piece = b"[" + b",".join(texts) + b"]"
         return decode_annotations(decoder, piece, 0, self.source, self.losses)[0]
 
     def _table(
-        self, items: list[AnnotationObject], decoder: ObjectDecoder[AnnotationObject], panoptic: bool
+        self, found: Annotations, decoder: ObjectDecoder[AnnotationObject], panoptic: bool
     ) -> tuple[pa.Table, Hashes]:
         """The annotations as rows of the table, and the hashes of their contents where files share images."""
-        items, rows = self._on_known_images(items)
-        codes = self._category_codes(items)
-        shapes = read_shapes(items, self.place, self.losses)
+        found, rows = self._on_known_images(found)
+        items = found.items
+        ids, categories = Ids(column(items, "id")), Ids(column(items, "category_id"))
+        codes = self._codes.find(categories)
+        shapes = read_shapes(found, self.place, self.losses)
         shapes = with_boxes(orient_shapes(shapes, rows, self.stored))
         extras = decoder.extras(items)
-        attributes = self._attributes(items, codes, extras)
-        keep = self._meaningful(items, codes, shapes, attributes, extras)
+        attributes = self._attributes(items, codes, categories, extras)
+        keep = self._meaningful(items, codes, categories, shapes, attributes, extras)
         contents = _NO_HASHES
         if self.others is not None:
-            contents = self._contents(rows, codes, items, shapes)
+            contents = self._contents(rows, codes, ids, shapes)
             keep &= ~self._repeats(contents, keep, items, shapes, self.others)
         labels = pa.array(codes, mask=codes < 0)
         predicted = self.layer.startswith(PREDICTIONS)
         columns = {
             "annotation_id": annotation_ids(
-                self.hashes[rows], self.layer, self.source, keys=self._keys(items, rows, keep, panoptic)
+                self.hashes[rows], self.layer, self.source, keys=self._keys(items, ids, rows, keep, panoptic)
             ),
             "image_id": self._image_ids.take(pa.array(rows)),
             "layer": self.layer,
             "type": pa.array(TYPES).take(pa.array(shapes.type_codes())),
             "label": self._labels.take(labels),
             **shapes.columns(),
-            "area": [item.area for item in items],
-            "iscrowd": [None if item.iscrowd is None else bool(item.iscrowd) for item in items],
-            "score": [item.score for item in items] if predicted else None,
+            "area": numbers(column(items, "area")),
+            "iscrowd": truths(column(items, "iscrowd")),
+            "score": numbers(column(items, "score")) if predicted else None,
             "attributes": attributes,
-            "source_id": id_texts([item.id for item in items]),
+            "source_id": ids.texts(),
             "source": self.source,
         }
         table = annotations_table(len(items), columns)
@@ -182,60 +192,59 @@ class Reader:
             report = self.losses.dropped if outcome == "dropped" else self.losses.converted
             report("annotations", reason, self.place(items[int(affected.argmax())]), count)
 
-    def _on_known_images(self, items: list[AnnotationObject]) -> tuple[list[AnnotationObject], Ints]:
-        get = self.rows.get
-        rows = np.fromiter((get(item.image_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
-        for number in np.flatnonzero(rows < 0).tolist():
-            rows[number] = get(same_id(items[number].image_id), -1)  # type: ignore[arg-type]
+    def _on_known_images(self, found: Annotations) -> tuple[Annotations, Ints]:
+        rows = self._rows.find(Ids(column(found.items, "image_id")))
         lost = rows < 0
         if not lost.any():
-            return items, rows
-        self._report("dropped", "image_id is not among the images", items, lost)
-        return [item for item, gone in zip(items, lost.tolist(), strict=True) if not gone], rows[~lost]
-
-    def _category_codes(self, items: list[AnnotationObject]) -> Ints:
-        get = self._codes.get
-        codes = np.fromiter((get(item.category_id, -1) for item in items), np.int64, len(items))  # type: ignore[arg-type]
-        for number in np.flatnonzero(codes < 0).tolist():
-            codes[number] = get(same_id(items[number].category_id), -1)  # type: ignore[arg-type]
-        return codes
+            return found, rows
+        self._report("dropped", "image_id is not among the images", found.items, lost)
+        return found.chosen(~lost), rows[~lost]
 
     def _attributes(
-        self, items: list[AnnotationObject], codes: Ints, extras: Mapping[str, list[bytes]]
-    ) -> list[str | None]:
-        """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in."""
-        texts: list[str | None] = [None] * len(items)
+        self, items: list[AnnotationObject], codes: Ints, categories: Ids, extras: Mapping[str, list[bytes]]
+    ) -> list[str | None] | None:
+        """Everything without a column of its own, as JSON objects; the `attributes` of an annotation are merged in.
+
+        None if there is nothing of the kind.
+        """
         columns = {key: column for key, column in extras.items() if key != SEGMENTS}
-        predicted = self.layer.startswith(PREDICTIONS)
-        filled = {row for row, item in enumerate(items) if item.attributes is not NOTHING}
-        scored = set() if predicted else {row for row, item in enumerate(items) if item.score is not None}
+        own, scores = column(items, "attributes"), column(items, "score")
+        filled = _rows_without(own, NOTHING)
+        scored = set() if self.layer.startswith(PREDICTIONS) else _rows_without(scores, None)
         self.fields.update([*columns, "score"] if scored else columns)
-        unknown = {row for row in np.flatnonzero(codes < 0).tolist() if items[row].category_id is not None}
+        unknown = set(np.flatnonzero((codes < 0) & categories.given).tolist())
         filled |= scored | unknown
-        for column in columns.values():
-            filled.update(row for row, text in enumerate(column) if text)
+        for texts in columns.values():
+            filled.update(row for row, text in enumerate(texts) if text)
+        if not filled:
+            return None
+        merged: list[str | None] = [None] * len(items)
         for row in filled:
-            own = {key: column[row] for key, column in columns.items() if column[row]}
+            extra = {key: column[row] for key, column in columns.items() if column[row]}
             if row in scored:
-                own["score"] = msgspec.json.encode(items[row].score)
+                extra["score"] = msgspec.json.encode(scores[row])
             if row in unknown:
-                own["category_id"] = msgspec.json.encode(items[row].category_id)
-            texts[row] = _merged(bytes(items[row].attributes), own)
-        return texts
+                extra["category_id"] = msgspec.json.encode(categories.values[row])
+            merged[row] = _merged(bytes(own[row]), extra)
+        return merged
 
     def _meaningful(
         self,
         items: list[AnnotationObject],
         codes: Ints,
+        categories: Ids,
         shapes: Shapes,
-        attributes: list[str | None],
+        attributes: list[str | None] | None,
         extras: Mapping[str, list[bytes]],
     ) -> Flags:
         """Which annotations say something: those with a geometry, or a class or attributes for the whole image."""
-        captions = _filled(extras.get("caption"), len(items))
-        described = np.fromiter((text is not None for text in attributes), np.bool_, len(items))
-        given = np.fromiter((item.category_id is not None for item in items), np.bool_, len(items))
         shapeless = shapes.type_codes() == 0
+        if not shapeless.any() and (codes >= 0).all():
+            meaningful: Flags = ~shapeless
+            return meaningful
+        captions = _filled(extras.get("caption"), len(items))
+        described = np.fromiter((text is not None for text in attributes or [None] * len(items)), np.bool_, len(items))
+        given = categories.given
         broken = shapes.broken & shapeless
         empty = shapeless & (codes < 0) & (given | ~described) & ~captions & ~broken
         self._report("dropped", "no usable geometry", items, broken)
@@ -258,20 +267,18 @@ class Reader:
         )
         return double
 
-    def _contents(self, rows: Ints, codes: Ints, items: list[AnnotationObject], shapes: Shapes) -> Hashes:
+    def _contents(self, rows: Ints, codes: Ints, ids: Ids, shapes: Shapes) -> Hashes:
         """Hashes that are equal for the same annotation in two files (instances and person_keypoints share many)."""
-        ids = _numbers_of([item.id for item in items])
         names = np.array([0, *map(hash_text, self.names.values())], dtype=np.uint64)[codes + 1]
-        return mix(self.hashes[rows], ids, names, *shapes.boxes.view(np.uint64).T)
+        return mix(self.hashes[rows], _numbers_of(ids), names, *shapes.boxes.view(np.uint64).T)
 
-    def _keys(self, items: list[AnnotationObject], rows: Ints, keep: Flags, panoptic: bool) -> Hashes:
+    def _keys(self, items: list[AnnotationObject], ids: Ids, rows: Ints, keep: Flags, panoptic: bool) -> Hashes:
         """What tells the annotations of an image apart: their id, else their place among those without one.
 
         Ids of annotations are unique in a file, those of panoptic segments on an image.
         """
-        ids = [item.id for item in items]
         keys = _numbers_of(ids)
-        nameless = np.array([number is None for number in ids], dtype=np.bool_)
+        nameless = ~ids.given
         if nameless.any():
             image = rows[nameless]
             place = ordinals(self.hashes[image]) + self._nameless[image]
@@ -293,14 +300,20 @@ def _filled(column: list[bytes] | None, count: int) -> Flags:
     return np.fromiter(map(bool, column or [b""] * count), np.bool_, count)
 
 
-def _numbers_of(ids: list[Id | None]) -> Hashes:
+def _rows_without(values: list[Any], nothing: object) -> set[int]:
+    """Which of n values are given."""
+    if values.count(nothing) == len(values):
+        return set()
+    return {row for row, value in enumerate(values) if value is not nothing}
+
+
+def _numbers_of(ids: Ids) -> Hashes:
     """Ids as 64-bit numbers: integers as they are, texts hashed, None as 0."""
-    try:
-        return np.array(ids, dtype=np.int64).view(np.uint64) if ids else _NO_HASHES
-    except (TypeError, ValueError, OverflowError):
-        same = map(same_id, ids)
-        values = (hash_text(key) if isinstance(key, str) else (key or 0) & (2**64 - 1) for key in same)
-        return np.fromiter(values, np.uint64, len(ids))
+    if ids.numbers is not None:
+        return np.array(ids.numbers.fill_null(0) if ids.numbers.null_count else ids.numbers).view(np.uint64)
+    same = map(same_id, ids.values)
+    values = (hash_text(key) if isinstance(key, str) else (key or 0) & (2**64 - 1) for key in same)
+    return np.fromiter(values, np.uint64, len(ids.values))
 
 
 def _merged(given: bytes, extras: Mapping[str, bytes]) -> str | None:

@@ -24,7 +24,8 @@ import pyarrow as pa
 from curate.dataset.ids import Hashes, hash_texts, to_ids
 from curate.dataset.schema import IMAGES
 from curate.formats.coco.decoder import ObjectDecoder
-from curate.formats.coco.objects import Id, ImageObject, decode_images, id_texts, same_id
+from curate.formats.coco.fields import Ids
+from curate.formats.coco.objects import Id, ImageObject, decode_images, same_id
 from curate.formats.coco.pieces import JsonFile
 from curate.formats.locations import safe_location, split_name
 from curate.formats.losses import LossReport
@@ -41,8 +42,11 @@ _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _SPARSE_COLUMNS: dict[str, Any] = {"group": str, "frame": _Int64, "timestamp": float, "tags": list[str]}
 _KIND = re.compile(r"^(instances|person_keypoints|keypoints|captions|stuff|panoptic|labels|image_info)[_-](.+)$")
 _NO_SPLIT = frozenset({"default", "all", "annotations", "coco", "instances", "labels"})
+_BY_ROBOFLOW = ".rf."
 _ROBOFLOW = re.compile(r"^(?P<stem>.+)_(?P<suffix>[A-Za-z0-9]+)\.rf\.[0-9A-Za-z]+\.[A-Za-z]+$")
 _UNUSUAL = re.compile(r"^/|[\\:\0]|//|(?:^|/)\.{1,2}(?:/|$)|^\s|\s$|/$")
+_SIGNS = ("\\", ":", "\0", "//", "\n/", "/\n", "/.", "\n.")
+_SPACE = re.compile(r"[^\S\n]")
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:[/\\]+")
 
 
@@ -99,7 +103,7 @@ class ImageRows:
         for name, value in (("split", file.split), ("metadata", None), ("source", file.source)):
             columns[name] += [value] * len(items)
         for row, (location, _) in zip(rows, places, strict=True):
-            group = roboflow_source(location)
+            group = roboflow_source(location) if _BY_ROBOFLOW in location else None
             if group is not None:
                 self.sparse["group"][row] = group
         return rows
@@ -108,7 +112,7 @@ class ImageRows:
         """The table with the columns of `curate.dataset.schema.IMAGES`."""
         count = len(self.rows)
         rare = {name: [known.get(row) for row in range(count)] for name, known in self.sparse.items() if known}
-        values = self.columns | rare | {"source_id": id_texts(self.columns["source_id"])}
+        values = self.columns | rare | {"source_id": Ids(self.columns["source_id"]).texts()}
         arrays: dict[str, pa.Array] = {name: pa.nulls(count, IMAGES.field(name).type) for name in IMAGES.names}
         arrays |= {name: pa.array(column, IMAGES.field(name).type) for name, column in values.items()}
         arrays["location"] = pa.array(self.rows, pa.string())
@@ -162,7 +166,6 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
     finder = _Finder(file.folders)
     row_of: dict[Id, int] = {}
     missing: list[str] = []
-    extras: dict[int, list[tuple[str, bytes]]] = {}
     start, first = len(images.rows), 0
     for piece in file.json.pieces("images"):
         items, count = decode_images(decoder, piece, first, file.source, losses)
@@ -170,12 +173,7 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
         places = _locate(items, file, finder, losses)
         missing += [location for location, path in places if path is None]
         rows = _add(images, items, places, file, start, losses)
-        for key, texts in decoder.extras(items).items():
-            for number, text in enumerate(texts):
-                if text:
-                    extras.setdefault(rows[number], []).append((key, text))
-        _add_extras(images, extras, file.source, losses)
-        extras.clear()
+        _add_extras(images, rows, decoder.extras(items), file.source, losses)
         _add_ids(row_of, items, rows, file.source, losses)
     losses.converted(
         "images",
@@ -189,7 +187,7 @@ def read_images(file: CocoFile, images: ImageRows, losses: LossReport) -> dict[I
 
 def roboflow_source(file_name: str) -> str | None:
     """Name of the image that Roboflow made this one from (``a_jpg.rf.0123.jpg`` came from ``a.jpg``), or None."""
-    match = _ROBOFLOW.match(file_name.rpartition("/")[2]) if ".rf." in file_name else None
+    match = _ROBOFLOW.match(file_name.rpartition("/")[2]) if _BY_ROBOFLOW in file_name else None
     return f"{match['stem']}.{match['suffix']}" if match else None
 
 
@@ -219,13 +217,14 @@ class _Finder:
         self._listings: dict[str, tuple[frozenset[str], frozenset[str]]] = {
             folder: _listing(folder) for folder, _ in self.folders
         }
+        self._places: dict[str, list[tuple[str, str, frozenset[str]]]] = {}
         self._by_case: dict[str, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Location and path of a file, by its relative name."""
         parent, _, base = name.rpartition("/")
-        for folder, prefix in self.folders:
-            files, _ = self._list(folder, parent)
+        places = self._places.get(parent)
+        for prefix, folder, files in self._with_files(parent) if places is None else places:
             if base in files:
                 return prefix + name, f"{folder}/{name}"
         return None
@@ -238,17 +237,26 @@ class _Finder:
                 f"{prefix}{parent}/{file}" if parent else prefix + file,
                 f"{folder}/{parent}/{file}" if parent else f"{folder}/{file}",
             )
-            for folder, prefix in self.folders
+            for prefix, folder, _ in self._with_files(parent)
             for file in self._folded(folder, parent).get(base.casefold(), ())
         ]
         return found[0] if len(found) == 1 else None
 
-    def is_in_several(self, name: str) -> bool:
-        """Whether several folders one level down have a file of this name."""
+    @cached_property
+    def in_several(self) -> frozenset[str]:
+        """Names of the files that several folders one level down have."""
         below = {
             f"{folder}/{inner}": (folder, inner) for folder, _ in self.folders for inner in self._list(folder, "")[1]
         }
-        return sum(name in self._list(*place)[0] for place in below.values()) > 1
+        counts = Counter(name for place in below.values() for name in self._list(*place)[0])
+        return frozenset(name for name, count in counts.items() if count > 1)
+
+    def _with_files(self, parent: str) -> list[tuple[str, str, frozenset[str]]]:
+        """Prefix and path of every folder that has files in that folder of it, and the names of those files."""
+        if parent not in self._places:
+            listed = ((prefix, folder, self._list(folder, parent)[0]) for folder, prefix in self.folders)
+            self._places[parent] = [each for each in listed if each[2]]
+        return self._places[parent]
 
     def _folded(self, folder: str, below: str) -> dict[str, list[str]]:
         """Names of the files in a folder, by what is left of them without upper and lower case."""
@@ -285,9 +293,10 @@ def _locate(
     """Location and path (None: not found) of each image."""
     places: list[tuple[str, str | None]] = []
     guesses: list[int] = []
-    for item in items:
-        given = item.file_name or ""
-        name = clean_location(given)
+    given_names = [item.file_name or "" for item in items]
+    plain = _all_plain(given_names)
+    for given in given_names:
+        name = given if plain else clean_location(given)
         found = finder.find(name)
         if name != given:
             losses.converted("images", "file_name is not a plain relative path", f"{file.source}: {given!r}")
@@ -298,16 +307,24 @@ def _locate(
             reason = "upper and lower case differ from the file's name; the file is taken"
             losses.converted("images", reason, f"{file.source}: {name}, {found[0]}")
             guesses.append(len(places))
-        elif found is None and finder.is_in_several(name):
+        elif found is None and name in finder.in_several:
             reason = "several folders have a file of this name; none is taken"
             losses.converted("images", reason, f"{file.source}: {name}")
         places.append(found or (file.prefix + name, None))
+    if not guesses:
+        return places
     # A file that several guesses, or a guess and a name, might mean is taken for no guess.
     shared = {path for path, count in Counter(path for _, path in places).items() if path and count > 1}
     for number in guesses:
         if places[number][1] in shared:
             places[number] = (file.prefix + clean_location(items[number].file_name or ""), None)
     return places
+
+
+def _all_plain(names: Sequence[str]) -> bool:
+    """Whether `clean_location` surely changes none of these names: told from all of them at once."""
+    text = "\n".join(["", *names, ""])
+    return not any(sign in text for sign in _SIGNS) and not _SPACE.search(text) and text.count("\n") == len(names) + 1
 
 
 def clean_location(name: str) -> str:
@@ -358,30 +375,44 @@ def _add_one(
 def _add_ids(
     row_of: dict[Id, int], items: list[ImageObject], rows: Sequence[int], source: str, losses: LossReport
 ) -> None:
+    ids = [item.id for item in items]
+    if set(map(type, ids)) == {int}:
+        own: dict[Id, int] = dict(zip(ids, rows, strict=True))  # type: ignore[arg-type]
+        if len(own) == len(ids) and row_of.keys().isdisjoint(own):
+            row_of.update(own)
+            return
     for item, row in zip(items, rows, strict=True):
-        key = item.id if isinstance(item.id, int) else same_id(item.id)
+        key = same_id(item.id)
         if key is None:
             losses.converted("images", "no id: no annotation can refer to it", f"{source}: {item.file_name}")
         elif row_of.setdefault(key, row) != row:
             losses.converted("images", "image id used twice; annotations go to the first", f"{source}: {key}")
 
 
-def _add_extras(images: ImageRows, extras: dict[int, list[tuple[str, bytes]]], source: str, losses: LossReport) -> None:
+def _add_extras(
+    images: ImageRows, rows: Sequence[int], extras: dict[str, list[bytes]], source: str, losses: LossReport
+) -> None:
     """Put what COCO does not define into the columns of that name, or into the metadata."""
+    if not extras:
+        return
     metadata = images.columns["metadata"]
     groups = images.sparse["group"]
-    for row, pairs in extras.items():
-        keys = {key for key, _ in pairs}
-        if row in groups and "extra" in keys:  # Roboflow: the source's name before it was cleaned
-            original = msgspec.json.decode(dict(pairs)["extra"])
+    plain = "extra" not in extras and not extras.keys() & _SPARSE_COLUMNS.keys()
+    for row, texts in zip(rows, zip(*extras.values(), strict=True), strict=True):
+        pairs = tuple([(key, text) for key, text in zip(extras, texts, strict=True) if text])
+        if plain and metadata[row] is None:
+            metadata[row] = _json_object(pairs) if pairs else None
+            continue
+        known = dict(pairs)
+        if row in groups and "extra" in known:  # Roboflow: the source's name before it was cleaned
+            original = msgspec.json.decode(known["extra"])
             if isinstance(original, dict) and isinstance(original.get("name"), str):
                 groups[row] = original["name"]
-        if keys & _SPARSE_COLUMNS.keys():
-            pairs = [pair for pair in pairs if not _is_column(images, row, *pair)]
+        rest = [pair for pair in pairs if not _is_column(images, row, *pair)]
         if metadata[row] is not None:
-            pairs = _merge_metadata(metadata[row], pairs, f"{source}: image {images.columns['source_id'][row]}", losses)
-        if pairs:
-            metadata[row] = _json_object(tuple(pairs))
+            rest = _merge_metadata(metadata[row], rest, f"{source}: image {images.columns['source_id'][row]}", losses)
+        if rest:
+            metadata[row] = _json_object(tuple(rest))
 
 
 def _is_column(images: ImageRows, row: int, key: str, text: bytes) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import msgspec
-import pyarrow as pa
+import numpy as np
+from msgspec.structs import astuple
 
 from curate.formats.coco.decoder import NOTHING, ObjectDecoder
 from curate.formats.coco.pieces import elements, has_lone_surrogate, loads
+from curate.formats.columns import Flags, Floats
 from curate.formats.losses import LossReport
 from curate.formats.values import number
 
@@ -41,6 +45,9 @@ class Box(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True)
     height: float = math.nan
 
 
+_NO_BOX: Final = Box()
+
+
 class AnnotationObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """An entry of ``annotations``, or of a results file."""
 
@@ -55,6 +62,24 @@ class AnnotationObject(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     num_keypoints: msgspec.Raw = NOTHING  # follows from keypoints
     score: float | None = None
     attributes: msgspec.Raw = NOTHING
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Decoded annotations.
+
+    Attributes:
+        items: n objects.
+        boxes: Their boxes, [x, y, width, height], all four NaN where there is none; shape (n, 4).
+    """
+
+    items: list[AnnotationObject]
+    boxes: Floats
+
+    def chosen(self, flags: Flags) -> Annotations:
+        """Some of them; `flags` has the shape (n,)."""
+        chosen = [item for item, use in zip(self.items, flags.tolist(), strict=True) if use]
+        return Annotations(chosen, self.boxes[flags])
 
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -77,7 +102,7 @@ def decode_images(
 
 def decode_annotations(
     decoder: ObjectDecoder[AnnotationObject], piece: bytes, first: int, source: str, losses: LossReport
-) -> tuple[list[AnnotationObject], int]:
+) -> tuple[Annotations, int]:
     """Decode a piece of ``annotations``.
 
     Args:
@@ -88,18 +113,28 @@ def decode_annotations(
         losses: Gets what could not be read as it is.
 
     Returns:
-        The objects that can be read, and how many elements the piece has. A `bbox` is None, four NaN, or four finite
-        numbers.
+        The objects that can be read, and how many elements the piece has.
     """
     try:
         items = [] if has_lone_surrogate(piece) else decoder.decode(piece)
-        if items and not any(
-            item.bbox and item.bbox.x == item.bbox.x and item.bbox.height != item.bbox.height for item in items
-        ):
-            return items, len(items)
+        boxes = _boxes(items)
+        if items and np.array_equal(np.isnan(boxes[:, 0]), np.isnan(boxes[:, 3])):  # left out as a whole, if at all
+            return Annotations(items, boxes), len(items)
     except msgspec.DecodeError:
         pass
-    return _mended(decoder, piece, first, source, "annotation", _mend_annotation, losses)
+    items, count = _mended(decoder, piece, first, source, "annotation", _mend_annotation, losses)
+    return Annotations(items, _boxes(items)), count
+
+
+def _boxes(items: list[AnnotationObject]) -> Floats:
+    boxes = [item.bbox for item in items]
+    try:
+        values = chain.from_iterable(map(astuple, boxes))  # type: ignore[arg-type]
+        flat = np.fromiter(values, np.float64, 4 * len(items))
+    except TypeError:  # some have none
+        values = chain.from_iterable(astuple(_NO_BOX if box is None else box) for box in boxes)
+        flat = np.fromiter(values, np.float64, 4 * len(items))
+    return flat.reshape(-1, 4)
 
 
 def same_id(value: Id | None) -> Id | None:
@@ -112,14 +147,6 @@ def same_id(value: Id | None) -> Id | None:
 def both_names(key: str) -> str:
     """Where a field of an annotation is kept if its `attributes` have the same key."""
     return f"annotation.{key}"
-
-
-def id_texts(ids: list[Id | None]) -> pa.Array:
-    """Ids as text."""
-    try:
-        return pa.array(ids, pa.int64()).cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if key is None else str(key) for key in ids], pa.string())
 
 
 def _mended(

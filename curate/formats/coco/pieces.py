@@ -66,7 +66,7 @@ class JsonFile:
         with open(self.path, "rb") as file:
             for piece in self.arrays[key]:
                 file.seek(piece.start)
-                yield b"[" + file.read(piece.stop - piece.start) + b"]"
+                yield b"".join((b"[", file.read(piece.stop - piece.start), b"]"))
 
 
 class _Skip(msgspec.Struct, gc=False):
@@ -181,8 +181,10 @@ class _Indexer:
         if guess:
             # It fails inside a string or a nested array, behind the array's end, and where the JSON is not strict.
             with contextlib.suppress(msgspec.DecodeError):
-                _SKIP.decode(b"[" + self.block[:guess] + b"]")
-                self._check_text(guess)
+                piece = b"".join((b"[", memoryview(self.block)[:guess], b"]"))
+                _SKIP.decode(piece)
+                if not piece.isascii():
+                    self._check_text(guess)
                 return guess, False
         commas, end = _separators(self.block)
         cut = end if end is not None else int(commas[-1]) if len(commas) else 0
@@ -287,7 +289,8 @@ def loads(text: bytes) -> Any:
 
 def has_lone_surrogate(text: bytes) -> bool:
     """Whether JSON text may escape half of a surrogate pair."""
-    return b"\\u" in text and _LONE_SURROGATE.search(text) is not None
+    # One byte is looked for four times as fast as two.
+    return b"\\" in text and b"\\u" in text and _LONE_SURROGATE.search(text) is not None
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -9,11 +9,10 @@ from itertools import chain
 import msgspec
 import numpy as np
 import pyarrow as pa
-from msgspec.structs import astuple
 
 from curate.dataset.schema import ANNOTATIONS
-from curate.formats.coco.decoder import NOTHING
-from curate.formats.coco.objects import AnnotationObject, Box
+from curate.formats.coco.fields import column
+from curate.formats.coco.objects import AnnotationObject, Annotations
 from curate.formats.columns import BROKEN_MASK, Flags, Floats, Ints, fixed_lists, offsets
 from curate.formats.losses import LossReport
 from curate.formats.shape_columns import MOST_PIXELS, problem_of_mask
@@ -27,7 +26,7 @@ from curate.geometry import (
     valid_rles,
 )
 
-_NO_BOX = Box()
+_EMPTY = frozenset({b"", b"[]"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Shapes:
         mask_rows: Which annotations have a mask, increasing; shape (k,).
         counts: Compressed run lengths of each mask; length k.
         sizes: [height, width] of each mask; shape (k, 2).
-        keypoints: [x, y, visibility] triples, flattened, or None; length n.
+        keypoints: [x, y, visibility] triples, flattened, of the annotations (by row) that have some.
         broken: Whether an annotation had a geometry that could not be read; shape (n,).
     """
 
@@ -53,7 +52,7 @@ class Shapes:
     mask_rows: Ints
     counts: list[str]
     sizes: Ints
-    keypoints: list[list[float] | None]
+    keypoints: dict[int, list[float]]
     broken: Flags
 
     def type_codes(self) -> Ints:
@@ -62,7 +61,7 @@ class Shapes:
         codes[self.parts > 0] = 2
         codes[self.mask_rows] = 3
         # Keypoints of which none is labelled say nothing: the person is then chiefly a mask or a box.
-        codes[[row for row, points in enumerate(self.keypoints) if points and any(points[2::3])]] = 4
+        codes[[row for row, points in self.keypoints.items() if any(points[2::3])]] = 4
         return codes
 
     def outlined(self) -> Flags:
@@ -85,29 +84,30 @@ class Shapes:
             take = pa.array(place, mask=place < 0)
             columns["rle"] = pa.array(self.counts, pa.string()).take(take)
             columns["rle_size"] = pa.array(self.sizes.tolist(), ANNOTATIONS.field("rle_size").type).take(take)
-        if any(self.keypoints):
-            columns["keypoints"] = pa.array(self.keypoints, ANNOTATIONS.field("keypoints").type)
+        if self.keypoints:
+            points = [self.keypoints.get(row) for row in range(count)]
+            columns["keypoints"] = pa.array(points, ANNOTATIONS.field("keypoints").type)
         return columns
 
 
-def read_shapes(items: list[AnnotationObject], place: Callable[[AnnotationObject], str], losses: LossReport) -> Shapes:
+def read_shapes(annotations: Annotations, place: Callable[[AnnotationObject], str], losses: LossReport) -> Shapes:
     """Parse the geometry of n annotations.
 
     Args:
-        items: The annotations, as `decode_annotations` gives them.
+        annotations: As `decode_annotations` gives them.
         place: Says where an annotation is.
         losses: Gets what cannot be read.
     """
-    given = chain.from_iterable([astuple(item.bbox or _NO_BOX) for item in items])
-    boxes = np.fromiter(given, np.float64, 4 * len(items)).reshape(-1, 4)
+    items = annotations.items
     broken = np.zeros(len(items), dtype=np.bool_)
-    keypoints: list[list[float] | None] = [item.keypoints or None for item in items]
-    for row, points in enumerate(keypoints):
-        if points and len(points) % 3:
-            losses.dropped("keypoints", "not triples of x, y and visibility", place(items[row]))
-            keypoints[row], broken[row] = None, True
-    given_rows = [row for row, item in enumerate(items) if item.segmentation is not NOTHING]
-    texts = {row: text for row in given_rows if (text := bytes(items[row].segmentation)) != b"[]"}
+    listed = column(items, "keypoints")
+    keypoints = {row: points for row, points in enumerate(listed) if points} if any(listed) else {}
+    for row in [row for row, points in keypoints.items() if len(points) % 3]:
+        losses.dropped("keypoints", "not triples of x, y and visibility", place(items[row]))
+        del keypoints[row]
+        broken[row] = True
+    written = list(map(bytes, column(items, "segmentation")))
+    texts = {} if _EMPTY.issuperset(written) else {row: text for row, text in enumerate(written) if text not in _EMPTY}
     polygons: dict[int, bytes] = {}
     masks: dict[int, bytes] = {}
     for row, text in texts.items():
@@ -125,7 +125,7 @@ def read_shapes(items: list[AnnotationObject], place: Callable[[AnnotationObject
 
     parts, lengths, values = _read_polygons(polygons, len(items), lose)
     mask_rows, counts, sizes = _read_masks(masks, lose)
-    return Shapes(boxes, parts, lengths, values, mask_rows, counts, sizes, keypoints, broken)
+    return Shapes(annotations.boxes, parts, lengths, values, mask_rows, counts, sizes, keypoints, broken)
 
 
 def orient_shapes(shapes: Shapes, rows: Ints, stored: Mapping[int, tuple[int, int, int]]) -> Shapes:
@@ -145,12 +145,12 @@ def orient_shapes(shapes: Shapes, rows: Ints, stored: Mapping[int, tuple[int, in
     of_part = np.repeat(np.arange(len(rows)), shapes.parts)
     of_point = np.repeat(of_part, shapes.lengths // 2)
     values = orient_points(shapes.values, orientation[of_point], width[of_point], height[of_point]).ravel()
-    counts, sizes, keypoints = list(shapes.counts), shapes.sizes.copy(), list(shapes.keypoints)
+    counts, sizes, keypoints = list(shapes.counts), shapes.sizes.copy(), dict(shapes.keypoints)
     for number, row in enumerate(shapes.mask_rows.tolist()):
         if orientation[row] != 1:
             counts[number], sizes[number] = orient_rle(counts[number], sizes[number].tolist(), int(orientation[row]))
-    for row, points in enumerate(keypoints):
-        if points and orientation[row] != 1:
+    for row, points in shapes.keypoints.items():
+        if orientation[row] != 1:
             triples = np.array(points).reshape(-1, 3)
             labelled = triples[:, 2] > 0  # the others are written as 0, 0, which is no place
             turned = orient_points(triples[labelled, :2], orientation[row], width[row], height[row])
@@ -166,8 +166,8 @@ def with_boxes(shapes: Shapes) -> Shapes:
     missing = np.isnan(boxes[:, 0])
     if not missing.any():
         return shapes
-    for row, points in enumerate(shapes.keypoints):
-        if points and missing[row] and any(points[2::3]):
+    for row, points in shapes.keypoints.items():
+        if missing[row] and any(points[2::3]):
             triples = np.array(points).reshape(-1, 3)
             boxes[row] = boxes_around(triples[triples[:, 2] > 0, :2], [0])[0]
     with_polygons = np.flatnonzero(missing & (shapes.parts > 0))
@@ -202,16 +202,21 @@ def _read_polygons(texts: dict[int, bytes], count: int, lose: Callable[[int, str
                 parsed[row] = msgspec.json.decode(text, type=list[list[float]])
             except msgspec.DecodeError:
                 lose(row, "polygons are not lists of finite numbers")
-    if any(len(part) % 2 or not part for parts in parsed.values() for part in parts):
+    lengths = _lengths(parsed)
+    if (lengths % 2).any() or not lengths.all():
         for row, parts in parsed.items():
             parsed[row] = [part for part in parts if part and len(part) % 2 == 0]
             if any(len(part) % 2 for part in parts):
                 lose(row, "a polygon has an odd number of coordinates")
+        lengths = _lengths(parsed)
     number = np.zeros(count, dtype=np.int64)
     number[list(parsed)] = [len(parts) for parts in parsed.values()]
-    flat = [part for parts in parsed.values() for part in parts]
-    lengths = np.array([len(part) for part in flat], dtype=np.int64)
-    return number, lengths, np.fromiter(chain.from_iterable(flat), np.float64, int(lengths.sum()))
+    values = chain.from_iterable(chain.from_iterable(parsed.values()))
+    return number, lengths, np.fromiter(values, np.float64, int(lengths.sum()))
+
+
+def _lengths(polygons: Mapping[int, list[list[float]]]) -> Ints:
+    return np.fromiter(map(len, chain.from_iterable(polygons.values())), np.int64)
 
 
 def _read_masks(texts: dict[int, bytes], lose: Callable[[int, str], None]) -> tuple[Ints, list[str], Ints]:
