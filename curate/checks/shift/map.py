@@ -43,7 +43,7 @@ def make_map(vectors: FloatArray, *, seed: int = 0, landmarks: int | None = None
     dimensions = min(_DIMENSIONS, n, points.shape[1])
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(n)[: landmarks or LANDMARKS])
-    if n == 0 or dimensions < 2:
+    if n == 0 or dimensions < 2 or _all_alike(points[chosen]):
         return np.zeros((n, 2), np.float32)
     basis = PCA(dimensions, svd_solver="covariance_eigh").fit(points[chosen])
     known = basis.transform(points[chosen]).astype(np.float32)
@@ -56,6 +56,11 @@ def make_map(vectors: FloatArray, *, seed: int = 0, landmarks: int | None = None
             out[block] = _among(basis.transform(points[block]).astype(np.float32), known, placed)
     out -= out.mean(axis=0)
     return np.asarray(out / max(float(np.abs(out).max()), 1e-12), dtype=np.float32)
+
+
+def _all_alike(points: npt.NDArray[np.float32]) -> bool:
+    """Whether points differ by no more than rounding: there is nothing to lay out then."""
+    return bool(np.ptp(points, axis=0).max() <= 1e-6 * np.abs(points).max())
 
 
 def _layout(points: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
