@@ -2,9 +2,9 @@
 
     python -m benchmarks [--data FOLDER] [--quick] [--only NAME ...] [--out benchmarks/results]
 
-Writes OUT/NAME.json for each, and OUT/README.md from all the JSON files that are there, so that one benchmark can be run again
-by itself; with --quick into build/benchmarks, for its figures mean nothing. Exit status 1 if one of them failed; the others
-still run.
+Writes OUT/NAME.json for each, and OUT/README.md and the tables of docs/performance.md from all the JSON files that are there, so
+that one benchmark can be run again by itself; with --quick into build/benchmarks, for its figures mean nothing, and no page but
+that folder's. Exit status 1 if one of them failed; the others still run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,34 @@ class Benchmark:
 
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {
+    "versus": Benchmark(
+        "curate, its peers and the limit",
+        "The same prepared input for all, in turns, one thread; medians, and how many times curate's they are. The limit is the "
+        "least that must be done. Memory is of the whole process, libraries and input included, FiftyOne's database left out. "
+        "Peers that are not installed here run in the interpreter that CURATE_PEERS names.",
+        quick=[
+            "--scale",
+            "0.004",
+            "--repeats",
+            "1",
+            "--only",
+            "start-up",
+            "import COCO",
+            "near-duplicates",
+            "evaluate",
+        ],
+    ),
+    "growth": Benchmark(
+        "How cost grows",
+        "Each command on tables of so many images, in a process of its own, one thread: CPU seconds, and the largest resident "
+        "memory. The exponent is fitted through the last three sizes.",
+        quick=["--sizes", "200", "400", "--only", "info", "export", "findings"],
+    ),
+    "startup": Benchmark(
+        "Starting up",
+        "Medians; `ls` lists ten datasets. `python -c pass` is the limit.",
+        quick=["--repeats", "1"],
+    ),
     "label_errors": Benchmark(
         "Wrong labels, on the same probabilities",
         "curate / argmax / cleanlab, all on one matrix of out-of-fold probabilities; means over seeds. Of cleanlab's four "
@@ -63,6 +92,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "`curate import` of a generated JSON; 1.5 GB of resident memory is the limit for 2 GB of file.",
         quick=["--gigabytes", "0.02"],
     ),
+    "million": Benchmark(
+        "Questions about a million images",
+        "Each a command in a process of its own, medians, start-up included; warm page cache. `findings --json` "
+        "prints 200,000 lines.",
+        quick=["--images", "2000", "--repeats", "1"],
+    ),
     "import_coco": Benchmark(
         "Importing a COCO file",
         "`curate import` reads, checks and stores, `curate read` only reads; the others load the file into memory.",
@@ -81,6 +116,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "among the first 100 suspects of all kinds together, beside the most in the first 100 of any one kind.",
         quick=["--seeds", "1", "--images", "40", "--detector", "good"],
         data=True,
+    ),
+    "boxes_scale": Benchmark(
+        "A million boxes",
+        "The rows `mistakes, boxes` and `evaluate` of `versus` at growing sizes, one thread. An asterisk: the peer's seconds "
+        "are those of fewer images, in proportion. The exponent is through the last three sizes.",
+        quick=["--sizes", "100", "200", "--peers", "100"],
     ),
     "mistakes_masks": Benchmark(
         "Wrong masks",
@@ -193,8 +234,17 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         "either side. CPU seconds are of Python and the database together.",
         quick=["--images", "200"],
     ),
+    "ray_scaling": Benchmark(
+        "On a Ray cluster of this machine",
+        "The same work by one and by two workers of one core each, and by the local engine; medians. Efficiency: the time of one "
+        "over twice the time of two. CPU seconds are of all processes, Ray's own among them.",
+        quick=["--images", "300", "--vectors", "3000", "--repeats", "1"],
+    ),
 }
 PAGE: Final = "README.md"
+DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+"""The page whose tables are these reports': between a comment `table: NAME` and a comment `end`."""
+_TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -221,6 +271,8 @@ def main() -> int:
         if (file := out / f"{name}.json").is_file()
     }
     (out / PAGE).write_text(page(reports), encoding="utf-8")
+    if out.resolve() == root / "benchmarks/results":
+        DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), reports), encoding="utf-8")
     for name in failed:
         print(f"error: {name} failed", file=sys.stderr)
     return 1 if failed else 0
@@ -234,6 +286,18 @@ def run(name: str, file: Path, data: Path | None, *, quick: bool) -> bool:
     command += ["--data", str(data)] if data is not None and benchmark.data else []
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     return subprocess.run(command, env=environment).returncode == 0
+
+
+def with_tables(text: str, reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A document with the tables of those reports that there are, and by which command and when they were made."""
+
+    def table(found: re.Match[str]) -> str:
+        report = reports.get(found[2])
+        if report is None:
+            return found[0]
+        return f"{found[1]}`{report['command']}`, {report['date']}\n\n{report['table']}\n{found[3]}"
+
+    return _TABLE.sub(table, text)
 
 
 def page(reports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -49,7 +49,7 @@ def measure(arguments: argparse.Namespace) -> Report:
     if any(method.startswith("cleanlab") for method in arguments.only):
         require_cleanlab()
     with tempfile.TemporaryDirectory() as folder:
-        _simulate(arguments.rows, arguments.classes, Path(folder))
+        simulate_probabilities(arguments.rows, arguments.classes, Path(folder))
         results = [_run(method, Path(folder)) for _ in range(arguments.repeats) for method in arguments.only]
     settings = {name: getattr(arguments, name) for name in ("rows", "classes", "repeats")}
     return Report(settings, results, _table(results))
@@ -78,7 +78,7 @@ def _run(method: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _simulate(rows: int, classes: int, folder: Path) -> None:
+def simulate_probabilities(rows: int, classes: int, folder: Path) -> None:
     """A classifier that is right in some nine cases of ten, with confusable neighbours in the order of the classes."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, classes, rows)

@@ -96,8 +96,8 @@ def make_million(
         transaction.count("annotations added", images * boxes_per_image)
         if measures:
             schema = stored_schema(MEASURES.computation)
-            pieces = _measures(images, print_of_file, schema, seed)
-            transaction.append(f"{MEASURES.prefix}-images", pieces, schema)
+            measured = _measures(images, print_of_file, schema, seed)
+            transaction.append(f"{MEASURES.prefix}-images", measured, schema)
         if space is not None:
             schema = embeddings_schema(dimensions)
             transaction.append(f"{EMBEDDINGS}{space}", _vectors(images, dimensions, print_of_file, seed), schema)
@@ -109,18 +109,18 @@ def locations(rows: Rows) -> pa.Array:
     return pc.binary_join_element_wise("cam", pa.array(rows % 8).cast(pa.string()), "/", numbers, ".jpg", "")
 
 
-def _pieces(count: int) -> Iterator[Rows]:
+def pieces(count: int) -> Iterator[Rows]:
     """The row numbers up to a count, a piece at a time."""
     for start in range(0, count, _PIECE):
         yield np.arange(start, min(start + _PIECE, count))
 
 
-def _random(rows: Rows, seed: int) -> np.random.Generator:
+def random_of(rows: Rows, seed: int) -> np.random.Generator:
     """Random numbers for a piece, the same whatever else is made."""
     return np.random.default_rng((seed, int(rows[0])))
 
 
-def _table(schema: pa.Schema, count: int, columns: Mapping[str, Any]) -> pa.Table:
+def make_table(schema: pa.Schema, count: int, columns: Mapping[str, Any]) -> pa.Table:
     """Rows of a table; columns that are not given are null, texts the same in every row."""
     arrays = []
     for column in schema:
@@ -135,18 +135,18 @@ def _item(file: Path | None) -> pa.Table:
     return pa.table([["0"], [None if file is None else str(file)], pa.nulls(1, ITEMS.field("bbox").type)], schema=ITEMS)
 
 
-def _image_ids(rows: Rows) -> pa.StringArray:
+def image_rows(rows: Rows) -> pa.StringArray:
     return image_ids(locations(rows).to_pylist())
 
 
 def _images(count: int, file: Path | None) -> Iterator[pa.Table]:
-    for rows in _pieces(count):
+    for rows in pieces(count):
         tags = pa.ListArray.from_arrays(
             pa.array(np.concatenate([[0], np.cumsum(rows % 100 == 0)]), pa.int32()),
             pa.repeat("night", int((rows % 100 == 0).sum())),
         )
         columns = {
-            "image_id": _image_ids(rows),
+            "image_id": image_rows(rows),
             "location": locations(rows),
             "path": None if file is None else str(file),
             "width": np.full(len(rows), WIDTH),
@@ -158,17 +158,17 @@ def _images(count: int, file: Path | None) -> Iterator[pa.Table]:
             "source_id": pa.array(rows).cast(pa.string()),
             "source": "million",
         }
-        yield _table(IMAGES, len(rows), columns)
+        yield make_table(IMAGES, len(rows), columns)
 
 
 def _annotations(images: int, boxes: int, seed: int) -> Iterator[pa.Table]:
-    for rows in _pieces(images * boxes):
-        random = _random(rows, seed)
+    for rows in pieces(images * boxes):
+        random = random_of(rows, seed)
         width, height = random.uniform(16, 400, (2, len(rows)))
         corner = random.uniform(0, 1, (2, len(rows))) * [WIDTH - width, HEIGHT - height]
         columns = {
             "annotation_id": to_ids(mix(rows.astype(np.uint64), 1)),
-            "image_id": _image_ids(rows // boxes),
+            "image_id": image_rows(rows // boxes),
             "layer": GROUND_TRUTH,
             "type": "box",
             "label": pa.array(CLASSES).take(pa.array(random.integers(0, len(CLASSES), len(rows)))),
@@ -178,23 +178,23 @@ def _annotations(images: int, boxes: int, seed: int) -> Iterator[pa.Table]:
             "source_id": pa.array(rows).cast(pa.string()),
             "source": "million",
         }
-        yield _table(ANNOTATIONS, len(rows), columns)
+        yield make_table(ANNOTATIONS, len(rows), columns)
 
 
 def _findings(images: int, count: int, seed: int) -> Iterator[pa.Table]:
-    for rows in _pieces(count):
-        random = _random(rows, seed)
+    for rows in pieces(count):
+        random = random_of(rows, seed)
         image = np.sort(random.integers(0, images, len(rows)))
         kinds = pa.array([kind for _, kind in _FINDINGS]).take(pa.array(rows % len(_FINDINGS)))
         checks = pa.array([check for check, _ in _FINDINGS]).take(pa.array(rows % len(_FINDINGS)))
-        keys = pc.binary_join_element_wise(checks, kinds, _image_ids(image), "", "", "\0")
+        keys = pc.binary_join_element_wise(checks, kinds, image_rows(image), "", "", "\0")
         given, suggested = random.integers(0, len(CLASSES), (2, len(rows)))
         columns = {
             "id": to_ids(hash_texts(keys.to_pylist())),
             "kind": kinds,
             "score": random.uniform(0.01, 1, len(rows)).round(4),
             "image": locations(image),
-            "image_id": _image_ids(image),
+            "image_id": image_rows(image),
             "given": pa.array(CLASSES).take(pa.array(given)),
             "suggested": pa.array(CLASSES).take(pa.array(suggested)),
             "evidence": '{"why": "looks like its neighbours of another class", "of_10_nearest": 9, "probability": 0.83}',
@@ -202,19 +202,19 @@ def _findings(images: int, count: int, seed: int) -> Iterator[pa.Table]:
             "check": checks,
             "commit": np.ones(len(rows), np.int64),
         }
-        table = _table(FINDINGS, len(rows), columns)
+        table = make_table(FINDINGS, len(rows), columns)
         yield table.filter(pa.array(is_last(table["id"])))
 
 
 def _keys(images: int, fingerprint: str) -> Iterator[pa.Table]:
-    for rows in _pieces(images):
-        yield _table(HASHED_SCHEMA, len(rows), {"id": _image_ids(rows), "fingerprint": fingerprint})
+    for rows in pieces(images):
+        yield make_table(HASHED_SCHEMA, len(rows), {"id": image_rows(rows), "fingerprint": fingerprint})
 
 
 def _measures(images: int, fingerprint: str, schema: pa.Schema, seed: int) -> Iterator[pa.Table]:
-    for rows in _pieces(images):
-        random = _random(rows, seed)
-        columns: dict[str, Any] = {"id": _image_ids(rows), "fingerprint": fingerprint}
+    for rows in pieces(images):
+        random = random_of(rows, seed)
+        columns: dict[str, Any] = {"id": image_rows(rows), "fingerprint": fingerprint}
         for place, column in enumerate(schema):
             if pa.types.is_floating(column.type):
                 columns[column.name] = random.uniform(0, 1, len(rows))
@@ -223,20 +223,20 @@ def _measures(images: int, fingerprint: str, schema: pa.Schema, seed: int) -> It
                 columns[column.name] = pa.FixedSizeListArray.from_arrays(values, column.type.list_size)
             elif pa.types.is_uint64(column.type):
                 columns[column.name] = mix(rows.astype(np.uint64), place)
-        yield _table(schema, len(rows), columns)
+        yield make_table(schema, len(rows), columns)
 
 
 def _vectors(images: int, dimensions: int, fingerprint: str, seed: int) -> Iterator[pa.Table]:
     schema = embeddings_schema(dimensions)
     centers = np.random.default_rng(seed).normal(size=(_CLUSTERS, dimensions)).astype(np.float32)
-    for rows in _pieces(images):
-        random = _random(rows, seed)
+    for rows in pieces(images):
+        random = random_of(rows, seed)
         vectors = centers[random.integers(0, _CLUSTERS, len(rows))]
         vectors = vectors + 0.5 * random.standard_normal(vectors.shape, np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         column = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float16).ravel(), dimensions)
-        columns = {"id": _image_ids(rows), "fingerprint": fingerprint, "vector": column}
-        yield _table(schema, len(rows), columns)
+        columns = {"id": image_rows(rows), "fingerprint": fingerprint, "vector": column}
+        yield make_table(schema, len(rows), columns)
 
 
 @dataclass(frozen=True)

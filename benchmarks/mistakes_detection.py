@@ -2,7 +2,6 @@
 
     python -m benchmarks.mistakes_detection [--data FOLDER] [--seeds 3] [--images 240] [--detector trained] [--json FILE]
     python -m benchmarks.mistakes_detection --predictions FOLDER ...
-    python -m benchmarks.mistakes_detection --speed
 
 Sets: raccoon and BCCD (where the data folder is given) and a `parts_v3` without faults. 5% of the boxes each are swapped,
 deleted, added and shifted (`benchmarks.planted_boxes`). Then a detector learns from these labels, errors and all, and predicts
@@ -17,19 +16,18 @@ AP counts every planted error, also those that the detector gives no chance to f
 with IoU 0.5 or more, one each. The sets have errors of their own, BCCD many boxes that are missing: finding those counts as
 wrong, for every method. Every method ranks each kind by itself: a box may be in several of these lists. `one list` is how many
 planted errors are among the first 100 of curate's suspects, where a box is in once, as the likeliest kind; beside the most in
-the first 100 of one kind. AUROC is of images with any error, among images with equally many boxes. With --speed: a
-million boxes, time and memory instead.
+the first 100 of one kind. AUROC is of images with any error, among images with equally many boxes. A
+million boxes: `benchmarks.boxes_scale`.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +49,7 @@ from benchmarks.box_rankers import (
 from benchmarks.planted_boxes import KINDS, SHARE, Planted, plant
 from benchmarks.report import Report, markdown, options, real_set, require_cleanlab, run
 from benchmarks.sets import read_voc, render_parts
-from benchmarks.simulated_detector import QUALITIES, place, simulate
+from benchmarks.simulated_detector import QUALITIES, simulate
 from curate.checks.boxes import Boxes, IntArray
 from curate.checks.labels import Labels
 from curate.checks.mistakes.detection import detection_errors
@@ -62,14 +60,13 @@ METHODS: Final = ("curate", "curate, and looks", "curate, all layers", "plain", 
 
 
 def main() -> None:
-    """Run every set, or the speed test."""
+    """Run every set."""
     parser = options(__doc__, data=True, seeds=3)
     parser.add_argument("--images", type=int, default=240, help="size of parts_v3 (default 240)")
     parser.add_argument("--detector", choices=[TRAINED, *QUALITIES], default=TRAINED, help="(default trained)")
     parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="keep predictions here; used where there")
     parser.add_argument("--sets", nargs="+", default=["raccoon", "bccd", "parts_v3"], metavar="NAME", help="which sets")
-    parser.add_argument("--speed", action="store_true", help="a million boxes: time and memory")
-    run(lambda arguments: speed() if arguments.speed else measure(arguments), parser)
+    run(measure, parser)
 
 
 def measure(arguments: argparse.Namespace) -> Report:
@@ -210,36 +207,6 @@ def table(results: list[dict[str, Any]]) -> str:
     ]
     of_images = ["set", f"AUROC of images: {names}", "first 100: one list / best kind's own", "CPU s"]
     return f"{markdown(columns, kinds)}\n\n{markdown(of_images, images)}"
-
-
-def speed(n_images: int = 100_000) -> Report:
-    """Ten boxes and fifteen predictions an image."""
-    rng = np.random.default_rng(0)
-    n = 10 * n_images
-    sizes = np.tile([640.0, 480.0], (n_images, 1))
-    extent = rng.gamma(2.0, 25.0, (n, 2)) + 4
-    image = rng.integers(0, n_images, n)
-    clean = Boxes(image, place(extent, sizes[image], rng), rng.integers(0, 80, n))
-    predicted = simulate(clean, sizes, replace(QUALITIES["mediocre"], false_positives=0.62), rng)
-    label = np.where(rng.random(n) < SHARE, rng.integers(0, 80, n), clean.label)
-    truth = replace(clean, label=label).take(rng.random(n) >= SHARE)
-    before, start, cpu = _peak_mb(), time.perf_counter(), time.process_time()
-    found = detection_errors(truth, [predicted], sizes=sizes, min_score=0.05)
-    result: Mapping[str, Any] = {
-        "truth": len(truth),
-        "predictions": len(predicted),
-        "found": len(found),
-        "wall_s": round(time.perf_counter() - start, 2),
-        "cpu_s": round(time.process_time() - cpu, 2),
-        "peak_mb_before": round(before),
-        "peak_mb": round(_peak_mb()),
-    }
-    return Report({"images": n_images}, [dict(result)], markdown(list(result), [list(result.values())]))
-
-
-def _peak_mb() -> float:
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in kilobytes on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS, page
+from benchmarks.__main__ import BENCHMARKS, DOCUMENT, page, with_tables
+from benchmarks.growth import fitted
 from benchmarks.report import machine
 
 ROOT = Path(__file__).parents[1]
@@ -127,3 +129,46 @@ def test_page_has_every_table_and_no_names_of_machines() -> None:
     assert text.count("Note: b is left out.") == 2
     assert "- encoders, import_coco: cores " in text  # one machine, said once
     assert str(Path.home()) not in text
+
+
+def test_the_tables_of_the_page_on_performance_are_those_of_the_results() -> None:
+    text = DOCUMENT.read_text()
+    results = {path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert re.findall(r"<!-- table: (\w+) -->", text) == ["versus", "growth", "startup"]
+    assert with_tables(text, results) == text
+
+
+def test_tables_are_put_between_their_marks() -> None:
+    text = "a\n<!-- table: versus -->\nold\n<!-- end -->\nb\n<!-- table: other -->\nkept\n<!-- end -->\n"
+    made = with_tables(text, {"versus": {"command": "python -m it", "date": "2026-01-02", "table": "| new |"}})
+    assert made == text.replace("old", "`python -m it`, 2026-01-02\n\n| new |")
+
+
+def test_startup(tmp_path: Path) -> None:
+    report = measured(tmp_path, "startup", "--repeats", "1")
+    assert [row["command"] for row in report["results"]] == [
+        *("python -c pass", "curate --version", "curate --help", "curate ls")
+    ]
+    assert all(row["cpu_s"] > report["results"][0]["cpu_s"] for row in report["results"][1:])
+
+
+def test_versus_gives_every_contender_the_same_work(tmp_path: Path) -> None:
+    report = measured(
+        tmp_path, "versus", "--scale", "0.02", "--repeats", "2", "--only", "evaluate", "mistakes, classes"
+    )
+    found = {(row["row"], row["contender"]): row for row in report["results"]}
+    assert found["evaluate", "curate"]["found"] == found["evaluate", "pycocotools"]["found"]  # AP, in millionths
+    assert {row["size"] for name, row in found.items() if name[0] == "evaluate"} == {100}
+    assert found["mistakes, classes", "curate"]["cpu_s"] > found["mistakes, classes", "limit"]["cpu_s"] > 0
+    assert all(row["peak_mb"] > 10 for row in found.values())
+    assert report["settings"]["rates"]["memory_gb"] > 0
+
+
+def test_growth_is_fitted(tmp_path: Path) -> None:
+    report = measured(tmp_path, "growth", "--sizes", "200", "400", "--only", "info", "export --where")
+    assert [row["command"] for row in report["results"]] == ["info", "export --where"]
+    for row in report["results"]:
+        assert [point["images"] for point in row["points"]] == [200, 400]
+        assert all(point["cpu_s"] > 0.05 for point in row["points"])
+    points = [{"images": n, "cpu_s": n**1.5, "peak_mb": 100 + n / 1000} for n in (10, 1_000, 10_000, 100_000)]
+    assert fitted(points) == {"exponent": 1.5, "mb_per_million": 1000}

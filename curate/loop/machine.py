@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from curate.dataset.home import dataset_path
 from curate.dataset.folders import now
+from curate.dataset.home import dataset_path
 from curate.errors import InputError
 from curate.files import write_atomic
 from curate.loop.plan import Plan

@@ -24,7 +24,7 @@ IntArray = npt.NDArray[np.int64]
 COMPARED: Final = "pairs/1"
 """Table of the pairs that were compared."""
 
-_SCHEMA: Final = pa.schema(
+COMPARED_SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # of the two image ids, in their order
         pa.field("fingerprint", pa.string(), nullable=False),  # of the two files
@@ -53,7 +53,7 @@ class Comparer:
         self._prints = from_ids(pc.fill_null(fingerprints(image_items(images)), "0" * 16))
         self._paths: list[str | None] = images["path"].to_pylist()
         self._progress = progress
-        self._spool = Spool(folder, _SCHEMA, COMPARED)
+        self._spool = Spool(folder, COMPARED_SCHEMA, COMPARED)
         self._features = folder / "features"
         folder.mkdir(parents=True, exist_ok=True)
         self._store = FeatureStore(self._features, images.num_rows)
@@ -110,14 +110,14 @@ class Comparer:
 
     def _keep(self, rows: pa.RecordBatch) -> None:
         self._spool.add(rows.columns)
-        self._new.append(pa.Table.from_batches([rows], _SCHEMA))
+        self._new.append(pa.Table.from_batches([rows], COMPARED_SCHEMA))
 
 
 def _read_stored(transaction: Transaction) -> pa.Table:
     try:
-        return transaction.read(COMPARED).cast(_SCHEMA)
+        return transaction.read(COMPARED).cast(COMPARED_SCHEMA)
     except UsageError:  # nothing was compared yet
-        return _SCHEMA.empty_table()
+        return COMPARED_SCHEMA.empty_table()
 
 
 def _keys(rows: pa.Table) -> pa.Array:
@@ -127,7 +127,7 @@ def _keys(rows: pa.Table) -> pa.Array:
 def _to_rows(ids: pa.Array, prints: pa.Array, table: Table) -> pa.RecordBatch:
     numbers = pa.FixedSizeListArray.from_arrays(pa.array(table.numbers.ravel().astype(np.float32)), len(COLUMNS))
     matrix = pa.FixedSizeListArray.from_arrays(pa.array(table.matrix.ravel().astype(np.float32)), 6)
-    return pa.record_batch([ids, prints, numbers, matrix], schema=_SCHEMA)
+    return pa.record_batch([ids, prints, numbers, matrix], schema=COMPARED_SCHEMA)
 
 
 def _from_rows(pairs: IntArray, rows: pa.Table) -> Table:

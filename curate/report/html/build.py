@@ -15,8 +15,8 @@ from curate.checks.findings import FLAGGED, Finding, require_probability
 from curate.checks.mistakes.confused import confused_classes
 from curate.checks.shift.stored import Slice, read_slices
 from curate.dataset import Dataset
-from curate.dataset.query import in_layer
 from curate.dataset.folders import now
+from curate.dataset.query import in_layer
 from curate.errors import UsageError
 from curate.files import writable_file, write_atomic
 from curate.names import GROUND_TRUTH
