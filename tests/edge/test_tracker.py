@@ -51,6 +51,39 @@ def test_a_thing_keeps_its_number_behind_a_wall(seed: int) -> None:
     assert (scores.switches, scores.tracks) == (0, 1)
 
 
+@pytest.mark.parametrize("speed", [3.0, 4.0, -4.0])
+@pytest.mark.parametrize("wall", [(65.0, 89.0), (100.0, 150.0)])
+def test_a_thing_that_is_cut_by_a_wall_keeps_its_number(speed: float, wall: tuple[float, float]) -> None:
+    tracker, width, side = Tracker(), 240.0, 30.0
+    start = -side if speed > 0 else width
+    numbers, hidden = [], 0
+    for frame in range(int((width + side) / abs(speed))):
+        left = start + speed * frame
+        ends = np.clip([left, left + side], 0, width)
+        parts = [(ends[0], min(ends[1], wall[0])), (max(ends[0], wall[1]), ends[1])]
+        seen = [(low, high) for low, high in parts if high > low]
+        low, high = (min(low for low, _ in seen), max(high for _, high in seen)) if seen else (0.0, 0.0)
+        is_seen = sum(high - low for low, high in seen) >= side / 4
+        hidden += not is_seen and left > wall[0] - side and left < wall[1]
+        boxes = np.array([[low, 60, high - low, side]] if is_seen else []).reshape(-1, 4)
+        tracks = tracker.update(boxes, np.zeros(len(boxes), np.int64), np.full(len(boxes), 0.9))
+        numbers += [track.id for track in tracks]
+    assert hidden >= 2
+    assert set(numbers) == {1}
+
+
+def test_a_thing_elsewhere_is_not_the_one_that_was_hidden() -> None:
+    tracker = Tracker()
+    one = np.zeros(1, np.int64)
+    for frame in range(20):
+        tracker.update(np.array([[4.0 * frame, 20, 30, 30]]), one, np.array([0.9]))
+    for _ in range(4):
+        tracker.update(np.zeros((0, 4)), one[:0], np.zeros(0))
+    for frame in range(3):
+        tracks = tracker.update(np.array([[96.0 + 4 * frame, 90, 30, 30]]), one, np.array([0.9]))
+    assert [track.id for track in tracks] == [2]
+
+
 def test_unsure_detections_keep_a_track_alive() -> None:
     path, side = straight((50, 50), (3, 0), 60), np.array([[40.0, 40.0]])
     sure = scene([path], side)

@@ -58,6 +58,10 @@ class BoxFilter:
         mixed += elapsed * velocity
         velocity += elapsed * (_VELOCITY * sides) ** 2
 
+    def place(self, rows: npt.NDArray[np.int64], value: FloatArray, velocity: FloatArray) -> None:
+        """Say where the boxes of the rows (k,) are, and how they move, shapes (k, 4): something else knows it better."""
+        self.value[rows], self.velocity[rows] = value, velocity
+
     def correct(self, rows: npt.NDArray[np.int64], measured: FloatArray) -> None:
         """Take in measured boxes, shape (k, 4), of the rows (k,)."""
         value, mixed, velocity = self._covariance[:, rows]

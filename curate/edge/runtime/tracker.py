@@ -2,7 +2,8 @@
 
 ByteTrack (Zhang et al., 2022): predicted boxes are matched by overlap with the sure detections first, then with the unsure ones,
 which are mostly things half hidden; only sure detections begin a track. A track that is not found is kept, and predicted, for a
-while, so that a thing that passes behind another keeps its number.
+while, so that a thing that passes behind another keeps its number. The box of a thing that goes behind something shrinks, and its
+middle slows down; so a track also remembers where it was, and how fast, while it was whole, and is looked for from there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from curate.errors import UsageError
 IntArray = npt.NDArray[np.int64]
 
 _SAME_THING: Final = 0.85  # overlap of a found and a lost track above which one of them is the other's ghost
+_WHOLE: Final = 0.9  # of the area that it had, from which on a thing is whole
+_AROUND: Final = 1.5  # times the sides of a lost thing: within them is looked for it, for its speed is not known well
+_INSIDE: Final = 0.5  # of a detection that must lie within them
 _OTHER_CLASS: Final = 0.5  # what an overlap with another class is worth: detectors waver between like classes
 
 
@@ -98,6 +102,8 @@ class Tracker:
         self._ids = np.zeros(0, np.int64)
         self._seen = np.zeros(0, np.int64)
         self._missed = np.zeros(0)
+        self._whole = np.zeros((0, 8))  # value and velocity of each while it was whole
+        self._since = np.zeros(0)  # frames since then
         self._votes: dict[int, dict[int, float]] = {}
         self._next, self._is_first = 1, True
 
@@ -116,6 +122,7 @@ class Tracker:
         settings = self.settings
         measured = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]]).reshape(-1, 4)
         self._missed += elapsed
+        self._since += elapsed
         self._filter.predict(elapsed, unseen=self._missed > elapsed)
         similar = box_overlaps(_corner_boxes(self._filter.value), boxes.reshape(-1, 4))
         similar[self._labels()[:, None] != labels[None, :]] *= _OTHER_CLASS
@@ -127,16 +134,47 @@ class Tracker:
         recent = ~is_new & (self._missed <= elapsed)
         _match(similar, similar >= settings.low_overlap, recent, ~sure & (scores >= settings.low), found)
         _match(weighed, similar >= settings.new_overlap, is_new, sure, found)
+        self._recover(boxes.reshape(-1, 4), labels, ~is_new & (self._missed > elapsed), sure, found)
         rows = np.flatnonzero(found >= 0)
         self._filter.correct(rows, measured[found[rows]])
         self._seen[rows] += 1
         self._missed[rows] = 0
+        self._note_whole(rows)
         for row in rows.tolist():
             self._vote(int(self._ids[row]), int(labels[found[row]]), float(scores[found[row]]))
         found = self._forget(found, is_new)
         found = self._begin(measured, labels, scores, found)
         self._is_first = False
         return self._told(found, scores)
+
+    def _recover(
+        self,
+        boxes: FloatArray,
+        labels: IntArray,
+        lost: npt.NDArray[np.bool_],
+        sure: npt.NDArray[np.bool_],
+        found: IntArray,
+    ) -> None:
+        """Look for lost tracks where they would be, had they gone on as when they were whole; fills in `found`."""
+        expected = self._whole.copy()
+        expected[:, :2] += self._since[:, None] * expected[:, 4:6]
+        around = np.column_stack([expected[:, :2], _AROUND * expected[:, 2:4]])
+        similar = _inside(_corner_boxes(around), boxes)
+        allowed = (similar >= _INSIDE) & (self._labels()[:, None] == labels[None, :])
+        before = found < 0
+        _match(similar, allowed, lost, sure, found)
+        rows = np.flatnonzero(before & (found >= 0))
+        self._filter.place(rows, expected[rows, :4], expected[rows, 4:])
+
+    def _note_whole(self, rows: IntArray) -> None:
+        """Remember tracks that are found and as large as they were, or were not for longer than anything is hidden."""
+        value, velocity = self._filter.value[rows], self._filter.velocity[rows]
+        kept = self._whole[rows]
+        whole = (value[:, 2:].prod(axis=1) >= _WHOLE * kept[:, 2:4].prod(axis=1)) | (
+            self._since[rows] > self.settings.patience
+        )
+        self._whole[rows[whole]] = np.column_stack([value[whole], velocity[whole]])
+        self._since[rows[whole]] = 0
 
     def _begin(self, measured: FloatArray, labels: IntArray, scores: FloatArray, found: IntArray) -> IntArray:
         """Begin tracks with the sure detections that are nobody's."""
@@ -151,6 +189,8 @@ class Tracker:
         seen = self.settings.confirm if self._is_first else 1
         self._seen = np.concatenate([self._seen, np.full(len(rows), seen)])
         self._missed = np.concatenate([self._missed, np.zeros(len(rows))])
+        self._whole = np.concatenate([self._whole, np.column_stack([measured[rows], np.zeros_like(measured[rows])])])
+        self._since = np.concatenate([self._since, np.zeros(len(rows))])
         for track, row in zip(ids.tolist(), rows.tolist(), strict=True):
             self._vote(track, int(labels[row]), float(scores[row]))
         return np.concatenate([found, rows])
@@ -168,6 +208,7 @@ class Tracker:
             del self._votes[track]
         self._filter.keep(kept)
         self._ids, self._seen, self._missed = self._ids[kept], self._seen[kept], self._missed[kept]
+        self._whole, self._since = self._whole[kept], self._since[kept]
         return found[kept]
 
     def _told(self, found: IntArray, scores: FloatArray) -> list[Track]:
@@ -220,6 +261,13 @@ def _match(
     for row, column in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
         if allowed[rows[row], columns[column]]:
             found[rows[row]] = columns[column]
+
+
+def _inside(boxes: FloatArray, others: FloatArray) -> FloatArray:
+    """Part of each of k other boxes that lies in each of n, all [x, y, width, height]; shape (n, k)."""
+    near = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    far = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])
+    return np.asarray(np.maximum(far - near, 0).prod(axis=2) / np.maximum(others[:, 2:].prod(axis=1), 1e-9))
 
 
 def _corner_boxes(boxes: FloatArray) -> FloatArray:
