@@ -1,4 +1,4 @@
-"""A camera in the network, and `curate run` looking at it in a process of its own: for an hour, or until it is killed."""
+"""`curate run` looking at a camera in the network, in a process of its own: for an hour, or until it is killed."""
 
 from __future__ import annotations
 
@@ -7,73 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 HARVEST_MEGABYTES: Final = 20
 """That hard frames may take: in an hour they are many times that."""
-
-_BOUNDARY: Final = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
-
-
-@dataclass
-class Camera:
-    """Motion JPEG over HTTP, as many cameras give it.
-
-    Attributes:
-        url: Of the stream.
-        sent: Frames that were handed to the network so far.
-        ended: Set when it is switched off.
-    """
-
-    url: str = ""
-    sent: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
-
-
-@contextmanager
-def filming(pictures: Sequence[bytes], rate: float) -> Iterator[Camera]:
-    """A camera that shows JPEG files over and over, so many a second, however fast they are taken."""
-    camera = Camera()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            due = time.monotonic()
-            number = 0
-            while not camera.ended.is_set():
-                data = pictures[number % len(pictures)]
-                try:
-                    self.wfile.write(_BOUNDARY % len(data) + data + b"\r\n")
-                except OSError:
-                    return
-                number += 1
-                camera.sent += 1
-                due = max(due + 1 / rate, time.monotonic() - 1)  # what is late is made up for, within a second
-                camera.ended.wait(max(0.0, due - time.monotonic()))
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    camera.url = f"http://127.0.0.1:{server.server_port}/video.mjpg"
-    try:
-        yield camera
-    finally:
-        camera.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @dataclass

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.edge_camera import Watched, filming, start
+from benchmarks.edge_camera import Watched, start
 from curate.dataset.home import HOME_VARIABLE
+from curate.demo import network_camera
 from curate.edge.harvest.entry import read_entry
 from curate.edge.harvest.ring import stored_entries
 
@@ -43,7 +44,7 @@ def soak(package: Path, pictures: Sequence[bytes], folder: Path, minutes: float)
         RuntimeError: The run failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with filming(pictures, RATE) as camera:
+    with network_camera(pictures, rate=RATE) as camera:
         run = start(package, camera.url, folder / "harvest", seconds=60 * minutes, output=folder / "lines.jsonl")
         samples = _sampled(run, 60 * minutes, min(_SAMPLE, 3 * minutes))
         status = run.wait()
@@ -144,7 +145,7 @@ def kill_and_restart(package: Path, pictures: Sequence[bytes], folder: Path, kil
     draw = random.Random(seed)
     found: dict[str, Any] = {"part": "kill", "kills": 0, "vanished": 0, "damaged": 0, "left_over": 0}
     kept: set[str] = set()
-    with filming(pictures, RATE) as camera:
+    with network_camera(pictures, rate=RATE) as camera:
         for _ in range(kills):
             run = start(package, camera.url, folder, seconds=None)
             before = len(kept)

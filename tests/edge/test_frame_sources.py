@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curate.demo import NetworkCamera
 from curate.edge.runtime.clocks import StageClock, Watchdog
 from curate.edge.runtime.frames import Frame, Source
 from curate.edge.runtime.sources import (
@@ -25,7 +26,7 @@ from curate.edge.runtime.sources import (
 from curate.errors import FormatError, InputError, UnavailableError, UsageError
 from curate.imaging import Pixels
 from curate.redaction import redact
-from tests.edge.streams import MotionJpeg, serving_mjpeg
+from tests.edge.streams import serving_mjpeg
 
 
 def alive(ahead: float = 0.0) -> None:
@@ -54,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stream() -> Iterator[MotionJpeg]:
+def stream() -> Iterator[NetworkCamera]:
     with serving_mjpeg() as server:
         yield server
 
@@ -133,7 +134,7 @@ def test_something_else_in_the_clothes_of_a_video_is_refused(tmp_path: Path) -> 
         frames(open_source(str(tmp_path / "a.mp4")))
 
 
-def test_a_network_stream_gives_frames_as_they_come(stream: MotionJpeg) -> None:
+def test_a_network_stream_gives_frames_as_they_come(stream: NetworkCamera) -> None:
     source = open_source(stream.url)
     seen = []
     for frame in source.frames(alive):
@@ -149,7 +150,7 @@ def test_a_network_stream_gives_frames_as_they_come(stream: MotionJpeg) -> None:
     assert times == sorted(times)
 
 
-def test_a_stream_that_breaks_off_is_opened_again(stream: MotionJpeg) -> None:
+def test_a_stream_that_breaks_off_is_opened_again(stream: NetworkCamera) -> None:
     stream.frames_per_client = 5
     source = open_source(stream.url)
     beats = []
@@ -165,7 +166,7 @@ def test_a_stream_that_breaks_off_is_opened_again(stream: MotionJpeg) -> None:
     assert len(beats) >= 12
 
 
-def test_a_stream_that_says_nothing_any_more_has_broken_off(stream: MotionJpeg) -> None:
+def test_a_stream_that_says_nothing_any_more_has_broken_off(stream: NetworkCamera) -> None:
     stream.frames_per_client, stream.hangs = 3, True
     source = LiveSource("stream", stream.url, Sampling(), timeout=0.4)
     for frame in source.frames(alive):
@@ -175,7 +176,7 @@ def test_a_stream_that_says_nothing_any_more_has_broken_off(stream: MotionJpeg) 
     assert source.counts.reconnects >= 1
 
 
-def test_patience_ends(stream: MotionJpeg) -> None:
+def test_patience_ends(stream: NetworkCamera) -> None:
     stream.frames_per_client = 3
     source = LiveSource("stream", stream.url, Sampling(), patience=0.2)
     coming = source.frames(alive)
@@ -325,7 +326,7 @@ def test_a_password_is_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert stream_address("rtsp://cam/a") == ("rtsp://cam/a", "rtsp://cam/a")
 
 
-def test_a_password_opens_the_stream_and_is_in_no_error(stream: MotionJpeg) -> None:
+def test_a_password_opens_the_stream_and_is_in_no_error(stream: NetworkCamera) -> None:
     stream.wants = "anna:opensesame"
     host = stream.url.removeprefix("http://")
 
