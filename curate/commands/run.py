@@ -82,6 +82,12 @@ AskOption = Annotated[
 ScaleOption = Annotated[
     float | None, typer.Option("--scale", help="Millimetres of a pixel's side: tells areas in mm2.", metavar="MM")
 ]
+MinAreaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--min-area", help="Leave out regions that are smaller: 40px, or 0.1mm2 with --scale.", metavar="AREA"
+    ),
+]
 HeavyOption = Annotated[
     Path | None,
     typer.Option(
@@ -95,6 +101,12 @@ ThresholdOption = Annotated[
 AgainstOption = Annotated[
     Path | None,
     typer.Option("--against", help="A second package that looks at every frame too, to compare.", metavar="PACKAGE"),
+]
+ShareOption = Annotated[
+    float | None,
+    typer.Option(
+        "--share", help="With --against: the second package answers only this part of frames, and alone.", metavar="P"
+    ),
 ]
 LabelsOption = Annotated[
     str | None,
@@ -186,10 +198,11 @@ StallOption = Annotated[
 ]
 
 
-_WITH_LABELS = ("splits", "where", "max_loss", "alpha", "seed")
+_WITH_LABELS = ("splits", "where", "max_loss", "alpha")
 _WITH_SOURCE = (
-    "fps", "every", "frames", "seconds", "batch", "track", "track_score", "line", "zone", "anchor", "ask", "scale", "threshold",
-    "output", "output_limit", "only_found", "overlay", "harvest", "metrics", "patience", "stall",
+    "fps", "every", "frames", "seconds", "batch", "track", "track_score", "line", "zone", "anchor", "ask", "scale", "min_area",
+    "threshold",
+    "share", "output", "output_limit", "only_found", "overlay", "harvest", "metrics", "patience", "stall",
 )  # fmt: skip
 _WITH_HARVEST = (
     "harvest_unsure", "harvest_drift", "harvest_disagreement", "harvest_rate", "harvest_size", "harvest_frames",
@@ -203,9 +216,9 @@ def run(
     batch: BatchOption = 1, threads: ThreadsOption = 1, backend: BackendOption = None,
     track: TrackOption = None, track_score: TrackScoreOption = 0.6,
     line: LineOption = None, zone: ZoneOption = None, anchor: AnchorOption = "bottom",
-    ask: AskOption = None, scale: ScaleOption = None,
+    ask: AskOption = None, scale: ScaleOption = None, min_area: MinAreaOption = None,
     heavy: HeavyOption = None, threshold: ThresholdOption = 0.5, against: AgainstOption = None,
-    labels: LabelsOption = None, splits: SplitsOption = None, where: WhereOption = None,
+    share: ShareOption = None, labels: LabelsOption = None, splits: SplitsOption = None, where: WhereOption = None,
     max_loss: MaxLossOption = 0.005, alpha: AlphaOption = 0.05,
     output: OutputOption = None, output_limit: OutputLimitOption = None, only_found: OnlyFoundOption = False,
     overlay: OverlayOption = None,
@@ -225,7 +238,7 @@ def run(
     from curate.edge.runtime.run import Settings
     from curate.edge.runtime.sources import Sampling, open_source
 
-    _require_sense(context, source=source, labels=labels, heavy=heavy, against=against, harvest=harvest)
+    _require_sense(context, source=source, labels=labels, heavy=heavy, against=against, share=share, harvest=harvest)
     runners = _runners((package, heavy, against), threads, backend)
     if source is None:
         assert labels is not None
@@ -237,11 +250,11 @@ def run(
         Criteria(unsure, harvest_drift, harvest_disagreement, hardest, harvest_rate),
     )  # fmt: skip
     settings = Settings(
-        wanted=_wanted(track, track_score, line, zone, anchor, ask, scale), batch=batch, most=frames, seconds=seconds,
+        wanted=_wanted(track, track_score, line, zone, anchor, ask, scale, min_area), batch=batch, most=frames, seconds=seconds,
         output=output, output_limit=None if output_limit is None else round(output_limit * _MEGABYTE),
         only_found=only_found, overlay=overlay, overlay_rate=fps, metrics=metrics, stall=stall,
     )  # fmt: skip
-    model = _model(runners, threshold if heavy is not None else None)
+    model = _model(runners, threshold if heavy is not None else None, share, seed)
     frames_of = open_source(source, Sampling(fps, every), patience=patience)
     _require_times(context, frames_of, overlay)
     _run(model, frames_of, settings, wanted, json)
@@ -263,6 +276,7 @@ def _require_sense(
     labels: str | None,
     heavy: Path | None,
     against: Path | None,
+    share: float | None,
     harvest: Path | None,
 ) -> None:
     """Options that contradict one another, or mean nothing without another."""
@@ -275,15 +289,19 @@ def _require_sense(
     if heavy is not None and against is not None:
         raise UsageError("two packages are a cascade or are compared", where="--against", remedy="leave out --heavy")
     if labels is None:
-        refuse(
-            context, _WITH_LABELS, "this is of a run on labels", "leave it out, or name --labels in place of --source"
-        )
+        elsewhere = "leave it out, or name --labels in place of --source"
+        refuse(context, _WITH_LABELS, "this is of a run on labels", elsewhere)
+        if share is None:
+            refuse(context, ["seed"], "nothing is drawn in a run on a source", "leave it out, or add --share")
         if heavy is None:
             refuse(context, ["threshold"], "a threshold is of a cascade", "add --heavy")
         if harvest is None:
             refuse(context, _WITH_HARVEST, "no frames are kept", "add --harvest FOLDER")
         if against is None:
             refuse(context, ["harvest_disagreement"], "there is nobody to disagree with", "add --against")
+            refuse(context, ["share"], "there is nobody to share frames with", "add --against")
+        if share is not None:
+            refuse(context, ["harvest_disagreement"], "each frame has one answer", "leave out --share")
         return
     remedy = "leave it out, or name --source in place of --labels"
     refuse(context, (*_WITH_SOURCE, *_WITH_HARVEST), "this is of a run on a source", remedy)
@@ -331,13 +349,15 @@ def _run(model: Model, source: Source, settings: Settings, harvest: Harvest, jso
         raise typer.Exit(INTERRUPTED)
 
 
-def _model(runners: Sequence[Runner], threshold: float | None) -> Model:
-    """One package, a cascade where there is a threshold, or a pair."""
-    from curate.edge.runtime.answers import Cascade, Pair, Single
+def _model(runners: Sequence[Runner], threshold: float | None, share: float | None, seed: int) -> Model:
+    """One package, a cascade where there is a threshold, two that share the frames, or a pair."""
+    from curate.edge.runtime.answers import Cascade, Pair, Single, Split
 
     if len(runners) == 1:
         return Single(runners[0])
     first, second = runners
+    if share is not None:
+        return Split(first, second, share, seed=seed)
     return Pair(first, second) if threshold is None else Cascade(first, second, threshold)
 
 
@@ -349,10 +369,11 @@ def _wanted(
     anchor: Literal["bottom", "centre"],
     ask: str | None,
     scale: float | None,
+    min_area: str | None,
 ) -> Wanted:
     from curate.edge.runtime.counters import Shape
     from curate.edge.runtime.session import Wanted
-    from curate.edge.runtime.things import Band
+    from curate.edge.runtime.things import Band, parse_area
     from curate.edge.runtime.tracker import TrackerSettings
 
     follows = bool(line or zone) if track is None else track
@@ -363,6 +384,7 @@ def _wanted(
         anchor=anchor,
         band=None if ask is None else Band.parse(ask),
         millimetres=scale,
+        smallest=None if min_area is None else parse_area(min_area, scale),
     )
 
 

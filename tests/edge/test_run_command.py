@@ -21,6 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.demo import NetworkCamera
 from curate.edge.harvest.entry import read_entry
 from curate.edge.harvest.ring import stored_entries
 from curate.edge.runtime.answers import Cascade, Pair, Single, open_runner
@@ -32,7 +33,7 @@ from curate.edge.runtime.things import Band
 from curate.errors import UsageError
 from curate.imaging import Pixels
 from curate.runner import Result as Found
-from tests.edge.streams import MotionJpeg, serving_mjpeg
+from tests.edge.streams import serving_mjpeg
 from tests.edge.tiny import classifier, detector, frame, segmenter, with_reference
 
 
@@ -136,6 +137,22 @@ def test_regions_are_measured_in_square_millimetres(tmp_path: Path) -> None:
     assert told["objects"][0]["area_px"] == 144
 
 
+def test_small_regions_are_left_out(tmp_path: Path) -> None:
+    package = segmenter(tmp_path / "p")
+    source = folder(tmp_path / "images", [frame((20, 20), None, (44, 44))])
+    run = (package, "--source", source, "--scale", "0.5", "--json")
+
+    told = [lines(invoke(*run, "--min-area", area).stdout) for area in ("36mm2", "145px")]
+    unknown = invoke(package, "--source", source, "--min-area", "1mm2")
+    boxes = invoke(detector(tmp_path / "d"), "--source", source, "--min-area", "9px")
+
+    assert [len(line["objects"]) for line, _ in told] == [2, 0]
+    assert told[0][0]["uncertainty"] == told[1][0]["uncertainty"]
+    assert unknown.exit_code == boxes.exit_code == 2
+    assert "add --scale" in unknown.stderr
+    assert "leave out --min-area" in boxes.stderr
+
+
 def test_boxes_are_measured_by_their_sides(tmp_path: Path) -> None:
     source = folder(tmp_path / "images", [frame((20, 20))])
 
@@ -185,6 +202,36 @@ def test_two_packages_are_compared_on_every_frame(tmp_path: Path) -> None:
     assert [line["agreement"] for line in told] == [1.0, 0.0, 1.0]
     assert told[1]["other"]["label"] == "red"
     assert summary["agreement"] == pytest.approx(2 / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_new_package_answers_its_share_of_the_frames(tmp_path: Path, batch: int) -> None:
+    usual, new = classifier(tmp_path / "a", gain=50), classifier(tmp_path / "b", name="tilted", gain=50, tilt=3)
+    source = folder(tmp_path / "images", [frame(None, (20, 20))] * 60)
+    split = ["--source", source, "--against", new, "--share", "0.25", "--batch", batch, "--json"]
+
+    *told, summary = lines(invoke(usual, *split).stdout)
+    again, other = (lines(invoke(usual, *split, "--seed", seed).stdout)[:-1] for seed in (0, 1))
+
+    turns = [line["package"] for line in told]
+    assert {(line["package"], line["label"]) for line in told} == {("colors-1.0.0", "green"), ("tilted-1.0.0", "red")}
+    assert 8 <= turns.count("tilted-1.0.0") <= 22
+    assert [line["package"] for line in again] == turns != [line["package"] for line in other]
+    assert summary["answered"].keys() == set(turns)
+    for package, answered in summary["answered"].items():
+        own = [line["uncertainty"] for line in told if line["package"] == package]
+        assert answered["frames"] == len(own)
+        assert answered["uncertainty"] == pytest.approx(sum(own) / len(own), abs=1e-5)
+    assert summary["agreement"] is None
+
+
+def test_a_share_is_a_part(tmp_path: Path) -> None:
+    source, package = folder(tmp_path / "images", [frame((20, 20))]), classifier(tmp_path / "a")
+
+    result = invoke(package, "--source", source, "--against", classifier(tmp_path / "b", name="b"), "--share", "1")
+
+    assert result.exit_code == 2
+    assert "1 is no part of the frames" in result.stderr
 
 
 def test_packages_of_other_classes_are_not_compared(tmp_path: Path) -> None:
@@ -355,7 +402,7 @@ def camera() -> Any:
         yield server
 
 
-def test_a_camera_in_the_network_is_followed(camera: MotionJpeg, tmp_path: Path) -> None:
+def test_a_camera_in_the_network_is_followed(camera: NetworkCamera, tmp_path: Path) -> None:
     result = invoke(
         detector(tmp_path / "p", min_score=0.3), "--source", camera.url, "--frames", "25", "--track", "--json"
     )
@@ -377,7 +424,7 @@ def test_a_camera_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> None:
+def test_metrics_tell_what_the_run_does(camera: NetworkCamera, tmp_path: Path) -> None:
     texts: list[str] = []
 
     class Asks(Forgetful):
@@ -446,7 +493,13 @@ def test_metrics_tell_what_the_run_does(camera: MotionJpeg, tmp_path: Path) -> N
         (["--source", ".", "--max-loss", "0.1"], "of a run on labels"),
         (["--source", ".", "--splits", "val"], "of a run on labels"),
         (["--source", ".", "--where", "TRUE"], "of a run on labels"),
-        (["--source", ".", "--seed", "1"], "of a run on labels"),
+        (["--source", ".", "--seed", "1"], "nothing is drawn"),
+        (["--source", ".", "--share", "0.1"], "nobody to share frames with"),
+        (["--labels", "x", "--against", "p", "--share", "0.1"], "of a run on a source"),
+        (
+            ["--source", ".", "--against", "p", "--share", "0.1", "--harvest", "h", "--harvest-disagreement", "0.1"],
+            "one answer",
+        ),
         (["--source", ".", "--threshold", "0.1"], "of a cascade"),
         (["--source", ".", "--harvest-rate", "3"], "no frames are kept"),
         (["--source", ".", "--harvest", "h", "--harvest-disagreement", "0.1"], "nobody to disagree"),
@@ -534,7 +587,7 @@ def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_live_run_in_order(camera: MotionJpeg, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_a_live_run_in_order(camera: NetworkCamera, tmp_path: Path, number: signal.Signals) -> None:
     package = detector(tmp_path / "p", min_score=0.3)
     output, overlay = tmp_path / "out.jsonl", tmp_path / "out.mp4"
     with start(package, "--source", camera.url, "--output", output, "--overlay", overlay, "--json") as process:
@@ -571,7 +624,7 @@ def test_a_signal_ends_a_folder_as_interrupted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_whole_lines(camera: MotionJpeg, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_whole_lines(camera: NetworkCamera, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     with start(detector(tmp_path / "p"), "--source", camera.url, "--output", output, "--json") as process:
         assert process.stdout is not None
@@ -583,7 +636,7 @@ def test_a_killed_run_leaves_whole_lines(camera: MotionJpeg, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_last_stage_that_hangs_ends_the_process(camera: MotionJpeg, tmp_path: Path) -> None:
+def test_a_last_stage_that_hangs_ends_the_process(camera: NetworkCamera, tmp_path: Path) -> None:
     program = f"""
 import time
 from curate.edge.runtime.answers import Single, open_runner
@@ -615,7 +668,7 @@ def test_a_stage_that_hangs_is_told_and_left(tmp_path: Path) -> None:
     assert getattr(caught.value, "exit_code", None) == 3
 
 
-def test_a_time_limit_ends_a_run(camera: MotionJpeg, tmp_path: Path) -> None:
+def test_a_time_limit_ends_a_run(camera: NetworkCamera, tmp_path: Path) -> None:
     result = invoke(detector(tmp_path / "p"), "--source", camera.url, "--seconds", "0.7", "--json")
 
     assert result.exit_code == 0, result.stderr

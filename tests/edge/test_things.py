@@ -17,7 +17,7 @@ from PIL import ImageDraw
 
 from curate.edge.runtime.counters import Shape, make_counters
 from curate.edge.runtime.overlay import OverlayVideo, Picture, draw
-from curate.edge.runtime.things import Band, asks, shown, thing_json, things_of
+from curate.edge.runtime.things import Band, asks, drop_small, parse_area, shown, thing_json, things_of
 from curate.edge.runtime.tracker import TrackerSettings
 from curate.errors import InputError, UsageError
 from curate.runner import VOID, Package, Result
@@ -98,6 +98,30 @@ def test_areas_go_with_the_square_of_the_scale(package: Package) -> None:
         "area_mm2": 2.0,
         "asks": True,
     }
+
+
+def test_small_regions_are_dropped_and_nothing_else() -> None:
+    blocks = [(1, 2, 3, 10, 5, 0.8), (1, 20, 3, 4, 4, 0.6), (0, 30, 30, 4, 5, 0.9), (2, 24, 7, 3, 3, 0.7)]
+    said = regions(*blocks)
+
+    kept = drop_small(said, 17)
+
+    assert kept.class_map is not None
+    expected = regions(blocks[0], blocks[2]).class_map
+    assert np.array_equal(kept.class_map, expected)
+    assert things_of(said).areas is not None
+    assert len(things_of(said)) == 4  # the map that was given is as it was
+
+
+def test_a_least_area_is_in_pixels_or_square_millimetres() -> None:
+    assert parse_area("40px", None) == 40
+    assert parse_area("0.1mm2", 0.05) == 40
+    assert parse_area("0.101mm2", 0.05) == 41
+    for text in ("40", "mm2", "-1px", "nanpx", "1cm2", ""):
+        with pytest.raises(UsageError, match="no area"):
+            parse_area(text, 0.05)
+    with pytest.raises(UsageError, match="how wide"):
+        parse_area("0.1mm2", None)
 
 
 def test_regions_are_drawn_in_their_place() -> None:

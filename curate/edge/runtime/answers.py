@@ -1,10 +1,12 @@
-"""What answers for a frame: one package, two side by side, or a light one that hands what it is unsure of to a heavy one."""
+"""What answers for a frame: one package, two side by side or by turns, or a light one that hands on what it is unsure of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from curate.edge.runtime.likeness import likeness
 from curate.errors import InputError, UsageError
@@ -127,6 +129,42 @@ class Cascade:
         for row, result in zip(hard, again, strict=True):
             answers[row] = Answer(result, heavy.package, is_heavy=True)
         return answers
+
+
+class Split:
+    """Two packages of which each frame has one: a new one that is tried on a part of the frames, and the usual one.
+
+    Args:
+        first: The usual one.
+        second: The new one.
+        share: Part of the frames that the new one answers, in (0, 1); which ones is drawn.
+        seed: Of what is drawn.
+
+    Raises:
+        UsageError: The packages have other tasks or classes, or the share is none.
+    """
+
+    def __init__(self, first: Runner, second: Runner, share: float, *, seed: int = 0) -> None:
+        require_alike(first.package, second.package)
+        if not 0 < share < 1:
+            raise UsageError(f"{share:g} is no part of the frames", where="--share", remedy="such as 0.1")
+        self.package, self._share = first.package, share
+        self.runners: tuple[Runner, ...] = (first, second)
+        self._draws = np.random.default_rng(seed)
+
+    def prepare(self, pixels: Pixels) -> tuple[int, Prepared]:
+        """See `Model`. Draws whose frame this is, so frames are to be prepared in their order."""
+        turn = int(self._draws.random() < self._share)
+        return turn, self.runners[turn].prepare(pixels)
+
+    def answer(self, prepared: Sequence[tuple[int, Prepared]]) -> list[Answer]:
+        """See `Model`."""
+        answers: dict[int, Answer] = {}
+        for turn, runner in enumerate(self.runners):
+            rows = [row for row, (whose, _) in enumerate(prepared) if whose == turn]
+            results = results_of(runner, [prepared[row][1] for row in rows])
+            answers |= {row: Answer(each, runner.package) for row, each in zip(rows, results, strict=True)}
+        return [answers[row] for row in range(len(prepared))]
 
 
 def open_runner(folder: str, *, threads: int = 1, backend: str | None = None) -> Runner:

@@ -13,7 +13,7 @@ from curate.edge.runtime.keeper import Keeper, Tally
 from curate.edge.runtime.metrics import Histogram, Metrics
 from curate.edge.runtime.pipeline import Pipeline
 from curate.edge.runtime.session import Session, Told
-from curate.edge.runtime.summary import Summary
+from curate.edge.runtime.summary import Answered, Summary
 from curate.wording import counted
 
 _COUNTERS: Final = {
@@ -75,6 +75,7 @@ class Gauges:
         self._smooth: dict[str, float] = {}
         self._asked = self._heavy = self._pairs = 0
         self._agreed = 0.0
+        self._answered: dict[str, Answered] = {}
         self._found: dict[str, int] = {}
 
     def observe(self, told: Told, latency: float) -> None:
@@ -94,6 +95,7 @@ class Gauges:
             metrics.add("crossings_total", where=crossing.where, way=crossing.way, label=label)
         self._asked += context.asks
         self._heavy += told.answer.is_heavy
+        self._answered.setdefault(context.package, Answered()).add(context)
         if context.agreement is not None:
             self._pairs += 1
             self._agreed += context.agreement
@@ -173,6 +175,7 @@ class Gauges:
             things=counts_json(session.counters, session.package.classes),
             asked=self._asked,
             heavy=self._heavy,
+            answered={package: each.to_json() for package, each in self._answered.items()},
             agreement=round(self._agreed / self._pairs, 6) if self._pairs else None,
             harvest=None if self._keeper is None else self._keeper.tally().to_json(),
             ended=ended,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from curate.edge.runtime.counters import Anchor, Counter, Crossing, Shape, make_
 from curate.edge.runtime.frames import Frame
 from curate.edge.runtime.keeper import FrameContext
 from curate.edge.runtime.pipeline import Finished
-from curate.edge.runtime.things import Band, Things, asks, shown, thing_json, things_of
+from curate.edge.runtime.things import Band, Things, asks, drop_small, shown, thing_json, things_of
 from curate.edge.runtime.tracker import Track, Tracker, TrackerSettings
 from curate.errors import UsageError
-from curate.runner import Package, PackageError, Reference, Runner
+from curate.runner import Package, PackageError, Reference, Result, Runner
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Wanted:
         anchor: Which point of a box says where a thing is.
         band: Confidences in which a person is asked; None for the package's own, if it has one.
         millimetres: Of a pixel's side; None where sizes are not told.
+        smallest: Pixels that a region has at least, if more than `things.SMALLEST`; what is smaller is not there.
         drift: Whether frames are compared with the training images, where the package has what that takes.
     """
 
@@ -39,6 +40,7 @@ class Wanted:
     anchor: Anchor = "bottom"
     band: Band | None = None
     millimetres: float | None = None
+    smallest: int | None = None
     drift: bool = True
 
     def __post_init__(self) -> None:
@@ -80,13 +82,16 @@ class Session:
         wanted: What is looked for.
 
     Raises:
-        UsageError: Things are to be followed, and the package only tells classes of whole frames.
+        UsageError: Things are to be followed, and the package only tells classes of whole frames; or regions have a least area,
+            and the package tells none.
     """
 
     def __init__(self, model: Model, source: str, wanted: Wanted) -> None:
         package = model.package
         if wanted.tracker is not None and package.task == "classify":
             raise UsageError("a classifier finds no things to follow", where=package.folder, remedy="leave out --track")
+        if wanted.smallest is not None and package.task != "segment":
+            raise UsageError("only regions have an area", where=package.folder, remedy="leave out --min-area")
         self.package, self._wanted, self._source = package, wanted, source
         own = package.ask
         self.band = wanted.band or (None if own is None else Band(*own))
@@ -104,11 +109,12 @@ class Session:
 
     def finish(self, done: Finished) -> Told:
         """Take in the next frame."""
-        frame, answer = done.frame, done.answer
+        frame, answer = done.frame, replace(done.answer, result=self._cleaned(done.answer.result))
         things = things_of(answer.result)
         self._fit((frame.pixels.shape[0], frame.pixels.shape[1]))
         tracks, crossings = self._follow(frame, things)
-        context = self._context(frame, answer, asks(answer.result, things, self.band))
+        # How unsure the model is, and how the frame drifts, is of all that it said: that is what packages were measured by.
+        context = self._context(frame, done.answer, asks(answer.result, things, self.band))
         rows = shown(things, answer.package, self.band).tolist()
         return Told(frame, answer, things, rows, tracks, crossings, context)
 
@@ -131,13 +137,17 @@ class Session:
         if answer.is_heavy:
             line["heavy"] = True
         if answer.other is not None and answer.other_package is not None:
-            other = Answer(answer.other, answer.other_package)
+            other = Answer(self._cleaned(answer.other), answer.other_package)
             line["other"] = {"package": context.other_package, **self._plain(other)}
             line["agreement"] = round(context.agreement or 0.0, 6)
         if told.crossings:
             line["crossings"] = [crossing_json(each, self.package.classes) for each in told.crossings]
         line["latency_ms"] = round(1000 * latency, 3)
         return line
+
+    def _cleaned(self, result: Result) -> Result:
+        """What counts of a result: all, or what is not too small."""
+        return result if self._wanted.smallest is None else drop_small(result, self._wanted.smallest)
 
     def _said(self, told: Told) -> dict[str, Any]:
         """The class of a frame, or the things on it with their tracks."""

@@ -6,6 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curate.edge.runtime.keeper import FrameContext
+
+
+@dataclass
+class Answered:
+    """The frames that one package has answered.
+
+    Attributes:
+        frames: How many.
+        asked: Of these, the ones that a person should look at.
+        uncertainty: Sum of theirs.
+        drifts: Frames whose drift was measured.
+        drift: Sum of theirs.
+    """
+
+    frames: int = 0
+    asked: int = 0
+    uncertainty: float = 0.0
+    drifts: int = 0
+    drift: float = 0.0
+
+    def add(self, context: FrameContext) -> None:
+        """Count one more."""
+        self.frames += 1
+        self.asked += context.asks
+        self.uncertainty += context.uncertainty
+        if context.drift is not None:
+            self.drifts += 1
+            self.drift += context.drift
+
+    def to_json(self) -> dict[str, float | None]:
+        """Frames, those asked about, and means; None where there is nothing to take one of."""
+        uncertainty = round(self.uncertainty / self.frames, 6) if self.frames else None
+        drift = round(self.drift / self.drifts, 6) if self.drifts else None
+        return {"frames": self.frames, "asked": self.asked, "uncertainty": uncertainty, "drift": drift}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -29,6 +65,8 @@ class Summary:
         things: Counted on lines and in zones.
         asked: Frames that a person should look at.
         heavy: Frames that a cascade gave to its heavy package.
+        answered: Of each package, the frames whose answer is its own, of these the ones that a person should look at, and
+            their mean uncertainty and drift, as `Answered.to_json` tells them.
         agreement: Of two packages, the mean; None where there is one.
         harvest: What became of hard frames, as `curate.edge.runtime.keeper.Tally` tells it; None where none are kept.
         ended: 'source' where it ended, 'frames' or 'seconds' where there were as many as wanted, or 'signal'.
@@ -51,6 +89,7 @@ class Summary:
     things: dict[str, dict[str, Any]]
     asked: int
     heavy: int
+    answered: dict[str, dict[str, float | None]]
     agreement: float | None
     harvest: dict[str, Any] | None
     ended: str
@@ -68,10 +107,17 @@ class Summary:
             "latency_ms": latency,
             "stages": {name: f"{seconds:g} s" for name, seconds in self.stages.items()},
             "things": "; ".join(f"{name}: {_counts(counts)}" for name, counts in self.things.items()),
+            "answered": "; ".join(f"{name}: {_answers(each)}" for name, each in self.answered.items()),
         }
         names = {"latency_ms": "latency", "stages": "stages worked", "things": "lines and zones"}
         empty: tuple[object, ...] = (None, {}, [], "")
         return {names.get(key, key): value for key, value in told.items() if value not in empty}
+
+
+def _answers(answered: Mapping[str, float | None]) -> str:
+    """What a package has answered, in words."""
+    parts = [f"{answered['frames']:,} frames", f"{answered['asked']:,} to be asked about"]
+    return ", ".join(parts + [f"{name} {answered[name]:.3f}" for name in ("uncertainty", "drift") if answered[name]])
 
 
 def _counts(counts: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ inspected; where a surface is tilted or curved, areas are off by the cosine of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -70,6 +72,38 @@ class Band:
         return np.asarray((scores >= self.low) & (scores < self.high))
 
 
+def parse_area(text: str, millimetres: float | None) -> int:
+    """The least pixels of a region: `40px`, or `0.1mm2` where it is known how wide a pixel is.
+
+    Raises:
+        UsageError: It is no area, or one in mm2 and nobody knows how wide a pixel is.
+    """
+    number, unit = next(((text.removesuffix(unit), unit) for unit in ("px", "mm2") if text.endswith(unit)), (text, ""))
+    try:
+        area = float(number)
+    except ValueError:
+        area = math.nan
+    if not unit or not 0 < area < math.inf:
+        raise UsageError(f"'{text}' is no area", where="--min-area", remedy="as in 40px or 0.1mm2")
+    if unit == "mm2":
+        if millimetres is None:
+            raise UsageError("how wide is a pixel?", where="--min-area", remedy="add --scale, or give pixels: 40px")
+        area /= millimetres**2
+    return math.ceil(area * (1 - 1e-9))  # 0.1 / 0.05**2 is a little more than 40
+
+
+def drop_small(result: Result, least: int) -> Result:
+    """A result without its connected regions of fewer pixels than `least`: those are void then. Boxes stay."""
+    if result.class_map is None:
+        return result
+    class_map = result.class_map.copy()
+    for _, _, numbers, facts in _components(result.class_map):
+        small = facts[:, cv2.CC_STAT_AREA] < least
+        small[0] = False  # what is not of this class
+        class_map[small[numbers]] = VOID
+    return replace(result, class_map=class_map)
+
+
 def things_of(result: Result, *, smallest: int = SMALLEST) -> Things:
     """All things of a result, whatever their scores.
 
@@ -129,12 +163,7 @@ def thing_json(
 def _regions(class_map: npt.NDArray[np.int16], confidence: npt.NDArray[np.float32], smallest: int) -> Things:
     """Connected regions of one class, over corners too, largest first."""
     boxes, labels, scores, areas = [], [], [], []
-    for name in np.unique(class_map).tolist():
-        if name == VOID:
-            continue
-        count, numbers, facts, _ = cv2.connectedComponentsWithStats(
-            (class_map == name).astype(np.uint8), connectivity=8
-        )
+    for name, count, numbers, facts in _components(class_map):
         sums = np.bincount(numbers.ravel(), weights=confidence.ravel(), minlength=count)
         for part in range(1, count):
             x, y, width, height, area = facts[part].tolist()
@@ -150,3 +179,14 @@ def _regions(class_map: npt.NDArray[np.int16], confidence: npt.NDArray[np.float3
         np.array(scores, dtype=np.float64)[order],
         np.array(areas, dtype=np.int64)[order],
     )
+
+
+def _components(
+    class_map: npt.NDArray[np.int16],
+) -> Iterator[tuple[int, int, npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
+    """Of each class on a map: its number, how many regions it has and one more, their numbers by pixel, OpenCV's facts."""
+    for name in np.unique(class_map).tolist():
+        if name != VOID:
+            inside = (class_map == name).astype(np.uint8)
+            count, numbers, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+            yield name, count, np.asarray(numbers, np.int32), np.asarray(facts, np.int32)
