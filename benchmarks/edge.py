@@ -31,7 +31,7 @@ from benchmarks.edge_cascade import measure_cascade
 from benchmarks.edge_inspect import measure_inspection
 from benchmarks.edge_int8 import measure_machine, measure_model
 from benchmarks.edge_runs import CLASSIFIER, DEFECTS, DETECTOR, HEAVY, NEW, SEGMENTER, Wanted, import_dataset, obtain
-from benchmarks.edge_serial import train_reader
+from benchmarks.edge_serial import measure_reader
 from benchmarks.edge_soak import kill_and_restart, soak
 from benchmarks.edge_table import table
 from benchmarks.report import Report, options, run
@@ -153,7 +153,7 @@ def _inspection(bench: _Bench) -> list[dict[str, Any]]:
     name, reader = bench.rendered(DEFECTS), bench.home / _READER
     about = reader.with_suffix(".json")
     if not about.exists():
-        about.write_text(json.dumps(train_reader(reader, steps=bench.asked.steps)))
+        about.write_text(json.dumps(measure_reader(reader, steps=bench.asked.steps)))
     row = measure_inspection(bench.package(name), reader, bench.closeups(), count=bench.asked.frames, seed=0)
     return [{**row, "model": bench.package(name).name, "reader": json.loads(about.read_text())}]
 

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.edge_serial import open_reader
 from curate.demo.serials import Plates, draw_serial, find_label, stick_label
 from curate.imaging import Pixels, load_pixels
+from curate.models.reading import Reader
 from curate.runner import Result, Runner
 
 CORES: Final = 2
@@ -76,7 +76,7 @@ def measure_inspection(
     chosen = [chosen[number % len(chosen)] for number in range(count)]
     frames = [labelled_frame(_frame_sized(load_pixels(path)), rng) for path in chosen]
     faulty = np.array([pictures[path] for path in chosen])
-    runner, read = Runner(package), open_reader(reader)
+    runner, read = Runner(package), Reader(reader).read
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if cores:
         os.sched_setaffinity(0, cores[:CORES])

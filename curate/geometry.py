@@ -193,6 +193,26 @@ def polygon_area(points: npt.ArrayLike) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
+def polygon_areas(values: npt.ArrayLike, lengths: npt.ArrayLike) -> Array:
+    """`polygon_area` of n polygons.
+
+    Args:
+        values: [x0, y0, x1, y1, ...] of all, one after another; shape (sum of lengths,).
+        lengths: How many numbers each polygon has, even; shape (n,). One without any has the area 0.
+    """
+    x, y = np.asarray(values, dtype=np.float64).reshape(-1, 2).T
+    points = np.asarray(lengths, dtype=np.int64) // 2
+    filled = points > 0
+    last = np.cumsum(points[filled]) - 1
+    first = last + 1 - points[filled]
+    after = np.arange(1, len(x) + 1)
+    after[last] = first
+    areas = np.zeros(len(points))
+    if len(first):
+        areas[filled] = np.abs(np.add.reduceat(x * y[after] - x[after] * y, first)) / 2
+    return areas
+
+
 def rotated_box_corners(boxes: npt.ArrayLike) -> Array:
     """Corners of rotated boxes, in order around each.
 

@@ -19,19 +19,12 @@ from benchmarks.edge_closeups import closeups
 from benchmarks.edge_inspect import find_defects, labelled_frame
 from benchmarks.edge_int8 import shares
 from benchmarks.edge_runs import SIDE, crop
-from benchmarks.edge_serial import decode, normalised
 from benchmarks.edge_soak import account, memory
 from benchmarks.edge_table import table, worst_slice
 from curate.demo.pictures import Annotation, Picture
-from curate.demo.serials import ALPHABET, LABEL_SIZE, draw_label, draw_serial, find_label, seen_by_reader
+from curate.demo.serials import ALPHABET, LABEL_SIZE, draw_serial, find_label
 from curate.geometry import encode_rle
 from curate.runner import VOID, Result
-
-
-def path_of(text: str, blank: str = "_") -> np.ndarray[Any, Any]:
-    """Scores whose likeliest path is that text, letter by letter."""
-    codes = [0 if letter == blank else 1 + ALPHABET.index(letter) for letter in text]
-    return np.eye(1 + len(ALPHABET))[codes][None]
 
 
 def watched(lines: Sequence[object]) -> Watched:
@@ -53,13 +46,6 @@ def summary(**counts: int) -> dict[str, Any]:
     return {"kind": "summary", **dict.fromkeys(names, 0), **counts}
 
 
-@pytest.mark.parametrize(
-    ("path", "text"), [("AA__A-11_1", "AA-11"), ("____", ""), ("Z", "Z"), ("77777", "7"), ("7_7_7", "777")]
-)
-def test_decoding_takes_repetitions_for_one_letter_unless_a_blank_is_between(path: str, text: str) -> None:
-    assert decode(path_of(path)) == [text]
-
-
 def test_serial_numbers_are_of_the_alphabet_and_fit_the_columns() -> None:
     rng = np.random.default_rng(0)
     serials = [draw_serial(rng) for _ in range(300)]
@@ -67,17 +53,6 @@ def test_serial_numbers_are_of_the_alphabet_and_fit_the_columns() -> None:
     assert len(set(serials)) > 290
     columns = LABEL_SIZE[1] // 2
     assert max(len(each) + sum(one == other for one, other in pairwise(each)) for each in serials) < columns
-
-
-def test_what_the_reader_sees_is_of_one_scale() -> None:
-    rng = np.random.default_rng(1)
-    plates = np.stack([seen_by_reader(draw_label(draw_serial(rng), rng), rng) for _ in range(8)])
-    assert plates.shape == (8, *LABEL_SIZE)
-    values = normalised(plates)
-    assert values.shape == (8, 1, *LABEL_SIZE)
-    assert values.mean(axis=(1, 2, 3)) == pytest.approx(0, abs=1e-5)
-    assert np.all(values.std(axis=(1, 2, 3)) < 1)
-    assert np.all(values.std(axis=(1, 2, 3)) > 0.8)
 
 
 def test_labels_are_found_where_they_stick_and_come_out_straight() -> None:
