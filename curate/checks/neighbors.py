@@ -41,7 +41,12 @@ class Neighbors:
 
 
 def nearest_neighbors(
-    vectors: Floats, k: int, *, groups: Integers | None = None, pool: Integers | None = None
+    vectors: Floats,
+    k: int,
+    *,
+    groups: Integers | None = None,
+    pool: Integers | None = None,
+    rows: Integers | None = None,
 ) -> Neighbors:
     """Find each row's k nearest rows in other groups.
 
@@ -50,22 +55,24 @@ def nearest_neighbors(
         k: How many, at least 1.
         groups: Integers of shape (n,); rows of one group are not one another's neighbours. None: each row is a group.
         pool: Rows among which to search, shape (m,); None for all of them.
+        rows: Rows whose neighbours are found, in this order; None for all of them.
     """
-    n = len(vectors)
-    groups = np.arange(n) if groups is None else np.asarray(groups)
-    among = np.arange(n) if pool is None else np.asarray(pool)
+    asked = np.arange(len(vectors)) if rows is None else np.asarray(rows)
+    n = len(asked)
+    groups = np.arange(len(vectors)) if groups is None else np.asarray(groups)
+    among = np.arange(len(vectors)) if pool is None else np.asarray(pool)
     indices = np.full((n, k), -1, dtype=np.int64)
     similarities = np.full((n, k), -1, dtype=np.float32)
     candidates = [_unit(vectors[among[at : at + _COLUMNS]]) for at in range(0, len(among), _COLUMNS)]
     for start in range(0, n, _ROWS):
         block = slice(start, min(start + _ROWS, n))
-        queries = _unit(vectors[block])
+        queries = _unit(vectors[asked[block]])
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         who = np.full((len(queries), k), -1, dtype=np.int64)
         for number, tile in enumerate(candidates):
             columns = among[number * _COLUMNS : number * _COLUMNS + len(tile)]
             found = queries @ tile.T
-            found[groups[block][:, None] == groups[columns]] = -np.inf
+            found[groups[asked[block]][:, None] == groups[columns]] = -np.inf
             _merge(best, who, found, columns)
         known = who >= 0
         indices[block] = who

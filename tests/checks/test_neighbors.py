@@ -88,3 +88,11 @@ def test_nothing() -> None:
     found = nearest_neighbors(np.zeros((0, 4), dtype=np.float32), 3)
     assert found.indices.shape == (0, 3)
     assert near_duplicate_groups(found, largest=2).shape == (0,)
+
+
+def test_neighbors_of_some_rows_are_theirs_among_all() -> None:
+    vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    rows = np.array([5, 250, 17])
+    every, some = nearest_neighbors(vectors, 4), nearest_neighbors(vectors, 4, rows=rows)
+    np.testing.assert_array_equal(some.indices, every.indices[rows])
+    assert some.similarities == pytest.approx(every.similarities[rows], abs=1e-6)

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from curate.dataset import Transaction, begin, open_dataset
+from curate.dataset.schema import embeddings_schema
 from curate.imaging import Pixels
 from curate.models.passes import ITEMS
-from curate.models.spaces import Kept, TableUpdate, update_tables
+from curate.models.spaces import Kept, TableUpdate, read_vectors, update_tables
 
 
 class Channel:
@@ -197,3 +198,18 @@ def test_a_file_that_cannot_be_read_does_not_make_the_others_be_computed_again(
 
 def killed(*arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_vectors_come_in_the_order_that_is_asked_for(dtype: type[np.floating]) -> None:
+    ids = [f"{number:016x}" for number in range(5)]
+    stored = np.arange(15, dtype=np.float16).reshape(5, 3)
+    with begin("spaced", command="test", create=True) as transaction:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), 3)
+        rows = pa.table([pa.array(ids), pa.array(["0"] * 5), column], schema=embeddings_schema(3))
+        transaction.append("embeddings/s-images", [rows.take([4, 0, 2])], rows.schema)
+        asked = pa.chunked_array([[ids[2], ids[1]], [ids[4], ids[3]]])
+        vectors, there = read_vectors(transaction, "s-images", asked, dtype=dtype)
+    assert vectors.dtype == dtype
+    assert there.tolist() == [True, False, True, False]
+    np.testing.assert_array_equal(vectors, stored[[2, 4]])

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.duplicates.search import pairs_above
+from curate.checks.duplicates.search import EXACT_UP_TO, pairs_above
 from curate.checks.graph import components
 from curate.checks.neighbors import nearest_neighbors
 
@@ -32,22 +32,26 @@ LARGEST_SEARCH: Final = 200_000
 SIMILAR: Final = 0.8
 
 _DIMENSIONS: Final = 128
+_ROWS: Final = 8192
 _BANDS: Final = 4
 _BUCKET: Final = 32
 
 
-def embedding_neighbors(vectors: npt.NDArray[np.float32]) -> IntArray:
+def embedding_neighbors(vectors: npt.NDArray[np.floating]) -> IntArray:
     """The nearest rows of each row, nearest first; int64 array of shape (n, NEAREST), -1 where there are fewer.
 
-    Similarities are taken on 128 principal axes, which is enough to choose candidates. 64 MiB beside the vectors.
+    Similarities are taken on 128 principal axes, which is enough to choose candidates. Of few rows, all are compared with all;
+    of more, those that meet in a cell, and equal rows have the first of them as their only neighbour. Above
+    `LARGEST_SEARCH`, only rows that are `SIMILAR` are neighbours.
     """
     n = len(vectors)
-    reduced = _reduced(vectors)
-    if n <= LARGEST_SEARCH:
-        return nearest_neighbors(reduced, min(NEAREST, max(n - 1, 1))).indices
-    first, second, similarity = pairs_above(reduced, SIMILAR)
+    if n <= min(EXACT_UP_TO, LARGEST_SEARCH):
+        return nearest_neighbors(_reduced(vectors, np.float32), min(NEAREST, max(n - 1, 1))).indices
+    # In float16, in which equal rows stay equal, however they are turned.
+    reduced = _reduced(vectors, np.float16)
+    first, second, similarity = pairs_above(reduced, SIMILAR if n > LARGEST_SEARCH else -1.0, most=NEAREST)
     rows, others = np.concatenate([first, second]), np.concatenate([second, first])
-    order = np.lexsort((-np.concatenate([similarity, similarity]), rows))
+    order = np.lexsort((others, -np.tile(similarity, 2), rows))
     rows, others = rows[order], others[order]
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
     near = np.full((n, NEAREST), -1, dtype=np.int64)
@@ -56,13 +60,19 @@ def embedding_neighbors(vectors: npt.NDArray[np.float32]) -> IntArray:
     return near
 
 
-def _reduced(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Coordinates on the leading axes, after the mean, which all have in common, is taken away."""
-    if vectors.shape[1] <= _DIMENSIONS:
+def _reduced(vectors: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
+    """Coordinates on the leading axes, where there are more: what all vectors have in common is one of them."""
+    n, dimensions = vectors.shape
+    if dimensions <= _DIMENSIONS:
         return vectors
-    sample = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), 20_000)).astype(np.int64)]
+    sample = vectors[np.linspace(0, n - 1, min(n, 20_000)).astype(np.int64)].astype(np.float32)
     axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :_DIMENSIONS]
-    return np.asarray(vectors @ axes, dtype=np.float32)
+    reduced = np.empty((n, _DIMENSIONS), dtype)
+    for start in range(0, n, _ROWS):
+        part = vectors[start : start + _ROWS].astype(np.float32)
+        lengths = np.linalg.norm(part, axis=1, keepdims=True)
+        reduced[start : start + _ROWS] = part @ axes / np.where(lengths > 0, lengths, 1)
+    return reduced
 
 
 def neighbor_pairs(near: IntArray, rows: IntArray, count: int) -> IntArray:
@@ -91,14 +101,12 @@ def hash_pairs(hashes: Hashes, others: Hashes | None = None) -> IntArray:
     for band in range(_BANDS):
         key = (values >> np.uint64(16 * band)) & np.uint64(0xFFFF)
         order = np.lexsort((values, key))
+        key, ordered, at = key[order], values[order], np.arange(len(order))
         for step in range(1, _BUCKET):
-            a, b = order[:-step], order[step:]
-            same = key[a] == key[b]
-            if not same.any():
-                break
-            a, b = a[same], b[same]
-            close = np.bitwise_count(values[a] ^ values[b]) <= RADIUS
-            found.append(np.stack([a[close], b[close]], axis=1))
+            at = at[: np.searchsorted(at, len(order) - step)]
+            at = at[key[at] == key[at + step]]  # what is no more so does not become so with a larger step
+            close = at[np.bitwise_count(ordered[at] ^ ordered[at + step]) <= RADIUS]
+            found.append(np.stack([order[close], order[close + step]], axis=1))
     pairs = np.concatenate(found)
     if others is not None:
         pairs = pairs[(pairs[:, 0] < n) != (pairs[:, 1] < n)] % n

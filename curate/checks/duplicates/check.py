@@ -217,10 +217,12 @@ class _Run:
 
     def _groups(self, group: IntArray) -> Iterator[IntArray]:
         """Rows of each group of more than one, the largest first; in each the one to keep first."""
-        order = np.lexsort((self.rank, group))
+        several = np.flatnonzero(np.bincount(group)[group] > 1)
+        order = several[np.lexsort((self.rank[several], group[several]))]
         parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-        several = [part for part in parts if len(part) > 1]
-        yield from sorted(several, key=lambda part: (-len(part), self._location(int(part[0]))))
+        yield from sorted(
+            (part for part in parts if len(part)), key=lambda part: (-len(part), self._location(int(part[0])))
+        )
 
     def _links(self, which: BoolArray) -> dict[tuple[int, int], int]:
         """Rows in `pairs` of some that overlap, by the `alike` numbers of both images, smaller first."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.duplicates.background import background_only
+from curate.checks.duplicates.candidates import Hashes
 from curate.checks.duplicates.compared import Comparer
 from curate.checks.duplicates.find import find_copies
 from curate.checks.duplicates.keepers import invert
@@ -32,6 +33,7 @@ from curate.checks.measures.table import MEASURES, read_measures
 from curate.dataset import Transaction
 from curate.dataset.ids import from_ids
 from curate.dataset.store import EMBEDDINGS
+from curate.engine.memory import give_back
 from curate.models.passes import LeftOut, Progress, image_items
 from curate.models.spaces import choose_encoder, embedding_table, read_vectors, update_tables
 
@@ -54,7 +56,8 @@ def dataset_pairs(
 
     Hashes, measures and vectors are brought up to date in the transaction, and what is compared is kept in it.
 
-    Memory for 50,000 images: 0.5 GB, of which the vectors are most; features are in a temporary file of 4 GB at most.
+    Memory: the vectors in float16, what `search.pairs_above` takes beside them, and some 1 KB for each image. Features are in a
+    temporary file: 78 KB for each image that is compared.
 
     Args:
         transaction: The commit being made.
@@ -77,6 +80,7 @@ def dataset_pairs(
     measures, measured = read_measures(transaction, "images", images["image_id"])
     pixels = np.zeros(images.num_rows, np.uint64)
     pixels[measured] = measures.columns["pixel_hash"]
+    del measures
     certain, distinct = _equal(images, pixels, measured)
     source = _sources(images)
     parts = [certain, _same_source(images, source)]
@@ -143,10 +147,11 @@ def _near(
     order = np.flatnonzero(chosen)
     order = order[np.argsort(from_ids(images["image_id"])[order])]  # so that nothing depends on the order of rows
     images = images.take(pa.array(order))
-    vectors, there = read_vectors(transaction, space, images["image_id"])
+    hashes = _hashes(transaction, images["image_id"])
+    give_back()
+    vectors, there = read_vectors(transaction, space, images["image_id"], dtype=np.float16)
     order, images = order[there], images.filter(pa.array(there))
-    columns = read_measures(transaction, "images", images["image_id"])[0].columns
-    hashes = [(columns[name], columns[f"{name}_mirrored"]) for name in ("dhash", "phash")]
+    hashes = [(plain[there], mirrored[there]) for plain, mirrored in hashes]
     with closing(Comparer(transaction, images, progress)) as comparer:
         own = None if new is None else new[order]
         found = find_copies(vectors, hashes, comparer if own is None else lambda m: comparer(m[own[m].any(axis=1)]))
@@ -154,6 +159,12 @@ def _near(
         comparer.store()
     turned = order[found.first] > order[found.second]
     return _renumbered(found, order, turned)
+
+
+def _hashes(transaction: Transaction, ids: pa.ChunkedArray) -> list[tuple[Hashes, Hashes]]:
+    """Perceptual hashes of measured images, and those of the mirror images; copied, so that no other measure is held."""
+    columns = read_measures(transaction, "images", ids)[0].columns
+    return [(columns[name].copy(), columns[f"{name}_mirrored"].copy()) for name in ("dhash", "phash")]
 
 
 def _without_backgrounds(pairs: Pairs, comparer: Comparer, n: int) -> Pairs:
@@ -171,8 +182,7 @@ def _renumbered(pairs: Pairs, order: IntArray, turned: npt.NDArray[np.bool_]) ->
     """Pairs of places in `order` as pairs of rows; where that turns a pair round, its model is turned round too."""
     first, second = order[pairs.first], order[pairs.second]
     matrix = pairs.matrix.copy()
-    for row in np.flatnonzero(turned):
-        matrix[row] = invert(matrix[row], bool(pairs.mirrored[row]))
+    matrix[turned] = invert(matrix[turned], pairs.mirrored[turned])
     return Pairs(
         np.where(turned, second, first),
         np.where(turned, first, second),

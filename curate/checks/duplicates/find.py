@@ -77,7 +77,7 @@ def to_table(pairs: IntArray, comparisons: list[Comparison]) -> Table:
 
 
 def find_copies(
-    vectors: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.floating],
     hashes: list[tuple[Hashes, Hashes]],
     compare: Compare,
     *,

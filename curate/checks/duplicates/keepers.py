@@ -8,6 +8,7 @@ smoothed or compressed has less noise and firmer edges than what it was made of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -57,7 +58,7 @@ class Images:
     blockiness: FloatArray
     brightness: FloatArray
 
-    @property
+    @cached_property
     def sizes(self) -> FloatArray:
         """Width and height, 0 where unknown; shape (n, 2)."""
         columns = [pc.fill_null(self.table[name], 0).to_numpy().astype(np.float64) for name in ("width", "height")]
@@ -73,14 +74,14 @@ def keeping_rank(images: Images, pairs: Pairs) -> IntArray:
     from training), the earliest, and by name.
     """
     unmoved, twins, detail = _in_common(pairs, images.table.num_rows)
-    split = images.table["split"].to_pylist()
-    taken = np.array([np.inf if time is None else time for time in images.table["timestamp"].to_pylist()])
-    name = np.argsort(np.argsort(np.array(images.table["location"].to_pylist(), dtype=object), kind="stable"))
+    not_train = pc.fill_null(pc.not_equal(images.table["split"], "train"), True)
+    taken = pc.fill_null(images.table["timestamp"], np.inf).to_numpy()
+    name = pc.rank(images.table["location"], tiebreaker="first")
     order = np.lexsort(
         (
-            name,
+            name.to_numpy(),
             taken,
-            np.array([each != "train" for each in split]),
+            not_train.to_numpy(),
             _steps(images.blockiness, BLOCK_STEP),
             _steps(images.edge_width, EDGE_STEP),
             _steps(images.noise, NOISE_STEP),
@@ -184,10 +185,12 @@ def move_boxes(
     return np.concatenate([low, high - low], axis=1)
 
 
-def invert(matrix: FloatArray, mirrored: bool) -> FloatArray:
-    """The model of a pair seen from its second image; shape (2, 3)."""
-    mirror = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
-    return np.asarray((mirror @ np.linalg.inv(np.vstack([matrix, [0, 0, 1]])) @ mirror)[:2])
+def invert(matrix: FloatArray, mirrored: bool | BoolArray) -> FloatArray:
+    """The model of a pair seen from its second image; shape (2, 3). Or of n pairs at once: shape (n, 2, 3), mirrored (n,)."""
+    square = np.zeros((*matrix.shape[:-2], 3, 3))
+    square[..., :2, :], square[..., 2, 2] = matrix, 1.0
+    sign = np.where(np.asarray(mirrored)[..., None, None], [[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0]], 1.0)
+    return np.asarray(np.linalg.inv(square)[..., :2, :] * sign + 0.0)  # no zeros with a minus
 
 
 def _file_type(location: str) -> str:

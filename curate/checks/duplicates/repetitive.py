@@ -22,6 +22,9 @@ Vectors = npt.NDArray[np.float32]
 NEARNESS: Final = 0.5
 """An image is shown by a kept one that is nearer than this part of the usual distance between sequences."""
 
+_ASKED: Final = 10_000
+"""Of larger sets, the usual distance is that of so many images, evenly spaced."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -53,7 +56,9 @@ def thinned(vectors: Vectors, images: pa.Table, copies: IntArray) -> Shown:
     sequence = sequences(images)
     # Distances between different sequences; where there is one, between its images in the order of time.
     apart = sequence if len(np.unique(sequence)) > 1 else copies
-    nearest = nearest_neighbors(vectors, 1, groups=np.unique(apart, return_inverse=True)[1]).similarities[:, 0]
+    asked = np.linspace(0, n - 1, min(n, _ASKED)).astype(np.int64)
+    apart = np.unique(apart, return_inverse=True)[1]
+    nearest = nearest_neighbors(vectors, 1, groups=apart, rows=asked).similarities[:, 0]
     usual = float(np.median(nearest)) if n > 1 else 0.0
     limit = NEARNESS * max(1 - usual, 1e-6)
     by = np.arange(n)

@@ -27,6 +27,9 @@ IntArray = npt.NDArray[np.int64]
 _SAME: Final = 0.999
 """Images whose vectors are as alike as this are copies, which do not vouch for one another."""
 
+_LINKS: Final = 8
+"""Copies of each image that are looked at, the nearest: enough to tell which belong together."""
+
 
 def judge(transaction: Transaction, settings: Settings) -> Judgement:
     """Find images, and annotated objects, that resemble nothing else in the set.
@@ -58,10 +61,12 @@ def judge(transaction: Transaction, settings: Settings) -> Judgement:
         if embedded < FEWEST:
             notes.append(f"{embedded:,} {_WORDS[content]} are too few to tell what is usual; {FEWEST} are needed")
             continue
-        vectors, there = read_vectors(transaction, update.table.removeprefix(EMBEDDINGS), ids[content])
+        vectors, there = read_vectors(
+            transaction, update.table.removeprefix(EMBEDDINGS), ids[content], dtype=np.float16
+        )
         rows = np.flatnonzero(there)
         if content == "images":
-            first, second, _ = pairs_above(vectors, _SAME)
+            first, second, _ = pairs_above(vectors, _SAME, most=_LINKS)
             groups[rows] = joined_groups(groups[rows], first, second)
             weights[rows] = _copy_weights(groups[rows])
             image, classes, make = rows, _image_classes(labels)[rows], _image_findings

@@ -24,7 +24,7 @@ from curate.checks.outliers.tail import FEWEST, p_outlier, tail_p_values
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.floating]
 
 SIDES: Final = ("plain", "relative", "by class")
 
@@ -79,10 +79,10 @@ def find_outliers(
 ) -> Isolation:
     """Find the rows that belong to nothing.
 
-    Memory beside the vectors: twice as much again, and a few blocks of 16 MiB; 100 MB for 50,000 x 256.
+    Memory beside the vectors: 48 float32 for each, one for each class that is modelled, and a few blocks of 16 MiB.
 
     Args:
-        vectors: Float array of shape (n, d).
+        vectors: Array of shape (n, d), of any float type.
         groups: Numbers that rows share which must not vouch for one another, shape (n,); None: each row is on its own.
         weights: How much each row counts for what is usual, in (0, 1], shape (n,), so that copies count once together;
             None: each counts 1.
@@ -93,10 +93,9 @@ def find_outliers(
     groups = np.arange(n) if groups is None else np.asarray(groups)
     classes = np.full(n, -1, np.int64) if labels is None else labels
     pool = np.arange(n) if n <= POOL else np.sort(np.random.default_rng(seed).choice(n, POOL, replace=False))
-    unit = _unit(vectors)
     weights = np.ones(n) if weights is None else weights
-    plain = _distances(unit, groups, classes, pool)
-    relative = _distances(_whitened(unit, weights), groups, np.full(n, -1, np.int64), pool)
+    plain = _distances(vectors, groups, classes, pool)
+    relative = _distances(_whitened(vectors, weights), groups, np.full(n, -1, np.int64), pool)
     views = [plain.kth, relative.kth]
     if plain.by_class.shape[1] > 1:
         views.append(_nearest_class(plain.by_class, classes, plain.modelled))
@@ -121,9 +120,9 @@ class _Distances:
     neighbors: int
 
 
-def _distances(unit: Vectors, groups: npt.NDArray[np.integer], classes: IntArray, pool: IntArray) -> _Distances:
-    """Distances of unit vectors to the pool, block by block."""
-    n, m = len(unit), len(pool)
+def _distances(vectors: Vectors, groups: npt.NDArray[np.integer], classes: IntArray, pool: IntArray) -> _Distances:
+    """Distances of vectors, scaled to length 1, to the pool, block by block."""
+    n, m = len(vectors), len(pool)
     k = _count(m)
     shown = min(SHOWN, max(m - 1, 0))
     modelled = np.array(
@@ -132,10 +131,10 @@ def _distances(unit: Vectors, groups: npt.NDArray[np.integer], classes: IntArray
     members = [np.flatnonzero(classes[pool] == c) for c in modelled]
     kth, by_class = np.full(n, 2.0), np.full((n, len(modelled)), 2.0)
     nearest, similarity = np.full((n, SHOWN), -1, np.int64), np.full((n, SHOWN), -1, np.float32)
-    others = unit[pool]
+    others = _unit(vectors[pool])
     for start in range(0, n, _BLOCK):
         block = slice(start, start + _BLOCK)
-        found = unit[block] @ others.T
+        found = _unit(vectors[block]) @ others.T
         found[groups[block][:, None] == groups[pool]] = -np.inf
         kth[block] = _kth(found, k)
         for column, rows in enumerate(members):
@@ -166,29 +165,39 @@ def _kth(similarities: npt.NDArray[np.float32], k: int) -> FloatArray:
 
 def _nearest_class(by_class: FloatArray, classes: IntArray, modelled: IntArray) -> FloatArray:
     """Distance to the nearest class, each in units of what is usual among its members."""
-    scaled = np.empty_like(by_class)
+    nearest = np.full(len(by_class), np.inf)
     for column, label in enumerate(modelled):
         middle, upper = np.quantile(by_class[classes == label, column], [0.5, 0.75])
-        scaled[:, column] = (by_class[:, column] - middle) / max(upper - middle, 1e-6)
-    return np.asarray(scaled.min(axis=1))
+        np.minimum(nearest, (by_class[:, column] - middle) / max(upper - middle, 1e-6), out=nearest)
+    return nearest
 
 
-def _whitened(unit: Vectors, weights: FloatArray) -> Vectors:
+def _whitened(vectors: Vectors, weights: FloatArray) -> Vectors:
     """Unit vectors along the principal axes, each divided by its spread, which is shrunk towards the mean spread."""
-    n = len(unit)
+    n, dimensions = vectors.shape
     if n < 2:
-        return unit
+        return vectors
     parts = (weights / weights.sum()).astype(np.float32)
-    centred = unit - parts @ unit
-    variance, axes = np.linalg.eigh((centred.T * parts) @ centred)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    mean, second = np.zeros(dimensions), np.zeros((dimensions, dimensions))
+    for block in blocks:
+        mean += parts[block] @ _unit(vectors[block]).astype(np.float64)
+    for block in blocks:
+        centred = _unit(vectors[block]) - mean.astype(np.float32)
+        second += (centred.T * parts[block]) @ centred
+    variance, axes = np.linalg.eigh(second)
     variance, axes = np.maximum(variance[::-1], 0.0), axes[:, ::-1]
     share = np.cumsum(variance) / max(float(variance.sum()), 1e-12)
     kept = max(1, min(int(np.searchsorted(share, _VARIANCE)) + 1, _AXES, round(weights.sum()) // 4))
     spread = (1 - _SHRINKAGE) * variance[:kept] + _SHRINKAGE * variance[:kept].mean()
-    return _unit(centred @ (axes[:, :kept] / np.sqrt(np.maximum(spread, 1e-12))))
+    turn = (axes[:, :kept] / np.sqrt(np.maximum(spread, 1e-12))).astype(np.float32)
+    whitened = np.empty((n, kept), np.float32)
+    for block in blocks:
+        whitened[block] = (_unit(vectors[block]) - mean.astype(np.float32)) @ turn
+    return whitened
 
 
-def _unit(vectors: npt.NDArray[np.floating]) -> Vectors:
+def _unit(vectors: Vectors) -> npt.NDArray[np.float32]:
     vectors = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -99,13 +100,9 @@ def _grenander(sorted_p: FloatArray) -> tuple[FloatArray, FloatArray]:
     x = np.concatenate([[0.0], sorted_p, [1.0]])
     ranks = np.arange(1, n + 1)
     y = np.concatenate([[0.0], (ranks - _DOUBT * np.sqrt(ranks)) / n, [1.0]])
-    hull = [0]
-    for point in range(1, len(x)):
-        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[point] - x[hull[-1]]) <= (y[point] - y[hull[-1]]) * (
-            x[hull[-1]] - x[hull[-2]]
-        ):
-            hull.pop()
-        hull.append(point)
-    corners = np.array(hull)
-    width = np.maximum(np.diff(x[corners]), np.finfo(float).tiny)
-    return x[corners[1:]], np.diff(y[corners]) / width
+    last = np.append(x[1:] > x[:-1], True)  # the highest of those above one another
+    x, y = x[last], y[last]
+    width = np.diff(x)
+    # The slopes of the majorant are the decreasing regression of those between neighbours (Barlow et al., 1972).
+    fitted = isotonic_regression(np.diff(y) / width, weights=width, increasing=False)
+    return x[fitted.blocks[1:]], fitted.x[fitted.blocks[:-1]]

@@ -57,7 +57,8 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     vectors = with_strangers(5)
     place = np.random.default_rng(4).permutation(len(vectors))
     straight, shuffled = find_outliers(vectors), find_outliers(vectors[place])
-    assert shuffled.p_value == pytest.approx(straight.p_value[place], rel=1e-3)
+    # Two that are equally far but for rounding may change ranks, of which there are 605.
+    assert shuffled.p_value == pytest.approx(straight.p_value[place], rel=3e-3)
     assert (place[shuffled.nearest] == straight.nearest[place]).mean() > 0.99
 
 
