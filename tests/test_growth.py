@@ -32,7 +32,6 @@ SIZES = {"first": 100, "small": 10_000, "large": 100_000}
 INSTRUCTIONS = 2.0
 """Times as many, at most, for ten times the rows: pieces of tables are more, and lists of what is shown."""
 EACH_IMAGE = {
-    "export": 560,  # a row of JSON is put together in Python for each image and each box
     "quality": 540,  # the header of each image's file is read
 }
 """Instructions that a command may execute for each image beyond that, where a Python object for each cannot be helped yet."""

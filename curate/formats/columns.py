@@ -158,9 +158,9 @@ def offsets(lengths: Ints) -> pa.Array:
     return pa.array(np.r_[0, np.cumsum(lengths)].astype(np.int32))
 
 
-def box_values(column: pa.ChunkedArray) -> tuple[Floats, Flags]:
+def box_values(column: pa.ChunkedArray | pa.Array) -> tuple[Floats, Flags]:
     """A list column of fixed length k as an array of shape (n, k), NaN where null, and which rows are not null."""
-    array = column.combine_chunks()
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     present = np.asarray(array.is_valid())
     values = np.full((len(array), column.type.list_size), np.nan)
     values[present] = np.asarray(array.flatten(), dtype=np.float64).reshape(-1, column.type.list_size)
@@ -177,8 +177,8 @@ def broken_masks(annotations: pa.Table) -> Flags:
     broken = np.zeros(annotations.num_rows, dtype=np.bool_)
     rows = np.flatnonzero(np.asarray(annotations["rle"].is_valid()))
     counts = annotations["rle"].take(rows).to_pylist()
-    sizes = [size or [0, 0] for size in annotations["rle_size"].take(rows).to_pylist()]
-    broken[rows] = ~valid_rles(counts, np.array(sizes, dtype=np.int64).reshape(-1, 2))
+    sizes, sized = box_values(annotations["rle_size"].take(rows))
+    broken[rows] = ~valid_rles(counts, np.where(sized[:, None], sizes, 0))
     return broken
 
 
@@ -247,8 +247,8 @@ def _without_measured_areas(annotations: pa.Table) -> pa.Table:
     rows = np.flatnonzero(has_both & ~broken_masks(annotations)) if has_both.any() else np.zeros(0, dtype=np.int64)
     if not len(rows):
         return annotations
-    sizes = np.array(annotations["rle_size"].take(rows).to_pylist(), dtype=np.int64)
-    pixels = rle_areas(annotations["rle"].take(rows).to_pylist(), sizes)
+    sizes, _ = box_values(annotations["rle_size"].take(rows))
+    pixels = rle_areas(annotations["rle"].take(rows).to_pylist(), sizes.astype(np.int64))
     measured = np.zeros(annotations.num_rows, dtype=np.bool_)
     measured[rows] = pixels == np.asarray(annotations["area"].take(rows))
     rest = pc.if_else(pa.array(measured), pa.scalar(None, pa.float64()), annotations["area"])

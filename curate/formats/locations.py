@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Final
 
 from curate.formats.losses import LossReport
@@ -64,7 +63,9 @@ def match_location(text: str, known: frozenset[str] | set[str]) -> str | None:
 
 def stem(location: str) -> str:
     """A location without its file ending."""
-    return str(PurePosixPath(location).with_suffix("")) if location else location
+    name = location[location.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return location[: len(location) - len(name) + dot] if 0 < dot < len(name) - 1 else location
 
 
 def export_names(
@@ -102,17 +103,21 @@ def unique_names(names: Sequence[str], losses: LossReport, *, by_stem: bool = Fa
         by_stem: They must differ without their endings too.
     """
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the last that was given to each name, so that many of one name are not tried anew
     unique = []
     for name in names:
-        path = PurePosixPath(name)
-        candidate, number = path, 1
-        while (key := str(candidate.with_suffix("") if by_stem else candidate).lower()) in taken:
+        first = key = (stem(name) if by_stem else name).lower()
+        candidate, number = name, numbers.get(first, 1)
+        while key in taken:
+            start = stem(name)
             number += 1
-            candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+            candidate = f"{start}_{number}{name[len(start) :]}"
+            key = (stem(candidate) if by_stem else candidate).lower()
         taken.add(key)
+        numbers[first] = number
         if number > 1:
             losses.converted("images", "renamed: another image has the same name", f"{name} -> {candidate}")
-        unique.append(str(candidate))
+        unique.append(candidate)
     return unique
 
 

@@ -6,29 +6,38 @@ the same file has it already. Everything else gets the next free number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
-from curate.formats.coco.decoder import collector_paused
 from curate.formats.coco.images import clean_location
-from curate.formats.coco.objects import ANNOTATION_FIELDS, CATEGORY_FIELDS, both_names
-from curate.formats.columns import BROKEN_MASK, Flags, Ints, box_values, broken_masks, image_rows
+from curate.formats.coco.lines import OWN_KEYS, annotation_fields, attribute_members, image_lines
+from curate.formats.coco.objects import ANNOTATION_FIELDS, CATEGORY_FIELDS
+from curate.formats.coco.texts import ENCODER, content, objects, scatter
+from curate.formats.columns import (
+    BROKEN_MASK,
+    Flags,
+    Ints,
+    box_values,
+    broken_masks,
+    image_rows,
+    polygon_lists,
+)
 from curate.formats.files import place_images
 from curate.formats.locations import file_name
 from curate.formats.losses import LossReport
-from curate.geometry import polygon_area, rle_areas, rotated_box_corners
+from curate.geometry import rotated_box_corners
 
 PIECE_ROWS: Final = 20_000
+PIECE_BYTES: Final = 2**27
+"""Of a table, in one piece: as text they are more, and Arrow's texts end at 2^31."""
 
 _TOP_LEVEL_ATTRIBUTES = ("caption", "ignore")
 _NOT_IN_RESULTS = {
@@ -37,13 +46,12 @@ _NOT_IN_RESULTS = {
     "iscrowd": "crowd flags",
     "source_id": "annotation ids",
 }
-_OWN_IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "tags", "group", "frame", "timestamp"})
+_OF_RESULTS = ("image_id", "category_id", "bbox", "segmentation", "keypoints")
 _WHOLE_NUMBER = r"^(0|-?[1-9][0-9]*)$"
 _IDS = range(-(2**63), 2**63)
 _SURELY_IN_IDS = 18  # characters
 _LONGEST_ID = 100  # characters that are looked at: more are too many anyway
 _LARGEST_NEW_ID = 2**53
-_ENCODER = msgspec.json.Encoder()
 
 
 def write(export: Export, target: Path, options: WriteOptions, losses: LossReport) -> None:
@@ -65,11 +73,12 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     expressible = _expressible(annotations, losses)
     fields = _given(export.info, ANNOTATION_FIELDS)
     image = image_rows(annotations, export.images)
-    splits = export.images["split"].to_pylist()
-    for split in dict.fromkeys(splits) or [None]:
-        chosen = np.array([each == split for each in splits], dtype=np.bool_)
+    splits = export.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
+    split_of = np.asarray(splits.indices)
+    for number, split in enumerate(splits.dictionary.to_pylist() or [None]):
+        chosen = split_of == number
         images = export.images.filter(pa.array(chosen))
-        image_ids = np.zeros(len(splits), dtype=np.int64)
+        image_ids = np.zeros(len(split_of), dtype=np.int64)
         image_ids[chosen] = _whole_ids(images["source_id"], "image", losses)
         suffix = "" if split is None else f"_{file_name(split)}"
         mine = expressible & chosen[image]
@@ -81,9 +90,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
             path.parent.mkdir(exist_ok=True)
             _write_pieces(path, _parts(export, file, categories))
     if options.variant is None:
-        places = zip(export.images["path"].to_pylist(), export.images["location"].to_pylist(), strict=True)
-        pairs = ((path, target / "images" / clean_location(location)) for path, location in places)
-        place_images(pairs, options.images, losses)
+        if options.images != "none":
+            places = zip(export.images["path"].to_pylist(), export.images["location"].to_pylist(), strict=True)
+            pairs = ((path, target / "images" / clean_location(location)) for path, location in places)
+            place_images(pairs, options.images, losses)
         losses.carried("images", export.images.num_rows)
         losses.carried("classes", len(export.classes))
     losses.carried("annotations", int(expressible.sum()))
@@ -119,8 +129,8 @@ def _parts(export: Export, file: _File, categories: dict[str, int]) -> list[tupl
     plain = {key: value for key, value in (first | info).items() if key not in {"images", "annotations", "categories"}}
     described = [_category(each, categories[each.name], fields.get(each.name, {})) for each in export.classes]
     return [
-        *((key, [_ENCODER.encode(value)]) for key, value in plain.items()),
-        ("categories", [b"[" + b",\n".join(map(_ENCODER.encode, described)) + b"]"]),
+        *((key, [ENCODER.encode(value)]) for key, value in plain.items()),
+        ("categories", [b"[" + b",\n".join(map(ENCODER.encode, described)) + b"]"]),
         ("images", file.image_array()),
         ("annotations", file.annotation_array()),
     ]
@@ -197,10 +207,12 @@ def _with_corners(table: pa.Table, losses: LossReport) -> pa.Table:
     losses.converted(
         "annotations", "rotated box written as a polygon", table["annotation_id"][int(rows[0])].as_py(), len(rows)
     )
-    outlines = pa.array(corners.reshape(-1, 1, 8).tolist(), table.schema.field("polygons").type)
+    outlines = polygon_lists(corners.ravel(), np.full(len(rows), 8))
     place = np.full(table.num_rows, -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
-    polygons = pc.coalesce(table["polygons"], outlines.take(pa.array(place, mask=place < 0)))
+    polygons = pc.coalesce(
+        table["polygons"], outlines.take(pa.array(place, mask=place < 0)).cast(table.schema.field("polygons").type)
+    )
     return table.set_column(table.column_names.index("polygons"), "polygons", polygons)
 
 
@@ -256,17 +268,37 @@ class _File:
     losses: LossReport
 
     def image_array(self) -> Iterator[bytes]:
-        ids = iter(self.image_ids.tolist())
-        yield from _array(_image(row, next(ids), self.losses) for row in _rows(self.images))
+        ids = _Pieces(self.image_ids)
+        return _array(image_lines(piece, ids.take(piece.num_rows), self.losses) for piece in _slices(self.images))
 
     def annotation_array(self) -> Iterator[bytes]:
         own_ids = self.annotations["source_id"].filter(pa.array(self.mine))
-        ids = _whole_ids(own_ids, "annotation", self.losses)
-        fields = list(dict.fromkeys([*_TOP_LEVEL_ATTRIBUTES, *self.fields]))
-        yield from _array(
-            {"id": identity, **content, **_attributes(row, [key for key in fields if key not in content])}
-            for identity, (row, content) in zip(ids.tolist(), self._contents(), strict=True)
+        ids = _Pieces(_whole_ids(own_ids, "annotation", self.losses))
+        return _array(
+            objects(
+                [
+                    ("id", pa.array(ids.take(piece.num_rows)).cast(pa.string())),
+                    *fields.items(),
+                    ("", self._beside(piece["attributes"].combine_chunks(), fields)),
+                ]
+            )
+            for piece, fields in self._pieces()
         )
+
+    def _beside(self, attributes: pa.Array, fields: Mapping[str, pa.Array]) -> pa.Array:
+        """The members that say the attributes; a key of COCO's own is beside them only where its field has nothing."""
+        keys = dict.fromkeys([*_TOP_LEVEL_ATTRIBUTES, *self.fields])
+        own = [key for key in keys if key in fields]
+        taken = np.zeros(len(attributes), dtype=np.int64)  # one bit for each of them
+        for bit, key in enumerate(own):
+            taken |= np.asarray(fields[key].is_valid()).astype(np.int64) << bit
+        found = pa.nulls(len(attributes), pa.string())
+        for code in np.unique(taken).tolist():
+            free = {key for bit, key in enumerate(own) if not code >> bit & 1}
+            rows = taken == code
+            beside = [key for key in keys if key in free or key not in OWN_KEYS]
+            found = pc.coalesce(found, scatter(attribute_members(attributes.filter(pa.array(rows)), beside), rows))
+        return found
 
     def results(self) -> Iterator[bytes]:
         for piece in _slices(self.annotations, self.mine):
@@ -276,124 +308,49 @@ class _File:
             for name, what in _NOT_IN_RESULTS.items():
                 given = pc.fill_null(piece[name], False) if name == "iscrowd" else pc.is_valid(piece[name])
                 _report(piece, given, what, "a COCO results file has no place for them", "dropped", self.losses)
-        yield from _array(_result(row, content) for row, content in self._contents())
+        yield from _array(
+            objects([*((key, fields[key]) for key in _OF_RESULTS), ("score", fields["score"].fill_null("1.0"))])
+            for _, fields in self._pieces()
+        )
 
-    def _contents(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Each annotation as a row of the table, and as COCO writes it but for id and attributes."""
-        images = iter(self.image_id[self.mine].tolist())
+    def _pieces(self) -> Iterator[tuple[pa.Table, dict[str, pa.Array]]]:
+        """The annotations, some at a time, and the texts of their fields (`annotation_fields`)."""
+        images = _Pieces(self.image_id[self.mine])
         for piece in _slices(self.annotations, self.mine):
             piece = _with_corners(piece, self.losses)
-            with collector_paused():
-                rows = piece.to_pylist()
-            for row, area in zip(rows, _areas(piece, rows), strict=True):
-                yield row, _annotation(row, area, next(images), self.categories.get(row["label"]))
+            yield piece, annotation_fields(piece, images.take(piece.num_rows), self.categories)
 
 
-def _image(row: dict[str, Any], identity: int, losses: LossReport) -> dict[str, Any]:
-    content: dict[str, Any] = {"id": identity, "file_name": row["location"]}
-    for key in ("width", "height", "tags", "group", "frame", "timestamp"):
-        if row[key] is not None:
-            content[key] = row[key]
-    for key, value in msgspec.json.decode(row["metadata"] or b"{}", type=dict[str, Any]).items():
-        if key in _OWN_IMAGE_KEYS:
-            losses.dropped("metadata", f"'{key}' means something else in COCO", row["location"])
-        else:
-            content[key] = value
-    return content
+class _Pieces:
+    """Numbers that are taken from the front, some at a time."""
 
+    def __init__(self, values: Ints) -> None:
+        self._values = values
+        self._taken = 0
 
-def _annotation(row: dict[str, Any], area: float | None, image: int, category: int | None) -> dict[str, Any]:
-    content: dict[str, Any] = {"image_id": image, "category_id": category}
-    if row["bbox"] is not None:
-        content["bbox"] = _short(row["bbox"])
-    if row["rle"] is not None:
-        content["segmentation"] = {"size": row["rle_size"], "counts": row["rle"]}
-    elif row["polygons"] is not None:
-        content["segmentation"] = [_short(part) for part in row["polygons"]]
-    if row["keypoints"] is not None:
-        content["keypoints"] = _short(row["keypoints"])
-        content["num_keypoints"] = sum(visibility > 0 for visibility in row["keypoints"][2::3])
-    if area is not None:
-        content["area"] = _short([area])[0]
-    if row["bbox"] is not None:
-        content["iscrowd"] = int(bool(row["iscrowd"]))
-    if row["score"] is not None:
-        content["score"] = row["score"]
-    return content
-
-
-def _result(row: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
-    kept = {
-        key: content[key] for key in ("image_id", "category_id", "bbox", "segmentation", "keypoints") if key in content
-    }
-    return kept | {"score": 1.0 if row["score"] is None else row["score"]}
-
-
-def _attributes(row: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """An annotation's attributes as COCO has them: those of these fields beside it, the others below `attributes`."""
-    if row["attributes"] is None:
-        return {}
-    nested = msgspec.json.decode(row["attributes"], type=dict[str, Any])
-    top = {}
-    for key in fields:
-        source = both_names(key) if both_names(key) in nested else key
-        if source in nested:
-            top[key] = nested.pop(source)
-    return top | ({"attributes": nested} if nested else {})
-
-
-def _areas(table: pa.Table, rows: list[dict[str, Any]]) -> list[float | None]:
-    """Area of each annotation: as given, else of the mask, else of the polygons, else of the box.
-
-    Args:
-        table: The annotations.
-        rows: The same.
-    """
-    areas: list[float | None] = [row["area"] for row in rows]
-    boxes, _ = box_values(table["bbox"])
-    with np.errstate(over="ignore"):
-        measured = (boxes[:, 2] * boxes[:, 3]).tolist()  # NaN where there is no box
-    polygons, rles = [row["polygons"] for row in rows], [row["rle"] for row in rows]
-    masks = [row for row, (area, rle) in enumerate(zip(areas, rles, strict=True)) if area is None and rle is not None]
-    for row, (area, parts) in enumerate(zip(areas, polygons, strict=True)):
-        if area is None and parts:
-            measured[row] = sum(polygon_area(part) for part in parts)
-    sizes = [rows[row]["rle_size"] for row in masks]
-    pixels = rle_areas([rles[row] for row in masks], np.array(sizes, dtype=np.int64).reshape(-1, 2))
-    for row, count in zip(masks, pixels.tolist(), strict=True):
-        measured[row] = count
-    return [
-        (value if math.isfinite(value) else None) if area is None else area
-        for area, value in zip(areas, measured, strict=True)
-    ]
-
-
-def _short(values: Iterable[float]) -> list[float | int]:
-    """Numbers as integers where they are whole, so that 12.0 is written as 12."""
-    return [int(value) if value.is_integer() and abs(value) < 2**53 else value for value in values]
+    def take(self, count: int) -> Ints:
+        self._taken += count
+        return self._values[self._taken - count : self._taken]
 
 
 def _slices(table: pa.Table, chosen: Flags | None = None) -> Iterator[pa.Table]:
-    """The chosen rows of a table, or all of them, some at a time, so that they are never all copied or made objects of."""
-    for start in range(0, table.num_rows, PIECE_ROWS):
-        piece = table.slice(start, PIECE_ROWS)
-        own = None if chosen is None else chosen[start : start + PIECE_ROWS]
-        yield piece if own is None or own.all() else piece.filter(pa.array(own))
+    """The chosen rows of a table, or all of them, some at a time, so that they are never all copied or made text of."""
+    count = max(1, min(PIECE_ROWS, PIECE_BYTES * table.num_rows // max(1, table.nbytes)))
+    for start in range(0, table.num_rows, count):
+        piece = table.slice(start, count)
+        own = None if chosen is None else chosen[start : start + count]
+        if own is None or own.any():
+            yield piece if own is None or own.all() else piece.filter(pa.array(own))
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for piece in _slices(table):
-        yield from piece.to_pylist()
-
-
-def _array(contents: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """A JSON array, one element per line so that versions can be compared."""
+def _array(pieces: Iterable[pa.Array]) -> Iterator[bytes]:
+    """A JSON array of `objects`, one element per line so that versions can be compared."""
     yield b"["
-    separator = b"\n"
-    for content in contents:
-        yield separator
-        yield _ENCODER.encode(content)
-        separator = b",\n"
+    start = len(b",")
+    for piece in pieces:
+        text = content(piece)
+        yield text[start:]
+        start = 0 if text else start
     yield b"\n]"
 
 
@@ -402,6 +359,6 @@ def _write_pieces(path: Path, parts: Iterable[tuple[str, Iterable[bytes]]]) -> N
     with path.open("wb") as file:
         for number, (key, pieces) in enumerate(parts):
             if key:
-                file.write((b",\n" if number else b"{\n") + _ENCODER.encode(key) + b": ")
+                file.write((b",\n" if number else b"{\n") + ENCODER.encode(key) + b": ")
             file.writelines(pieces)
         file.write(b"\n}\n" if key else b"\n")

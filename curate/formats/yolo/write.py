@@ -139,16 +139,17 @@ def _write_labels(folder: Path, places: Sequence[str], image: Ints, lines: pa.Ar
     counts = np.bincount(image, minlength=len(places))
     grouped = pa.ListArray.from_arrays(offsets(counts), lines.take(pa.array(order)))
     texts = pc.binary_join(grouped, "\n").to_pylist()
-    made: set[Path] = set()
+    made: set[str] = set()
     folder.mkdir()
     for place, text, no_file in zip(places, texts, without_file, strict=True):
         if no_file and not text:
             continue
-        path = folder / f"{stem(place)}.txt"
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        path.write_text(f"{text}\n" if text else "", encoding="utf-8")
+        inner = place.rpartition("/")[0]
+        if inner not in made:
+            (folder / inner).mkdir(parents=True, exist_ok=True)
+            made.add(inner)
+        with open(f"{folder}/{stem(place)}.txt", "wb") as file:
+            file.write(f"{text}\n".encode() if text else b"")
 
 
 def _without_own_metadata(images: pa.Table) -> pa.Table:
