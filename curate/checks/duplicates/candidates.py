@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.duplicates.search import EXACT_UP_TO, pairs_above
+from curate.checks.duplicates.nearest import nearest_in_cells
+from curate.checks.duplicates.search import EXACT_UP_TO, VISITS
 from curate.checks.graph import components
 from curate.checks.neighbors import nearest_neighbors
 
@@ -49,15 +50,9 @@ def embedding_neighbors(vectors: npt.NDArray[np.floating]) -> IntArray:
         return nearest_neighbors(_reduced(vectors, np.float32), min(NEAREST, max(n - 1, 1))).indices
     # In float16, in which equal rows stay equal, however they are turned.
     reduced = _reduced(vectors, np.float16)
-    first, second, similarity = pairs_above(reduced, SIMILAR if n > LARGEST_SEARCH else -1.0, most=NEAREST)
-    rows, others = np.concatenate([first, second]), np.concatenate([second, first])
-    order = np.lexsort((others, -np.tile(similarity, 2), rows))
-    rows, others = rows[order], others[order]
-    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    near = np.full((n, NEAREST), -1, dtype=np.int64)
-    kept = rank < NEAREST
-    near[rows[kept], rank[kept]] = others[kept]
-    return near
+    if n <= LARGEST_SEARCH:
+        return nearest_in_cells(reduced, NEAREST, visits=2 * VISITS)
+    return nearest_in_cells(reduced, NEAREST, visits=VISITS, least=SIMILAR)
 
 
 def _reduced(vectors: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:

@@ -69,7 +69,7 @@ def pairs_above(vectors: Vectors, threshold: float, *, most: int | None = None, 
     """
     if most is None:
         return _run(make_search(vectors, threshold, most=None, block=block))
-    distinct, same = _equal(vectors)
+    distinct, same = equal_rows(vectors)
     return _joined([same, _run(make_search(vectors, threshold, most=most, block=block, rows=distinct))], None)
 
 
@@ -136,7 +136,7 @@ def _run(search: Search) -> Found:
     return _joined(held, search.most)
 
 
-def _equal(vectors: Vectors) -> tuple[IntArray | None, Found]:
+def equal_rows(vectors: Vectors) -> tuple[IntArray | None, Found]:
     """Rows that are the first of those equal to them (None if all are), and pairs of each of the others with its first."""
     n, width = vectors.shape
     weights = np.random.default_rng(0).integers(0, 2**64, width, dtype=np.uint64)
@@ -161,7 +161,8 @@ def _equal(vectors: Vectors) -> tuple[IntArray | None, Found]:
     return np.flatnonzero(distinct), (first[linked], second[linked], np.ones(int(linked.sum())))
 
 
-def _normalised(vectors: Vectors) -> Floats:
+def normalised(vectors: Vectors) -> Floats:
+    """Rows of unit length; those of zeros stay zeros."""
     exact = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(exact, axis=1, keepdims=True)
     return np.asarray(exact / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
@@ -173,7 +174,7 @@ def _axes(vectors: Vectors, threshold: float, rows: IntArray | None) -> Floats:
     if n < 2:
         return np.eye(dimensions, dtype=np.float32)
     places = np.linspace(0, n - 1, min(n, 5 * _SAMPLE)).astype(np.int64)
-    chosen = _normalised(vectors[places if rows is None else rows[places]])
+    chosen = normalised(vectors[places if rows is None else rows[places]])
     # Axes from other vectors than those that the work is estimated on, or it would seem less. Not centred: what all vectors
     # share is worth a coordinate.
     sample = chosen[::5]
@@ -195,7 +196,7 @@ def _keys(vectors: Vectors, axes: Floats, rows: IntArray | None) -> Floats:
     keys = np.empty((n, kept + (kept < dimensions)), dtype=np.float32)
     for start in range(0, n, _ROWS):
         part = slice(start, start + _ROWS)
-        keys[part] = _shortened(_normalised(vectors[part if rows is None else rows[part]]), axes)
+        keys[part] = _shortened(normalised(vectors[part if rows is None else rows[part]]), axes)
     return keys
 
 
@@ -247,7 +248,7 @@ def _dense(
 ) -> Found:
     """Pairs by their cosines in float32, where many pass the bound."""
     if not search.whole:
-        a, b = (_normalised(search.vectors[search.row_numbers(rows)]) for rows in (home, columns))
+        a, b = (normalised(search.vectors[search.row_numbers(rows)]) for rows in (home, columns))
         bounds = a @ b.T
     usable = np.full(bounds.shape, -np.inf, np.float32)
     usable.ravel()[at] = bounds.ravel()[at]

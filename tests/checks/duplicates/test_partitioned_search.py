@@ -140,3 +140,15 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     # Coordinates take 50 MB, cells 20, and products and samples, which do not grow, the rest.
     assert float(ran.stdout) < 250
+
+
+def test_equal_rows_have_the_first_of_them_as_their_neighbor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "EXACT_UP_TO", 100)
+    vectors = planted(3000, "films")
+    vectors[1000:2500] = vectors[7]
+    near = embedding_neighbors(vectors)
+    assert (near[1000:2500, 0] == 7).all()
+    assert (near[1000:2500, 1:] == -1).all()
+    others = np.delete(np.arange(3000), np.s_[1000:2500])
+    assert (near[others] != others[:, None]).all()
+    assert not np.isin(near[others], np.arange(1000, 2500)).any()
