@@ -89,10 +89,15 @@ def class_counts(labels: Labels) -> FloatArray:
 
 
 def _given_classes(pictures: Pictures, counts: FloatArray, incoming: BoolArray, settings: Settings) -> TwoSample | None:
-    """The same test on what is left once the classes on each image are known."""
+    """The same test on what is left once the classes on each image are known.
+
+    Classes differ in spread, too, which no mean takes away: images with objects of one class only are exchanged among themselves.
+    """
     axes = without_classes(pictures.axes, counts)
     vectors = without_classes(pictures.vectors.astype(np.float64), counts)
-    return two_sample_test(axes, NAMES, VIEWS, vectors, incoming, pictures.groups, seed=settings.seed)
+    present = counts > 0
+    strata = np.where(present.sum(axis=1) == 1, present.argmax(axis=1), -1)
+    return two_sample_test(axes, NAMES, VIEWS, vectors, incoming, pictures.groups, strata=strata, seed=settings.seed)
 
 
 def _test_rows(test: TwoSample, labels: LabelShift | None, given: TwoSample | None) -> Rows:

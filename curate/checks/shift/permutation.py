@@ -21,12 +21,26 @@ _LEAST: Final = 1e-15
 _STRAIGHT: Final = 0.02
 
 
-def permutations_of(values: FloatArray, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The values as they are, then permuted `count` times; float32 array of shape (1 + count, n)."""
+def permutations_of(
+    values: FloatArray, count: int, rng: np.random.Generator, strata: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float32]:
+    """The values as they are, then permuted `count` times; float32 array of shape (1 + count, n).
+
+    Args:
+        values: Shape (n,).
+        count: How many permutations.
+        rng: Of them.
+        strata: Values are exchanged only among those with the same number, shape (n,); None: among all.
+    """
     rows = np.empty((1 + count, len(values)), np.float32)
     rows[0] = values
+    if strata is None:
+        for row in rows[1:]:
+            row[:] = rng.permutation(values)
+        return rows
+    places = np.argsort(strata, kind="stable")
     for row in rows[1:]:
-        row[:] = rng.permutation(values)
+        row[places] = values[np.lexsort((rng.random(len(values)), strata))]
     return rows
 
 

@@ -87,6 +87,7 @@ def two_sample_test(
     incoming: BoolArray,
     groups: IntArray,
     *,
+    strata: IntArray | None = None,
     permutations: int = 999,
     seed: int = 0,
 ) -> TwoSample | None:
@@ -101,6 +102,7 @@ def two_sample_test(
         content: Embedding, shape (n, d); d may be 0.
         incoming: Which rows are the incoming ones, shape (n,); the others are the reference.
         groups: Numbers that images share which are not independent, shape (n,).
+        strata: Kinds of images, shape (n,): how many there are of each is no difference then. None: all are of one kind.
         permutations: How many.
         seed: Of the permutations.
 
@@ -113,7 +115,9 @@ def two_sample_test(
         return None
     rows, unit, side = _draw(unit, side, rng)
     scores = _scores(_columns(measured[rows], content[rows]), unit, float(side.mean()), len(axes))
-    p = upper_p(permutations_of(side.astype(np.float32), permutations, rng), scores.values)
+    if strata is not None:  # a group is of the kind of its first image
+        strata = strata[rows][np.unique(unit, return_index=True)[1]]
+    p = upper_p(permutations_of(side.astype(np.float32), permutations, rng, strata), scores.values)
     names, owners = [*axes, CONTENT], np.array([*views, CONTENT])
     by_axis = np.stack([combine(p[:, scores.axis == k]) for k in range(len(names))], axis=1)
     kinds = list(dict.fromkeys(owners.tolist()))

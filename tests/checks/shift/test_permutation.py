@@ -17,6 +17,17 @@ def test_the_first_row_is_as_observed_and_the_others_hold_the_same_values() -> N
     assert len(np.unique(rows, axis=0)) == 31
 
 
+def test_values_are_exchanged_within_their_stratum_only() -> None:
+    strata = np.array([2, 0, 1, 0, 2, 2, 1, 0, 2, 0])
+    values = np.arange(10.0)
+    rows = permutations_of(values, 40, np.random.default_rng(0), strata)
+    np.testing.assert_array_equal(rows[0], values)
+    for kind in range(3):
+        own = rows[:, strata == kind]
+        np.testing.assert_array_equal(np.sort(own, axis=1), np.tile(values[strata == kind], (41, 1)))
+        assert len(np.unique(own, axis=0)) > 1
+
+
 def test_p_values_follow_those_of_a_known_test() -> None:
     rng = np.random.default_rng(1)
     side = (np.arange(200) < 80).astype(float)

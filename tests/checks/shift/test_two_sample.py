@@ -128,3 +128,22 @@ def test_units_are_groups_apart_on_each_side() -> None:
     assert unit[1] == unit[3] != unit[0]
     assert side[unit].tolist() == [False, True, True, True]
     np.testing.assert_allclose(unit_means(np.array([[1.0], [2.0], [3.0], [4.0]]), unit)[unit[1]], [3.0])
+
+
+def test_another_mix_of_kinds_is_no_difference_within_them() -> None:
+    """Kinds of images differ in spread; one side has more of one kind. Then the looks of that kind change, too."""
+    found: dict[str, list[float]] = {"mix": [], "looks": []}
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        kinds = np.concatenate([rng.choice(3, 120), rng.choice(3, 80, p=[0.7, 0.2, 0.1])])
+        incoming = np.arange(200) >= 120
+        measured = rng.normal(size=(200, len(AXES))) * np.array([3.0, 1.0, 0.3])[kinds, None]
+        for what in found:
+            measured = measured + (0.8 * incoming[:, None] * (kinds == 0)[:, None] * 3 if what == "looks" else 0)
+            test = two_sample_test(
+                measured, AXES, VIEWS, np.zeros((200, 0)), incoming, np.arange(200), strata=kinds, permutations=99
+            )
+            assert test is not None
+            found[what].append(test.p_value)
+    assert np.mean(np.array(found["mix"]) <= 0.05) <= 0.2
+    assert np.mean(np.array(found["looks"]) <= 0.05) >= 0.9
