@@ -9,6 +9,7 @@ import typer
 from curate.commands.app import command_line
 from curate.commands.options import DatasetOption, JsonOption, OptionalDatasetOption, YesOption
 from curate.commands.output import agrees, note, print_json, print_json_lines
+from curate.errors import UnavailableError
 from curate.names import GROUND_TRUTH, PREDICTIONS
 
 NameArgument = Annotated[
@@ -24,28 +25,35 @@ def ls(json: JsonOption = False) -> None:
     from curate.report.terminal import print_table
 
     rows = []
+    failures: list[UnavailableError] = []
     for name in dataset_names():
-        dataset = open_dataset(name)
-        rows.append(
-            {
-                "name": name,
-                "images": dataset.count("images"),
-                "annotations": dataset.count("annotations", where=in_layer(GROUND_TRUTH)),
-                "predictions": dataset.count("annotations", where=f"layer LIKE {quote(PREDICTIONS + '%')}"),
-                "open_findings": dataset.count("findings", where="status = 'open'"),
-                "commit": dataset.commit.number,
-                "time": dataset.commit.time,
-            }
-        )
+        try:
+            dataset = open_dataset(name)
+            rows.append(
+                {
+                    "name": name,
+                    "images": dataset.count("images"),
+                    "annotations": dataset.count("annotations", where=in_layer(GROUND_TRUTH)),
+                    "predictions": dataset.count("annotations", where=f"layer LIKE {quote(PREDICTIONS + '%')}"),
+                    "open_findings": dataset.count("findings", where="status = 'open'"),
+                    "commit": dataset.commit.number,
+                    "time": dataset.commit.time,
+                }
+            )
+        except UnavailableError as error:  # one store that does not answer hides no other dataset
+            failures.append(error)
+            note(f"{name}: {error}")
     if json:
         print_json_lines(rows)
     elif rows:
         print_table(rows, right={"images", "annotations", "predictions", "open_findings", "commit"})
-    else:
+    elif not failures:
         note(
             f"no datasets yet in {datasets_folder()}: "
             "'curate import SOURCE --dataset NAME' makes one, 'curate demo' renders one"
         )
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
 
 
 def info(name: NameArgument = None, dataset: OptionalDatasetOption = None, json: JsonOption = False) -> None:

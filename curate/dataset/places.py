@@ -32,6 +32,7 @@ _LEAD: Final = re.compile(r"^(LanceError\(\w+\): |Encountered internal error\S* 
 _XML: Final = re.compile(r"<Code>([^<]*)</Code>\s*(?:<Message>([^<]*)</Message>)?")
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
 _OF_THE_STORE: Final = re.compile(r"Error performing|Generic \w+ error|credential|lacked the necessary", re.IGNORECASE)
+_MISTYPED: Final = re.compile(r"[a-z][a-z0-9+.\-]+:(?!//)")
 _SHOWN: Final = 300
 
 
@@ -110,7 +111,10 @@ def reached(address: str) -> Iterator[None]:
         yield
     except CurateError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except BaseException as error:
+        # Lance's store panics on an endpoint that is no URL; of that exception the type cannot be imported.
+        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
+            raise
         if not is_local(address):
             raise refused(error, address) from error
         if number := _OS_ERROR.search(str(error)):
@@ -144,6 +148,12 @@ def reason(error: BaseException) -> str:
 
 def _checked(chosen: str) -> str:
     """The address in a form that all tables' addresses begin with: no slash at its end, a path absolute."""
+    if _MISTYPED.match(chosen):
+        raise UsageError(
+            "the address is neither a path nor a URI: '//' is missing",
+            where=f"{TABLES_VARIABLE}={chosen}",
+            remedy="s3://BUCKET/PREFIX, or a path that begins with '/' or './'",
+        )
     if is_local(chosen):
         return str(Path(chosen).expanduser().absolute())
     parts = urlsplit(chosen)

@@ -20,9 +20,11 @@ import os
 import pickle
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
@@ -90,7 +92,7 @@ def parse_options(argument: str) -> RayOptions:
     """
     address, _, query = argument.partition("?")
     address = address or os.environ.get(ADDRESS_VARIABLE) or _LOCAL
-    if "://" in address:
+    if "//" in address:  # of ray://HOST, 'ray:' is the engine's name
         raise UsageError(
             "the engine does not go through Ray's client",
             where=address,
@@ -106,7 +108,9 @@ def parse_options(argument: str) -> RayOptions:
         if not 0 < value < float("inf"):
             known = ", ".join(kinds)
             raise UsageError(
-                f"'{key}={text}' is not understood", where="--engine", remedy=f"numbers above 0 for: {known}"
+                f"'{key}={text}' is not understood",
+                where="--engine",
+                remedy=f"numbers above 0 for: {known}; whole ones but for gpus",
             )
         options = replace(options, **{key: value})  # type: ignore[arg-type]
     return options
@@ -199,21 +203,47 @@ def _connection(ray: Any, options: RayOptions) -> Iterator[None]:
                 "_temp_dir": str(folder),
             }
         try:
-            with warnings.catch_warnings():
+            with _undisturbed(), warnings.catch_warnings():
                 # Ray starts its processes by fork and exec, which is as safe for Lance's threads as any other start.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(address=options.address, **settings)
             # What Ray tells of a worker's death it prints to stdout, which is for results. It is reported as it should be here.
             ray._private.worker._worker_logs_enabled = False
-        except (OSError, RuntimeError, ValueError) as error:  # ConnectionError is an OSError
+        except Exception as error:  # of no narrower type where a node is too slow to start
             raise _unreachable(options.address, str(error).partition("\n")[0]) from error
         yield
     finally:
-        ray.shutdown()
-        ray._private.worker._worker_logs_enabled = True
-        quiet.setLevel(level)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _undisturbed():
+            ray.shutdown()
+            ray._private.worker._worker_logs_enabled = True
+            quiet.setLevel(level)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C in the block takes effect at its end; a second one at once.
+
+    Ray that is half started, or half shut down, leaves files and crashes at the interpreter's end.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which has no part in signals
+        yield
+        return
+    came: list[int] = []
+
+    def wait(number: int, _frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class RayEngine:

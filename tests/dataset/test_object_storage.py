@@ -271,6 +271,14 @@ def test_a_dead_store_is_one_clear_error_and_the_dataset_stays_whole(
     result = curate("import", stripes, "-d", "others", status=3)
     assert "AWS_ENDPOINT_URL" in result.stderr
     assert dataset_names() == ["stripes"]
+    monkeypatch.delenv("CURATE_TABLES")
+    write("near", "a.png")
+    listed = curate("ls", "--json", status=3)
+    assert [json.loads(line)["name"] for line in listed.stdout.splitlines()] == ["near"]
+    assert listed.stderr.startswith(f"stripes: {bucket.address}/stripes-")
+    assert "the object store does not answer, or refuses" in listed.stderr
+    curate("rm", "near", "--yes")
+    monkeypatch.setenv("CURATE_TABLES", bucket.address)
 
     # Removed here; what could not be deleted there is said, and deleted by the next removal.
     result = curate("rm", "stripes", "--yes", status=3)
@@ -325,6 +333,8 @@ def test_a_condition_that_is_wrong_is_no_fault_of_the_store(bucket: Bucket) -> N
         (f"s3://key:{SECRET}@bucket/x", "more than a bucket"),
         (f"s3://bucket/x?secret={SECRET}", "more than a bucket"),
         ("s3:///x", "names no bucket"),
+        ("s3:/bucket/x", "'//' is missing"),
+        ("s3:bucket/x", "'//' is missing"),
     ],
 )
 def test_addresses_that_cannot_be_meant_are_refused_without_being_shown(
@@ -334,6 +344,16 @@ def test_addresses_that_cannot_be_meant_are_refused_without_being_shown(
     with pytest.raises(UsageError, match=says) as refused:
         write("parts", "a.png")
     assert SECRET not in str(refused.value)
+    assert dataset_names() == []
+
+
+@pytest.mark.parametrize("endpoint", ["http://", "127.0.0.1:9000", "http://no host"])
+def test_an_endpoint_that_is_no_address_is_one_clear_error(
+    endpoint: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(UnavailableError, match="does not answer, or refuses"):
+        write("parts", "a.png")
     assert dataset_names() == []
 
 

@@ -38,7 +38,7 @@ def test_options_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["ray?workers=0", "ray?workers=two", "ray?speed=9", "ray?cpus=-1", "ray:ray://h:10001"]
+    "spec", ["ray?workers=0", "ray?workers=two", "ray?speed=9", "ray?cpus=-1", "ray:ray://h:10001", "ray://h:10001"]
 )
 def test_options_that_are_not_understood(spec: str) -> None:
     with pytest.raises(UsageError), use_engine(spec):

@@ -122,7 +122,7 @@ def test_an_interruption_ends_the_workers_and_keeps_what_is_done(photographs: No
     with embedding() as process:
         started = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that the command has started
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=180)
         assert process.returncode == 130
         assert "interrupted: nothing is half-written" in told
         until(lambda: not any(alive(number) for number in started))

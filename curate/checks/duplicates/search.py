@@ -37,6 +37,9 @@ BLOCK: Final = 1024
 _MARGIN: Final = 1e-3
 """More than float32 products of unit vectors are off."""
 
+_ROUNDING: Final = 1e-12
+"""More than the cosine of two equal vectors is off in float64."""
+
 _SAMPLE: Final = 1024
 _ROWS: Final = 8192
 _RESCORE: Final = 1 << 18
@@ -58,7 +61,8 @@ def pairs_above(vectors: Vectors, threshold: float, *, most: int | None = None, 
     a vector for cells, and what is found.
 
     Args:
-        vectors: Array of shape (n, d), of any float type; rows need not have unit length. A row of zeros is similar to nothing.
+        vectors: Array of shape (n, d), of any float type; rows need not have unit length. A row of zeros, or with a number
+            that is not finite, is similar to nothing.
         threshold: At most 1.
         most: Only pairs that are among so many nearest of one of their rows; of equal rows, only the first has pairs with
             others, and the others one with the first. That bounds what is found where many rows are alike. None: all pairs.
@@ -164,8 +168,12 @@ def equal_rows(vectors: Vectors) -> tuple[IntArray | None, Found]:
 def normalised(vectors: Vectors) -> Floats:
     """Rows of unit length; those of zeros stay zeros."""
     exact = np.asarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(exact, axis=1, keepdims=True)
-    return np.asarray(exact / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+    # Squared in float64: in float32, those of very long and very short vectors are infinite and 0.
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", exact, exact, dtype=np.float64)[:, None]
+        norms = np.sqrt(squares).astype(np.float32)
+    usable = np.isfinite(norms) & (norms > 0)  # a single row of NaN would spoil the axes of all
+    return np.asarray(np.where(usable, exact, 0) / np.where(usable, norms, 1), dtype=np.float32)
 
 
 def _axes(vectors: Vectors, threshold: float, rows: IntArray | None) -> Floats:
@@ -275,8 +283,8 @@ def _rescored(vectors: Vectors, first: IntArray, second: IntArray, threshold: fl
     for start in range(0, len(first), step):
         a, b = (vectors[rows[start : start + step]].astype(np.float64) for rows in (first, second))
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        similarity[start : start + step] = np.einsum("ij,ij->i", a, b) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    kept = similarity >= threshold
+        similarity[start : start + step] = np.einsum("ij,ij->i", a, b) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    kept = similarity >= threshold - _ROUNDING
     return first[kept], second[kept], similarity[kept]
 
 

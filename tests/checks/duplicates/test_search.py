@@ -46,6 +46,26 @@ def test_a_set_of_copies_gives_all_its_pairs() -> None:
     assert len(pairs_above(vectors, 0.99)[0]) == 4950
 
 
+@pytest.mark.parametrize("most", [None, 4])
+def test_a_row_that_is_not_finite_hides_no_pair_of_others(most: int | None) -> None:
+    vectors = np.random.default_rng(0).normal(size=(100, 32)).astype(np.float32)
+    vectors = np.vstack([vectors, vectors + np.float32(1e-4)])
+    vectors[3, 5], vectors[7, 0] = np.nan, np.inf
+    first, second, _ = pairs_above(vectors, 0.9, most=most)
+    assert first.tolist() == [row for row in range(100) if row not in {3, 7}]
+    assert np.array_equal(second, first + 100)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e30])
+def test_lengths_of_vectors_do_not_matter(length: float) -> None:
+    vectors = np.random.default_rng(0).normal(size=(100, 32)).astype(np.float32)
+    expected = pairs_above(vectors, 0.5)
+    found = pairs_above(vectors * np.float32(length), 0.5)
+    assert len(expected[0])
+    assert np.array_equal(found[:2], expected[:2])
+    assert np.allclose(found[2], expected[2], atol=1e-6)
+
+
 def test_large_sets_are_searched_for_what_is_similar(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(60, 200)).astype(np.float32)
