@@ -108,6 +108,7 @@ def test_small_regions_are_dropped_and_nothing_else() -> None:
 
     assert kept.class_map is not None
     expected = regions(blocks[0], blocks[2]).class_map
+    assert expected is not None
     assert np.array_equal(kept.class_map, expected)
     assert things_of(said).areas is not None
     assert len(things_of(said)) == 4  # the map that was given is as it was
