@@ -92,7 +92,7 @@ def run(measure: Callable[[argparse.Namespace], Report], parser: argparse.Argume
 
 def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     """The command line that gives the same figures, without anybody's paths."""
-    words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}"]
+    words = ["python", "-m", f"benchmarks.{Path(parser.prog).stem}"]  # sys.argv may be another command's by now
     for name, value in vars(arguments).items():
         if name != "json" and value != parser.get_default(name):
             values = [_PLACES[name]] if name in _PLACES else [] if value is True else value

@@ -30,7 +30,9 @@ COUNT = 1500
 
 # The command, with parts of 64 rows in the spool; it tells how many rows are computed.
 COMMAND = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background has its children ignore it
 import curate.models.passes as passes
 import curate.models.spaces as spaces
 import curate.models.spool as spool
