@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from benchmarks.usage import cpu_seconds, peak_mb
 from curate.dataset.home import cache_folder
 from curate.dataset.store import begin
 from curate.engine.local import DEFAULT_BATCH, default_threads
@@ -184,24 +184,6 @@ def _prepare(encoder: Encoder, path: Path) -> Array:
 
 def _batches(numbers: range) -> Iterator[range]:
     return (numbers[start : start + DEFAULT_BATCH] for start in range(0, len(numbers), DEFAULT_BATCH))
-
-
-def cpu_seconds() -> float:
-    """User and system time of this process and of the children that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process, in 2^20 bytes.
-
-    Linux counts a parent's memory into `ru_maxrss`, for what is between a fork and the program: it is asked elsewhere.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

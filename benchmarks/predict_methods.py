@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.embed_methods import cpu_seconds, peak_mb
+from benchmarks.usage import cpu_seconds, peak_mb
 from curate.dataset.store import begin
 from curate.engine.local import default_threads
 from curate.formats.importing import import_source

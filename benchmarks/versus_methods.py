@@ -11,7 +11,6 @@ may run in an interpreter that has only the peer.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from benchmarks.usage import cpu_seconds, peak_mb
 from benchmarks.versus_arrays import BOX_ERRORS, EVALUATION, LABEL_ERRORS, LEAKS, PAIRS
 from benchmarks.versus_files import EXPORT, IMPORT, QUALITY, SYNC, Contender, Work
 
@@ -40,9 +40,9 @@ def main() -> None:
     """Run one contender."""
     row, name, folder = sys.argv[1:]
     with _ready(METHODS[row][name], Path(folder)) as work:
-        before, cpu, wall = peak_mb(), cpu_seconds(), time.perf_counter()
+        before, cpu, wall = peak_mb(), _cpu_seconds(), time.perf_counter()
         found = work()
-        measured = {"cpu_s": cpu_seconds() - cpu, "wall_s": time.perf_counter() - wall}
+        measured = {"cpu_s": _cpu_seconds() - cpu, "wall_s": time.perf_counter() - wall}
         print("\n" + json.dumps({**measured, "before_mb": before, "peak_mb": peak_mb(), "found": found}))
 
 
@@ -57,24 +57,14 @@ def _ready(contender: Contender, folder: Path) -> Iterator[Work]:
         yield contender.prepare(folder)
 
 
-def cpu_seconds() -> float:
-    """User and system time of this process, of children that have ended, and of those that run (FiftyOne's database)."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    spent = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+def _cpu_seconds() -> float:
+    """As `cpu_seconds`, and of children that still run (FiftyOne's database)."""
+    spent = cpu_seconds()
     if "fiftyone" in sys.modules:
         psutil = import_module("psutil")  # comes with FiftyOne
         times = [each.cpu_times() for each in psutil.Process().children(recursive=True)]
         spent += sum(each.user + each.system for each in times)
     return float(spent)
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, in 2^20 bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

@@ -8,30 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from curate.cli import app
 from curate.dataset.home import home
 from tests.commands.typed import curate, lines
+from tests.pictures import make_stripes
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An ImageFolder of 60 small pictures of vertical or horizontal stripes, two of them in the wrong class."""
-    random = np.random.default_rng(0)
-    for number in range(60):
-        vertical = number % 2 == 0
-        wave = 127 + 100 * np.sin(np.arange(32) / random.uniform(1, 2) + random.uniform(0, 6))
-        pixels = np.tile(wave, (32, 1)) if vertical else np.tile(wave[:, None], (1, 32))
-        noisy = (pixels + random.normal(0, 8, (32, 32))).clip(0, 255).astype(np.uint8)
-        wrong = number in {6, 13}
-        place = tmp_path / "stripes" / ("vertical" if vertical != wrong else "horizontal")
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy).convert("RGB").save(place / f"{number:02d}.png")
-    return tmp_path / "stripes"
+    """An ImageFolder of stripes, two of them in the wrong class."""
+    return make_stripes(tmp_path / "stripes")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from curate.dataset.ids import image_ids
 from curate.dataset.schema import IMAGES, embeddings_schema
 from curate.errors import UnavailableError, UsageError
 from tests.commands.typed import curate, lines
+from tests.pictures import make_stripes
 
 pytest.importorskip("moto.server", reason="moto is not installed: pip install 'curate-vision[dev]'")
 
@@ -86,17 +87,8 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def stripes(tmp_path: Path) -> Path:
-    """An ImageFolder of 60 small pictures of stripes, two of them in the wrong class."""
-    random = np.random.default_rng(0)
-    for number in range(60):
-        vertical = number % 2 == 0
-        wave = 127 + 100 * np.sin(np.arange(32) / random.uniform(1, 2) + random.uniform(0, 6))
-        pixels = np.tile(wave, (32, 1)) if vertical else np.tile(wave[:, None], (1, 32))
-        noisy = (pixels + random.normal(0, 8, (32, 32))).clip(0, 255).astype(np.uint8)
-        place = tmp_path / "stripes" / ("vertical" if vertical != (number in {6, 13}) else "horizontal")
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy).convert("RGB").save(place / f"{number:02d}.png")
-    return tmp_path / "stripes"
+    """An ImageFolder of stripes, two of them in the wrong class."""
+    return make_stripes(tmp_path / "stripes")
 
 
 def images(*locations: str) -> pa.Table:
