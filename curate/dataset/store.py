@@ -12,7 +12,7 @@ The block's end makes one commit, or none if nothing was written; an exception m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,6 +116,7 @@ class Transaction:
         counts: What is changed, for the history: `count` adds to it.
         classes: The dataset's classes, JSON-ready; assign to change them.
         info: The dataset's info, JSON-ready; assign to change it.
+        shared: What was computed for this commit and is asked for again, by what it depends on; gone with the commit.
     """
 
     base: Dataset
@@ -123,6 +124,7 @@ class Transaction:
     classes: list[dict[str, Any]]
     info: dict[str, Any]
     counts: dict[str, int] = field(default_factory=dict)
+    shared: dict[Hashable, Any] = field(default_factory=dict)
     _versions: dict[str, int] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
     _afterwards: list[Callable[[], None]] = field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.duplicates.nearest import nearest_in_cells
+from curate.checks.duplicates.nearest import nearest_in_cells, on_leading_axes
 from curate.checks.duplicates.search import EXACT_UP_TO, VISITS
 from curate.checks.graph import components
 from curate.checks.neighbors import nearest_neighbors
@@ -32,8 +32,6 @@ LARGEST_SEARCH: Final = 200_000
 
 SIMILAR: Final = 0.8
 
-_DIMENSIONS: Final = 128
-_ROWS: Final = 8192
 _BANDS: Final = 4
 _BUCKET: Final = 32
 
@@ -47,27 +45,12 @@ def embedding_neighbors(vectors: npt.NDArray[np.floating]) -> IntArray:
     """
     n = len(vectors)
     if n <= min(EXACT_UP_TO, LARGEST_SEARCH):
-        return nearest_neighbors(_reduced(vectors, np.float32), min(NEAREST, max(n - 1, 1))).indices
+        return nearest_neighbors(on_leading_axes(vectors, np.float32), min(NEAREST, max(n - 1, 1))).indices
     # In float16, in which equal rows stay equal, however they are turned.
-    reduced = _reduced(vectors, np.float16)
+    reduced = on_leading_axes(vectors, np.float16)
     if n <= LARGEST_SEARCH:
-        return nearest_in_cells(reduced, NEAREST, visits=2 * VISITS)
-    return nearest_in_cells(reduced, NEAREST, visits=VISITS, least=SIMILAR)
-
-
-def _reduced(vectors: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
-    """Coordinates on the leading axes, where there are more: what all vectors have in common is one of them."""
-    n, dimensions = vectors.shape
-    if dimensions <= _DIMENSIONS:
-        return vectors
-    sample = vectors[np.linspace(0, n - 1, min(n, 20_000)).astype(np.int64)].astype(np.float32)
-    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :_DIMENSIONS]
-    reduced = np.empty((n, _DIMENSIONS), dtype)
-    for start in range(0, n, _ROWS):
-        part = vectors[start : start + _ROWS].astype(np.float32)
-        lengths = np.linalg.norm(part, axis=1, keepdims=True)
-        reduced[start : start + _ROWS] = part @ axes / np.where(lengths > 0, lengths, 1)
-    return reduced
+        return nearest_in_cells(reduced, NEAREST, visits=2 * VISITS).indices
+    return nearest_in_cells(reduced, NEAREST, visits=VISITS, least=SIMILAR).indices
 
 
 def neighbor_pairs(near: IntArray, rows: IntArray, count: int) -> IntArray:

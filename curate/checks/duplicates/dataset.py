@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.checks.duplicates.background import background_only
-from curate.checks.duplicates.candidates import Hashes
+from curate.checks.duplicates.candidates import Hashes, embedding_neighbors
 from curate.checks.duplicates.compared import Comparer
 from curate.checks.duplicates.find import find_copies
 from curate.checks.duplicates.keepers import invert
@@ -56,7 +57,7 @@ def dataset_pairs(
 
     Hashes, measures and vectors are brought up to date in the transaction, and what is compared is kept in it.
 
-    Memory: the vectors in float16, what `search.pairs_above` takes beside them, and some 1 KB for each image. Features are in a
+    Memory: the vectors in float16, what `nearest_in_cells` takes beside them, and some 1 KB for each image. Features are in a
     temporary file: 78 KB for each image that is compared.
 
     Args:
@@ -147,18 +148,30 @@ def _near(
     order = np.flatnonzero(chosen)
     order = order[np.argsort(from_ids(images["image_id"])[order])]  # so that nothing depends on the order of rows
     images = images.take(pa.array(order))
+    near, there = _neighbors(transaction, space, images["image_id"])
     hashes = _hashes(transaction, images["image_id"])
     give_back()
-    vectors, there = read_vectors(transaction, space, images["image_id"], dtype=np.float16)
     order, images = order[there], images.filter(pa.array(there))
     hashes = [(plain[there], mirrored[there]) for plain, mirrored in hashes]
     with closing(Comparer(transaction, images, progress)) as comparer:
         own = None if new is None else new[order]
-        found = find_copies(vectors, hashes, comparer if own is None else lambda m: comparer(m[own[m].any(axis=1)]))
+        found = find_copies(near, hashes, comparer if own is None else lambda m: comparer(m[own[m].any(axis=1)]))
         found = _without_backgrounds(found, comparer, len(order))
         comparer.store()
     turned = order[found.first] > order[found.second]
     return _renumbered(found, order, turned)
+
+
+def _neighbors(transaction: Transaction, space: str, ids: pa.ChunkedArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Neighbours of the images that have vectors, and which of n these are: found once for all checks of a commit."""
+    digest = hashlib.blake2b(from_ids(ids).tobytes()).hexdigest()
+    key = ("neighbors", space, transaction.snapshot().commit.tables[EMBEDDINGS + space], digest)
+    if key not in transaction.shared:
+        give_back()
+        vectors, there = read_vectors(transaction, space, ids, dtype=np.float16)
+        transaction.shared[key] = embedding_neighbors(vectors).astype(np.int32), there
+    near, there = transaction.shared[key]
+    return near.astype(np.int64), there
 
 
 def _hashes(transaction: Transaction, ids: pa.ChunkedArray) -> list[tuple[Hashes, Hashes]]:

@@ -16,7 +16,6 @@ from curate.checks.duplicates.candidates import (
     FIRST,
     NEAREST,
     Hashes,
-    embedding_neighbors,
     group_pairs,
     hash_pairs,
     neighbor_pairs,
@@ -77,7 +76,7 @@ def to_table(pairs: IntArray, comparisons: list[Comparison]) -> Table:
 
 
 def find_copies(
-    vectors: npt.NDArray[np.floating],
+    near: IntArray,
     hashes: list[tuple[Hashes, Hashes]],
     compare: Compare,
     *,
@@ -89,7 +88,7 @@ def find_copies(
     the copies found, more neighbours are compared, and each group all with all, until nothing new comes.
 
     Args:
-        vectors: Embeddings of n different images, shape (n, d).
+        near: Nearest rows of each of n different images, nearest first, shape (n, k); -1 where there are fewer than k.
         hashes: Perceptual hashes and those of the mirror images, uint64 of shape (n,) each; of one kind or several.
         compare: Compares pairs on their pixels; leaves out those that cannot be read.
         nearest: How many neighbours are compared around copies.
@@ -97,8 +96,7 @@ def find_copies(
     Returns:
         All pairs that were compared, with their probability to be copies.
     """
-    n = len(vectors)
-    near = embedding_neighbors(vectors)
+    n = len(near)
     todo = [neighbor_pairs(near, np.arange(n), FIRST)]
     for plain, mirrored in hashes:
         todo += [hash_pairs(plain), hash_pairs(plain, mirrored)]

@@ -18,7 +18,7 @@ from curate.checks.shift.axes import AXES, NAMES, in_units, lamp_columns
 from curate.checks.shift.clusters import NO_CLUSTER, cluster_content, cluster_light, group_weights, standardise
 from curate.checks.shift.compare import NAME, class_counts
 from curate.checks.shift.load import Pictures
-from curate.checks.shift.naming import Shared, differences, metadata_columns, shared_values, words
+from curate.checks.shift.naming import Column, Shared, differences, metadata_columns, shared_values, words
 from curate.checks.shift.performance import Performance, classifier_errors, detector_performance, label_errors
 from curate.checks.shift.slices import ALPHA, SliceTest, ends, slice_errors
 from curate.checks.shift.stored import Kind, Slice, short_names, store_slices
@@ -45,6 +45,7 @@ _CLASSIFIED: Final = "the model errs on {error:.0%} of the images with {name}, a
 _LABELLED: Final = "labels look wrong on {error:.0%} of the images with {name}, and on {rest:.0%} of the others"
 _ALWAYS: Final = ("brightness", "warmth", "tint", "contrast", "edge width", "noise")
 _RARE: Final = 0.02
+_MOST_VALUES: Final = 200  # of one key, that are slices: each is a column of truth values
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def explore(transaction: Transaction, pictures: Pictures, settings: Settings, no
         settings: Option `clusters`: how many set-ups of light; None to find out.
         notes: More of them are added.
     """
-    columns = metadata_columns(pictures.metadata, split=pictures.labels.images["split"].to_pylist())
+    columns = metadata_columns(pictures.metadata, split=pictures.labels.images["split"])
     lamps = pictures.axes[:, lamp_columns()]
     light = cluster_light(lamps, pictures.groups, clusters=settings.options.get("clusters"), seed=settings.seed)
     content = cluster_content(pictures.vectors, pictures.groups, seed=settings.seed)
@@ -150,7 +151,7 @@ def image_errors(transaction: Transaction, pictures: Pictures, notes: list[str])
     return None if found is None else Errors(found, "findings", _LABELLED)
 
 
-def _clusters(pictures: Pictures, labels: IntArray, source: Kind, columns: dict[str, list[str | None]]) -> list[_Part]:
+def _clusters(pictures: Pictures, labels: IntArray, source: Kind, columns: dict[str, Column]) -> list[_Part]:
     """The clusters with their names; none where there is one at most."""
     present = np.unique(labels[labels != NO_CLUSTER])
     if len(present) < 2:
@@ -189,16 +190,14 @@ def _axis_ends(axes: FloatArray) -> list[_Part]:
     return found
 
 
-def _values(columns: dict[str, list[str | None]], n: int) -> list[_Part]:
+def _values(columns: dict[str, Column], n: int) -> list[_Part]:
     """Values of metadata that are on some images but not on all."""
     found = []
-    for key, values in sorted(columns.items()):
-        distinct = {value for value in values if value is not None}
-        if len(distinct) > max(20, n // 20):
-            continue
-        column = np.array([value or "" for value in values])
-        given = np.array([value is not None for value in values])
-        found += [_Part("metadata", f"{key} {value}", given & (column == value)) for value in sorted(distinct)]
+    for key, column in sorted(columns.items()):
+        if len(column.values) <= min(max(20, n // 20), _MOST_VALUES):
+            found += [
+                _Part("metadata", f"{key} {value}", column.codes == code) for code, value in enumerate(column.values)
+            ]
     return [each for each in found if not each.inside.all()]
 
 
@@ -219,7 +218,7 @@ def _slices(
     parts: Sequence[_Part],
     tests: Sequence[SliceTest],
     errors: Errors | None,
-    columns: dict[str, list[str | None]],
+    columns: dict[str, Column],
     failing: Sequence[_Failing],
 ) -> list[Slice]:
     """The parts with what is known of them: those that fail first, as surely as they do."""
@@ -239,7 +238,7 @@ def _slices(
 
 
 def _cluster_facts(
-    pictures: Pictures, part: _Part, errors: Errors | None, columns: dict[str, list[str | None]]
+    pictures: Pictures, part: _Part, errors: Errors | None, columns: dict[str, Column]
 ) -> dict[str, Any]:
     """What is told of clusters alone: how a detector does there, what they have in common, and what sets them apart."""
     shared = shared_values(columns, part.inside, pictures.groups)

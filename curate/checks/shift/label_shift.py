@@ -90,7 +90,7 @@ def label_shift_test(
     shares = objects / np.maximum(objects.sum(axis=1, keepdims=True), 1)
     means = unit_means(np.concatenate([shares, objects > 0], axis=1), unit)
     rows = permutations_of(side.astype(np.float32), permutations, np.random.default_rng(seed))
-    p = np.concatenate([upper_p(rows, means), upper_p(rows, -means)], axis=1)
+    p = upper_p(rows, np.concatenate([means, -means], axis=1))
     by_class = np.stack([combine(p[:, k :: len(present)]) for k in range(len(present))], axis=1)
     mixture = [objects[which].sum(axis=0) / objects[which].sum() for which in (~incoming, incoming)]
     classes = [

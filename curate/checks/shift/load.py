@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,7 +32,7 @@ class Pictures:
 
     Attributes:
         labels: Their annotations.
-        metadata: JSON objects, None where there are none.
+        metadata: JSON objects as texts, null where there are none.
         axes: In the order of `curate.checks.shift.axes.AXES`, float64 of shape (n, k).
         vectors: Semantic embedding, float32 of shape (n, d).
         groups: Numbers that images share which are copies of one another or of one burst; int64 of shape (n,).
@@ -41,7 +40,7 @@ class Pictures:
     """
 
     labels: Labels
-    metadata: Sequence[str | None]
+    metadata: pa.ChunkedArray
     axes: npt.NDArray[np.float64]
     vectors: npt.NDArray[np.float32]
     groups: IntArray
@@ -95,9 +94,9 @@ def load_pictures(transaction: Transaction, settings: Settings, where: str | Non
     columns = {key: values[there[measured]] for key, values in measures.columns.items()}
     return Pictures(
         kept,
-        stored["metadata"].to_pylist(),
+        stored["metadata"],
         axis_values({**columns, **_light(transaction, kept.images["image_id"])}),
-        vectors[there[embedded]],
+        vectors if there[embedded].all() else vectors[there[embedded]],
         joined_groups(kept.image_groups(), np.arange(len(stored)), groups_of(pairs, len(stored))),
         name,
     )

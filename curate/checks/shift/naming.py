@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import stats
 
 from curate.checks.shift.axes import AXES, Axis
@@ -49,6 +50,32 @@ class Difference:
         if axis.signed and self.inside * np.sign(self.effect) < axis.least:
             return ""
         return axis.high if self.effect > 0 else axis.low
+
+
+@dataclass(frozen=True)
+class Column:
+    """One key of the metadata of n images.
+
+    Attributes:
+        codes: Which value each image has, int64 of shape (n,); -1 where it has none.
+        values: As text, each once, in order.
+    """
+
+    codes: IntArray
+    values: list[str]
+
+    @classmethod
+    def of(cls, values: Sequence[str | None] | pa.ChunkedArray) -> Column:
+        """A column of texts, None where there is none."""
+        column = pa.chunked_array([pa.array(values, pa.string())]) if isinstance(values, Sequence) else values
+        return cls._coded(column.combine_chunks().dictionary_encode())
+
+    @classmethod
+    def _coded(cls, column: pa.DictionaryArray) -> Column:
+        order = pc.sort_indices(column.dictionary).to_numpy()
+        rank = np.append(np.argsort(order), -1)  # what has no value has the last place
+        codes = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+        return cls(rank[codes].astype(np.int64), column.dictionary.take(pa.array(order)).to_pylist())
 
 
 @dataclass(frozen=True)
@@ -103,11 +130,11 @@ def words(found: Sequence[Difference]) -> list[str]:
     return list(chosen.values())[:MOST_WORDS]
 
 
-def shared_values(columns: Mapping[str, Sequence[str | None]], inside: BoolArray, groups: IntArray) -> list[Shared]:
+def shared_values(columns: Mapping[str, Column], inside: BoolArray, groups: IntArray) -> list[Shared]:
     """Values of metadata that are more frequent among the chosen images, the surest first.
 
     Args:
-        columns: n values by key, None where an image has none. Keys with more than 50 values name images, not kinds.
+        columns: Of n images, by key. Keys with more than 50 values name images, not kinds.
         inside: Which images are chosen, shape (n,).
         groups: As above.
     """
@@ -115,13 +142,14 @@ def shared_values(columns: Mapping[str, Sequence[str | None]], inside: BoolArray
     side = (keys % 2).astype(bool)
     few, many = int(side.sum()), int((~side).sum())
     tried: list[tuple[str, str, int, int]] = []
-    for key, values in columns.items():
-        taken = [values[k] for k in first]
-        everywhere = Counter(value for value in taken if value is not None)
-        if not 1 < len(everywhere) + (None in taken) <= _MOST_VALUES:
+    for key, column in columns.items():
+        codes = column.codes[first]
+        everywhere, here = (np.bincount(part + 1, minlength=len(column.values) + 1) for part in (codes, codes[side]))
+        if not 1 < np.count_nonzero(everywhere) <= _MOST_VALUES:
             continue
-        here = Counter(value for value, chosen in zip(taken, side, strict=True) if chosen and value is not None)
-        tried += [(key, value, here[value], count - here[value]) for value, count in everywhere.items()]
+        for code in np.flatnonzero(everywhere[1:]):
+            inner, total = int(here[code + 1]), int(everywhere[code + 1])
+            tried.append((key, column.values[code], inner, total - inner))
     p = [stats.hypergeom.sf(a - 1, few + many, a + b, few) for _, _, a, b in tried]
     adjusted = _holm(np.array(p))
     found = [
@@ -132,14 +160,18 @@ def shared_values(columns: Mapping[str, Sequence[str | None]], inside: BoolArray
     return sorted(found, key=lambda each: (each.p_value, -each.inside, each.key, each.value))
 
 
-def metadata_columns(metadata: Sequence[str | None], **others: Sequence[str | None]) -> dict[str, list[str | None]]:
-    """The plain values of JSON objects as columns, with other columns beside them."""
-    columns: dict[str, list[str | None]] = {key: list(values) for key, values in others.items()}
-    for row, text in enumerate(metadata):
+def metadata_columns(metadata: pa.ChunkedArray, **others: pa.ChunkedArray) -> dict[str, Column]:
+    """The plain values of JSON objects as columns, with other columns of texts beside them. Equal texts are read once."""
+    coded = metadata.combine_chunks().dictionary_encode()
+    of_text: dict[str, list[str | None]] = {}
+    for place, text in enumerate(coded.dictionary.to_pylist()):
         content = json.loads(text) if text else {}
         for key, value in content.items() if isinstance(content, dict) else ():
             if isinstance(value, str | int | float):
-                columns.setdefault(key, [None] * len(metadata))[row] = str(value)
+                of_text.setdefault(key, [None] * len(coded.dictionary))[place] = str(value)
+    columns = {key: Column.of(column) for key, column in others.items()}
+    for key, values in of_text.items():
+        columns.setdefault(key, Column.of(pa.chunked_array([pa.array(values, pa.string()).take(coded.indices)])))
     return columns
 
 

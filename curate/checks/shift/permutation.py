@@ -9,6 +9,8 @@ whatever the curve and however the statistics hang together (Westfall and Young 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +21,13 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 _LEAST: Final = 1e-15
 _STRAIGHT: Final = 0.02
+_NUMBERS: Final = 1 << 24  # permuted at a time: 64 MiB
 
 
 def permutations_of(
     values: FloatArray, count: int, rng: np.random.Generator, strata: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.float32]:
-    """The values as they are, then permuted `count` times; float32 array of shape (1 + count, n).
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The values as they are, then permuted `count` times; float32 arrays of shape (some, n), 1 + `count` rows in all.
 
     Args:
         values: Shape (n,).
@@ -32,44 +35,60 @@ def permutations_of(
         rng: Of them.
         strata: Values are exchanged only among those with the same number, shape (n,); None: among all.
     """
-    rows = np.empty((1 + count, len(values)), np.float32)
-    rows[0] = values
-    if strata is None:
-        for row in rows[1:]:
-            row[:] = rng.permutation(values)
-        return rows
-    places = np.argsort(strata, kind="stable")
-    for row in rows[1:]:
-        row[places] = values[np.lexsort((rng.random(len(values)), strata))]
-    return rows
+    step = max(1, _NUMBERS // max(len(values), 1))
+    places = None if strata is None else np.argsort(strata, kind="stable")
+    for start in range(0, 1 + count, step):
+        rows = np.empty((min(step, 1 + count - start), len(values)), np.float32)
+        for number, row in enumerate(rows, start):
+            if number == 0:
+                row[:] = values
+            elif strata is None:
+                row[:] = rng.permutation(values)
+            else:
+                row[places] = values[np.lexsort((rng.random(len(values)), strata))]
+        yield rows
 
 
-def upper_p(rows: FloatArray, scores: FloatArray) -> FloatArray:
+def upper_p(rows: Iterable[FloatArray], scores: FloatArray) -> FloatArray:
     """How unusually large the sums of scores are, for every permutation.
 
     Args:
-        rows: What is permuted, shape (p, n), the observed first.
+        rows: What is permuted, arrays of shape (some, n), p rows in all; the observed first.
         scores: Shape (n, m).
 
     Returns:
         p-values, float64 array of shape (p, m); 0.5 for scores that are all the same.
     """
     n = len(scores)
-    given = rows[0].astype(np.float64) - rows[0].mean(dtype=np.float64)
-    centred = scores - scores.mean(axis=0)
-    size = np.sqrt(np.square(centred).sum(axis=0, dtype=np.float64))
-    varies = size > 1e-9 * np.sqrt(n)
-    centred = centred / np.where(varies, size, 1)
+    centred, third, varies = _standardised(scores)
+    blocks = iter(rows)
+    block = next(blocks)
+    given = block[0].astype(np.float64) - block[0].mean(dtype=np.float64)
     deviation = np.sqrt(np.square(given).sum() / max(n - 1, 1))
-    standard = np.asarray(rows @ centred.astype(np.float32), dtype=np.float64) / max(deviation, 1e-12)
+    products = [np.asarray(each @ centred, dtype=np.float64) for each in chain([block], blocks)]
+    standard = np.concatenate(products) / max(deviation, 1e-12)
     # Third moment of a linear permutation statistic (Hájek, Šidák and Sen 1999, chapter 3).
-    cubes = (given**3).sum() * (centred**3).sum(axis=0) * n / max((n - 1) * (n - 2), 1)
+    cubes = (given**3).sum() * third * n / max((n - 1) * (n - 2), 1)
     skew = cubes / max(deviation, 1e-12) ** 3
     skew = np.where(np.abs(skew) < _STRAIGHT, _STRAIGHT, skew)
     shape = 4 / np.square(skew)
     place = np.maximum(standard * np.sqrt(shape) * np.sign(skew) + shape, 1e-9)
     p = np.where(skew > 0, special.gammaincc(shape, place), special.gammainc(shape, place))
     return np.where(varies & (deviation > 0), np.clip(p, _LEAST, 1.0), 0.5)
+
+
+def _standardised(scores: FloatArray) -> tuple[npt.NDArray[np.float32], FloatArray, npt.NDArray[np.bool_]]:
+    """Columns of mean 0 and length 1, float32 of shape (n, m); the sum of their cubes, and which are not constant, (m,)."""
+    n, m = scores.shape
+    centred, third, varies = np.empty((n, m), np.float32), np.zeros(m), np.zeros(m, bool)
+    for k in range(m):  # one at a time: in float64, all of them are four times what was given
+        column = scores[:, k].astype(np.float64)
+        column -= column.mean()
+        size = float(np.sqrt(np.square(column).sum()))
+        varies[k] = size > 1e-9 * np.sqrt(n)
+        column /= size if varies[k] else 1.0
+        centred[:, k], third[k] = column, (column**3).sum()
+    return centred, third, varies
 
 
 def combine(p: FloatArray) -> FloatArray:

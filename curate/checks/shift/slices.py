@@ -67,15 +67,15 @@ def slice_errors(
         return [SliceTest(float("nan"), float("nan"), 1.0)] * slices.shape[1]
     unit = np.unique(groups[known], return_inverse=True)[1]
     mean = unit_means(errors[known, None].astype(np.float64), unit)[:, 0]
-    member = unit_means(slices[known].astype(np.float64), unit)
-    size = member.sum(axis=0)
+    member = unit_means(slices[known].astype(np.float32), unit)
+    size = member.sum(axis=0, dtype=np.float64)
     tried = np.flatnonzero((size >= FEWEST) & (len(mean) - size >= FEWEST))
     p_values = np.ones(slices.shape[1])
     if len(tried) and mean.std() > 0:
         rows = permutations_of(mean.astype(np.float32), permutations, np.random.default_rng(seed))
         p_values[tried] = adjusted_p(upper_p(rows, member[:, tried]))
     total = float(mean.sum())
-    inside = mean @ member
+    inside = [float(mean @ member[:, k].astype(np.float64)) for k in range(member.shape[1])]
     return [
         SliceTest(_share(inside[k], size[k]), _share(total - inside[k], len(mean) - size[k]), float(p_values[k]))
         for k in range(slices.shape[1])

@@ -14,8 +14,10 @@ import pytest
 from curate.checks.duplicates import candidates, search
 from curate.checks.duplicates.candidates import embedding_neighbors
 from curate.checks.duplicates.cells import make_cells
-from curate.checks.duplicates.search import pairs_above
+from curate.checks.duplicates.nearest import nearest_in_cells, on_leading_axes
+from curate.checks.duplicates.search import VISITS, pairs_above
 from curate.checks.graph import components
+from curate.checks.neighbors import nearest_neighbors
 from curate.engine import jobs
 
 Vectors = npt.NDArray[np.float32]
@@ -129,7 +131,8 @@ def _calls(vectors: Vectors) -> int:
 def test_memory_beside_the_vectors_is_bounded() -> None:
     program = """
 import resource, numpy as np
-from curate.checks.duplicates.search import pairs_above
+from curate.checks.duplicates.nearest import nearest_in_cells, on_leading_axes
+from curate.checks.duplicates.search import VISITS, pairs_above
 rng = np.random.default_rng(0)
 vectors = rng.standard_normal((100_000, 128), dtype=np.float32).astype(np.float16)
 pairs_above(vectors[:1000], 0.9, most=16)
@@ -152,3 +155,21 @@ def test_equal_rows_have_the_first_of_them_as_their_neighbor(monkeypatch: pytest
     others = np.delete(np.arange(3000), np.s_[1000:2500])
     assert (near[others] != others[:, None]).all()
     assert not np.isin(near[others], np.arange(1000, 2500)).any()
+
+
+def test_neighbors_in_cells_are_of_other_groups_and_copies_share_those_of_the_first() -> None:
+    vectors = 3 * planted(4000, "films")
+    groups = np.arange(4000) // 2
+    vectors[2000:2010] = vectors[5]
+    groups[2000:2010] = 10_000 + np.arange(10)
+    by = on_leading_axes(vectors, np.float32)
+    found = nearest_in_cells(vectors, 8, visits=VISITS, groups=groups, by=by, copies_alike=True)
+    exact = nearest_neighbors(vectors, 8, groups=groups)
+    assert (groups[found.indices] != groups[:, None]).all()
+    assert (found.indices[2000:2010, 0] == 5).all()
+    np.testing.assert_array_equal(found.indices[2000:2010, 1:], np.tile(found.indices[5, :-1], (10, 1)))
+    others = np.setdiff1d(np.arange(4000), np.flatnonzero(np.isin(exact.indices, [5, *range(2000, 2010)]).any(axis=1)))
+    others = np.setdiff1d(others, [5, *range(2000, 2010)])
+    assert (found.indices[others][:, :, None] == exact.indices[others][:, None, :]).any(axis=2).mean() > 0.97
+    same = found.indices[others] == exact.indices[others]
+    np.testing.assert_allclose(found.similarities[others][same], exact.similarities[others][same], atol=1e-5)

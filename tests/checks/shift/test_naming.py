@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curate.checks.shift.axes import AXES, NAMES, axis_values, in_units
-from curate.checks.shift.naming import differences, metadata_columns, shared_values, words
+from curate.checks.shift.naming import Column, differences, metadata_columns, shared_values, words
 
 
 def values(n: int = 120) -> np.ndarray:
@@ -43,17 +44,22 @@ def test_over_represented_metadata() -> None:
     inside = np.arange(100) < 40
     camera = ["b" if row < 35 or row > 95 else "a" for row in range(100)]
     columns = {"camera": camera, "file": [str(row) for row in range(100)], "shift": ["day", "night"] * 50}
-    (shared,) = shared_values(columns, inside, np.arange(100))
+    (shared,) = shared_values({key: Column.of(values) for key, values in columns.items()}, inside, np.arange(100))
     assert (shared.key, shared.value) == ("camera", "b")
     assert shared.inside == pytest.approx(35 / 40)
     assert shared.p_value < 1e-6
 
 
 def test_metadata_is_read_as_columns() -> None:
-    columns = metadata_columns(
-        ['{"camera": "a", "gain": 2, "box": [1]}', None, '{"camera": "b"}'], split=["x", "y", None]
-    )
-    assert columns == {"camera": ["a", None, "b"], "gain": ["2", None, None], "split": ["x", "y", None]}
+    texts = pa.chunked_array([['{"camera": "b", "gain": 2, "box": [1]}', None], ['{"camera": "a"}', '{"camera": "a"}']])
+    columns = metadata_columns(texts, split=pa.chunked_array([["x", "y", None, "x"]]))
+    assert {key: (column.codes.tolist(), column.values) for key, column in columns.items()} == {
+        "split": ([0, 1, -1, 0], ["x", "y"]),
+        "camera": ([1, -1, 0, 0], ["a", "b"]),
+        "gain": ([0, -1, -1, -1], ["2"]),
+    }
+    nothing = metadata_columns(pa.chunked_array([pa.nulls(3, pa.string())]))
+    assert not nothing
 
 
 def test_axes_go_back_to_what_was_measured() -> None:

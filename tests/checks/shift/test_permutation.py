@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from scipy import stats
 
+from curate.checks.shift import permutation
 from curate.checks.shift.permutation import adjusted_p, combine, permutations_of, rank_p, upper_p
+
+
+def all_permutations(*arguments: Any) -> Any:
+    return np.concatenate(list(permutations_of(*arguments)))
 
 
 def test_the_first_row_is_as_observed_and_the_others_hold_the_same_values() -> None:
     values = np.arange(20.0)
-    rows = permutations_of(values, 30, np.random.default_rng(0))
+    rows = all_permutations(values, 30, np.random.default_rng(0))
     assert rows.shape == (31, 20)
     np.testing.assert_array_equal(rows[0], values)
     np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(values, (31, 1)).astype(np.float32))
@@ -20,7 +28,7 @@ def test_the_first_row_is_as_observed_and_the_others_hold_the_same_values() -> N
 def test_values_are_exchanged_within_their_stratum_only() -> None:
     strata = np.array([2, 0, 1, 0, 2, 2, 1, 0, 2, 0])
     values = np.arange(10.0)
-    rows = permutations_of(values, 40, np.random.default_rng(0), strata)
+    rows = all_permutations(values, 40, np.random.default_rng(0), strata)
     np.testing.assert_array_equal(rows[0], values)
     for kind in range(3):
         own = rows[:, strata == kind]
@@ -32,12 +40,22 @@ def test_p_values_follow_those_of_a_known_test() -> None:
     rng = np.random.default_rng(1)
     side = (np.arange(200) < 80).astype(float)
     score = rng.exponential(size=200) + 0.4 * side
-    rows = permutations_of(side, 10, rng)
-    p = upper_p(rows, score[:, None])[0, 0]
+    rows = all_permutations(side, 10, rng)
+    p = upper_p([rows], score[:, None])[0, 0]
     expected = stats.permutation_test(
         (score[:80], score[80:]), lambda a, b: a.mean() - b.mean(), alternative="greater", n_resamples=50000, rng=0
     ).pvalue
     assert abs(np.log(p / expected)) < 0.7
+
+
+def test_many_permutations_come_in_blocks_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    side, scores = (np.arange(50) < 20).astype(float), rng.normal(size=(50, 6)).astype(np.float32)
+    whole = upper_p(permutations_of(side, 99, np.random.default_rng(0)), scores)
+    monkeypatch.setattr(permutation, "_NUMBERS", 7 * 50)
+    blocks = list(permutations_of(side, 99, np.random.default_rng(0)))
+    assert [len(each) for each in blocks] == [7] * 14 + [2]
+    np.testing.assert_allclose(upper_p(blocks, scores), whole, rtol=1e-4)
 
 
 def test_a_constant_statistic_says_nothing() -> None:
