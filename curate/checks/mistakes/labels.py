@@ -17,7 +17,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from curate.checks.mistakes.noise import Judge, fit_noise_model
+from curate.checks.duplicates.nearest import nearest_in_cells, on_leading_axes
+from curate.checks.duplicates.search import EXACT_UP_TO, VISITS
+from curate.checks.mistakes.noise import Judge
+from curate.checks.mistakes.noise_fit import fit_noise_model
 from curate.checks.mistakes.probe import Probe, Scores, assign_folds, fit_probe, neighbor_scores
 from curate.checks.neighbors import Neighbors, near_duplicate_groups, nearest_neighbors
 from curate.errors import InputError
@@ -30,10 +33,9 @@ NEIGHBORS: Final = 10
 """How many nearest rows have a vote."""
 
 _SMALLEST_PREDICTION: Final = 1e-4  # what a model rules out is only unlikely: it has not seen everything
-_NEIGHBOR_PAIRS: Final = 2 * 10**10  # rows x rows searched: exact to 140,000 rows, against a sample above
 _FIT_PROBABILITIES: Final = 1_000_000  # rows x classes to fit the noise model on, within these numbers of rows
 _FIT_ROWS: Final = (10_000, 50_000)
-_BLOCK_PROBABILITIES: Final = 1 << 17  # rows x classes at a time: five such arrays about fit the processor's cache
+_BLOCK_PROBABILITIES: Final = 1 << 17  # rows x classes at a time: four such arrays about fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def find_label_errors(
     extra = None if extra is None else _checked_vectors(extra, "extra", len(vectors))
     if groups is not None and np.shape(groups) != labels.shape:
         raise InputError(f"groups has shape {np.shape(groups)}, not ({len(labels)},)", where="groups")
-    neighbors = _neighbors(vectors, groups, seed)
+    neighbors = _neighbors(vectors, groups)
     present, compact = np.unique(labels, return_inverse=True)
     if len(present) < 2 or len(labels) < 2:
         return _nothing_to_compare(labels, classes, neighbors)
@@ -173,14 +175,15 @@ def label_errors_from_probabilities(probabilities: Floats, labels: Integers, *, 
         chosen = probabilities[rows[0] : rows[-1] + 1] if contiguous else probabilities[rows]
         block: npt.NDArray[np.float32] = chosen.astype(np.float32, copy=False)
         sums = block @ np.ones(classes, dtype=np.float32)
-        if not (np.isfinite(sums).all() and sums.min() > 0 and block.min() >= 0):
+        least, most = sums.min(), sums.max()
+        if not (least > 0 and most < np.inf and block.min() >= 0):  # a NaN is neither
             bad = ~np.isfinite(sums) | (sums <= 0) | (block < 0).any(axis=1)
             raise InputError(
                 "probabilities must be finite, not negative and not all zero",
                 where=f"row {rows[int(bad.argmax())]}",
                 remedy="leave out the rows without a prediction",
             )
-        if np.abs(sums - 1).max() > 1e-3:
+        if max(most - 1, 1 - least) > 1e-3:
             block = block / sums[:, None]
         return block
 
@@ -208,11 +211,12 @@ def _judge_all(
     return LabelErrors(p_wrong, suggested, p_given, p_suggested, model.transition)
 
 
-def _neighbors(vectors: npt.NDArray[np.float32], groups: Integers | None, seed: int) -> Neighbors:
-    n = len(vectors)
-    size = max(10_000, _NEIGHBOR_PAIRS // max(n, 1))
-    pool = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else None
-    return nearest_neighbors(vectors, NEIGHBORS, groups=groups, pool=pool)
+def _neighbors(vectors: npt.NDArray[np.float32], groups: Integers | None) -> Neighbors:
+    """Of few rows all are compared with all; of more, those that meet in a cell."""
+    if len(vectors) <= EXACT_UP_TO:
+        return nearest_neighbors(vectors, NEIGHBORS, groups=groups)
+    by = on_leading_axes(vectors, np.float32)
+    return nearest_in_cells(vectors, NEIGHBORS, visits=VISITS, groups=groups, by=by, copies_alike=True)
 
 
 def _expert(probabilities: Floats, present: Integers, classes: int, rows: int) -> Scores:
@@ -256,9 +260,8 @@ def _checked_labels(labels: Integers, classes: int, rows: int) -> npt.NDArray[np
     labels = np.asarray(labels)
     if labels.shape != (rows,) or not (np.issubdtype(labels.dtype, np.integer) or rows == 0):
         raise InputError(f"labels must be {rows} integers, not {labels.dtype} of shape {labels.shape}", where="labels")
-    numbers: npt.NDArray[np.int64] = labels.astype(np.int64)
-    outside = (numbers < 0) | (numbers >= classes)
-    if outside.any():
-        at = int(outside.argmax())
+    numbers: npt.NDArray[np.int64] = labels.astype(np.int64, copy=False)
+    if rows and not (numbers.min() >= 0 and numbers.max() < classes):
+        at = int(((numbers < 0) | (numbers >= classes)).argmax())
         raise InputError(f"label {numbers[at]} is not in [0, {classes})", where=f"row {at}")
     return numbers

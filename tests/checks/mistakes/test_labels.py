@@ -137,8 +137,8 @@ def test_a_thousand_classes_with_few_examples_each() -> None:
     assert (found.suggested == true)[wrong].mean() > 0.9
 
 
-def test_a_large_set_is_searched_and_fitted_on_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_NEIGHBOR_PAIRS", 1)
+def test_a_large_set_is_searched_in_cells_and_fitted_on_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
     monkeypatch.setattr(module, "_FIT_ROWS", (500, 500))
     monkeypatch.setattr("curate.checks.mistakes.probe._TRAINING_ROWS", 800)
     vectors, labels, true = blobs(12_000, dimensions=8)

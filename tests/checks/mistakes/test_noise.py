@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.checks.mistakes.labels import find_label_errors
-from curate.checks.mistakes.noise import SMALLEST_PROBABILITY, fit_noise_model, judge
+from curate.checks.mistakes.noise import SMALLEST_PROBABILITY, judge
+from curate.checks.mistakes.noise_fit import fit_noise_model
 
 Array = npt.NDArray[Any]
 
@@ -64,6 +65,7 @@ def test_judging_is_bayes_rule_for_the_model_as_written(classes: int) -> None:
     joint = q * given
     right = joint[rows, labels]
     assert found.p_wrong == pytest.approx(1 - right / joint.sum(axis=1), rel=1e-3, abs=1e-7)
+    assert np.abs(found.p_wrong - (1 - right / joint.sum(axis=1))).max() < 5e-6
     joint[rows, labels] = -1
     others = np.sort(joint, axis=1)
     clear = (others[:, -1] > 1.001 * others[:, -2]) if classes > 2 else np.ones(len(rows), dtype=bool)
