@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.commands.app import command_line
-from curate.commands.given import require_numbers
+from curate.commands.given import refuse, require_numbers
 from curate.commands.options import JsonOption, LabelsOption, OptionalDatasetOption, SeedOption, WhereOption
 from curate.commands.output import note, print_json
 from curate.names import GROUND_TRUTH
@@ -74,6 +74,9 @@ MinutesOption = Annotated[
     float | None,
     typer.Option("--minutes", help="Of each training. Default: a tenth of the run's own.", metavar="MINUTES"),
 ]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", help="Steps of each training, instead of --minutes.", min=1, metavar="N")
+]
 RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="What latency is measured with.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="Of the new run.", metavar="RUN")]
 SplitsOption = Annotated[
@@ -111,6 +114,7 @@ def compress(
     teacher: TeacherOption = None,
     prune: PruneOption = "0.3,0.5",
     minutes: MinutesOption = None,
+    steps: StepsOption = None,
     runtime: RuntimeOption = RuntimeName.ONNXRUNTIME,
     name: NameOption = None,
     splits: SplitsOption = None,
@@ -137,6 +141,8 @@ def compress(
     from curate.report.stress import require_drawable
 
     require_numbers(context, positive=["minutes"], not_negative=["max_drop", "max_slice_drop"])
+    if steps is not None:
+        refuse(context, ["minutes"], "a training ends after minutes or after steps", "leave out --minutes or --steps")
     if chart is not None:
         require_drawable(chart)
     budget = Budget(
@@ -147,7 +153,7 @@ def compress(
     )
     asked = Asked(
         model=model, dataset=dataset, name=name, budget=budget, prefer=prefer.value, methods=_methods(methods),
-        teacher=teacher, runtime=runtime.value, shares=_shares(prune), minutes=minutes, layer=labels,
+        teacher=teacher, runtime=runtime.value, shares=_shares(prune), minutes=minutes, steps=steps, layer=labels,
         splits=None if splits is None else tuple(_listed(splits)), where=where,
         slices=tuple(split_list([slices] if slices else [])), metric=metric, limit=limit, calibration=calibration,
         seed=seed,

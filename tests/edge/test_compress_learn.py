@@ -158,6 +158,23 @@ def test_a_run_learns_again(run: str, method: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_so_many_steps_give_the_same_model_again(run: str, tmp_path: Path) -> None:
+    parent = open_parent(run)
+    rows = parent.rows(choose_images(parent, open_dataset("shapes"), calibration=4).calibration)
+    made = [
+        learn_again(
+            parent, "distil", tmp_path / name, teacher=run, share=0.0, steps=4, seed=0, calibration=rows, say=quiet,
+            report=quiet,
+        )
+        for name in ("one", "other")
+    ]  # fmt: skip
+    assert made[0].details == made[1].details
+    assert (made[0].details["steps"], made[0].details["epochs"]) == (4, 2)  # of 24 images in batches of 8
+    assert "minutes" not in made[0].details
+    assert made[0].path.read_bytes() == made[1].path.read_bytes()
+
+
+@pytest.mark.slow
 def test_a_network_that_is_not_the_same_any_more_is_told(run: str, tmp_path: Path) -> None:
     from msgspec.structs import replace
 

@@ -15,6 +15,7 @@ from curate.cli import app
         ("compress --model run:x --max-slice-drop inf", "--max-slice-drop"),
         ("compress --model run:x --minutes nan", "--minutes"),
         ("compress --model run:x --minutes 0", "--minutes"),
+        ("compress --model run:x --minutes 1 --steps 10", "--minutes"),
         ("package --model run:x --max-drop nan", "--max-drop"),
         ("package --model run:x --max-drop -1", "--max-drop"),
         ("package --model run:x --max-slice-drop inf", "--max-slice-drop"),

@@ -43,7 +43,8 @@ def learn_again(
     *,
     teacher: str,
     share: float,
-    minutes: float,
+    minutes: float | None = None,
+    steps: int | None = None,
     seed: int,
     calibration: Sequence[npt.NDArray[Any]],
     say: Say,
@@ -58,6 +59,7 @@ def learn_again(
         teacher: Spec of the model whose answers are learnt from; the run itself, but for 'distil'.
         share: Of the channels that are pruned.
         minutes: Of learning.
+        steps: Of learning; one of the two is given.
         seed: Of all that is random.
         calibration: Inputs of one row each, which ranges are measured on.
         say: Told what a person should read.
@@ -71,10 +73,10 @@ def learn_again(
     from curate.edge.compress.prune import prune
     from curate.edge.compress.qat import Rounded
 
-    rebuilt = rebuild(parent, minutes=minutes, seed=seed, say=say)
+    rebuilt = rebuild(parent, minutes=minutes, steps=steps, seed=seed, say=say)
     guide = Teacher.of(open_parent(teacher), rebuilt.learner.classes)
     _slow_down(rebuilt.learner, _RATE[method])
-    details: dict[str, Any] = {"teacher": teacher, "minutes": minutes}
+    details: dict[str, Any] = {"teacher": teacher, **({"minutes": minutes} if steps is None else {"steps": steps})}
     taught = (Rounded if method == "qat" else Taught)(rebuilt.learner, guide)
     if isinstance(taught, Rounded):
         taught.measure(calibration)

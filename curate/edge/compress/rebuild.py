@@ -17,7 +17,7 @@ from curate.models.training.runs import WEIGHTS_FILE
 from curate.models.training.trainer import Say
 
 _ENDLESS: Final = 100_000
-"""Epochs: the minutes end a training before."""
+"""Epochs: the minutes or the steps end a training before."""
 
 _BUILTIN: Final = "builtin"
 _ONNX: Final = "fcos/onnx"
@@ -75,12 +75,13 @@ def why_not_prunable(parent: Parent) -> str | None:
     return None
 
 
-def rebuild(parent: Parent, *, minutes: float, seed: int, say: Say) -> Rebuilt:
+def rebuild(parent: Parent, *, minutes: float | None = None, steps: int | None = None, seed: int, say: Say) -> Rebuilt:
     """Make the learner of a run again.
 
     Args:
         parent: The run's model.
         minutes: That it will learn.
+        steps: That it will learn; one of the two is given.
         seed: Of all that is random.
         say: Told what a person should read.
 
@@ -97,7 +98,7 @@ def rebuild(parent: Parent, *, minutes: float, seed: int, say: Say) -> Rebuilt:
     options = {key: 0.0 if key in _MIXING else value for key, value in (before.options or {}).items()}
     settings = replace(
         before, weights=str(parent.path.with_name(WEIGHTS_FILE)), freeze="nothing", minutes=minutes, epochs=_ENDLESS,
-        steps=None, patience=None, device=None, amp=None, workers=None, seed=seed, options=options or None,
+        steps=steps, patience=None, device=None, amp=None, workers=None, seed=seed, options=options or None,
     )  # fmt: skip
     train, validation = material.take(division.train), material.take(division.validation)
     with torch.random.fork_rng(devices=[]):

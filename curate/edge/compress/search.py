@@ -70,7 +70,8 @@ class Asked:
         teacher: Spec of a larger model to learn from.
         runtime: What latency is measured with.
         shares: Of channels, that are pruned.
-        minutes: Of each training; None for a tenth of what the run itself took, a minute at least.
+        minutes: Of each training; None, without `steps`, for a tenth of what the run itself took, a minute at least.
+        steps: Of each training, in place of `minutes`: the same work on every machine.
         layer: Of the labels.
         splits: That judge; None to choose.
         where: SQL condition on the images that judge.
@@ -91,6 +92,7 @@ class Asked:
     runtime: Runtime = "onnxruntime"
     shares: tuple[float, ...] = SHARES
     minutes: float | None = None
+    steps: int | None = None
     layer: str = GROUND_TRUTH
     splits: tuple[str, ...] | None = None
     where: str | None = None
@@ -424,8 +426,8 @@ class _Search:
         teacher = str(details.get("teacher", self.asked.model))
         share = float(details.get("share", 0.0))
         learnt = learn_again(
-            self.parent, method, folder, teacher=teacher, share=share, minutes=self._minutes(), seed=self.asked.seed,
-            calibration=self.parent.rows(self.images.calibration), say=self.say, report=self.report,
+            self.parent, method, folder, teacher=teacher, share=share, minutes=self._minutes(), steps=self.asked.steps,
+            seed=self.asked.seed, calibration=self.parent.rows(self.images.calibration), say=self.say, report=self.report,
         )  # fmt: skip
         done = {**details, **learnt.details}
         worth_it = True
@@ -442,8 +444,8 @@ class _Search:
             return schemes(model)
         return (min(tried, key=lambda each: (len(each.details["float_layers"]), each.drops.overall)).details["scheme"],)
 
-    def _minutes(self) -> float:
-        if self.asked.minutes is not None:
+    def _minutes(self) -> float | None:
+        if self.asked.minutes is not None or self.asked.steps is not None:
             return self.asked.minutes
         run = self.parent.run
         return 1.0 if run is None else max(1.0, run.seconds / 600)
