@@ -72,7 +72,7 @@ _COLUMNS: Final = ("memory_gb", lambda n: n * 26 * 56 / 1e9, "26 boxes an image 
 
 ROWS: Final[Mapping[str, Row]] = {
     "start-up": Row("start-up", 1, "`--help`", inputs.nothing, "`python -c pass`"),
-    "import COCO": Row("import COCO", 2_000, "images", inputs.coco, "msgspec parses the file", _JSON),
+    "import COCO": Row("import COCO", 5_000, "images", inputs.coco, "msgspec parses the file", _JSON),
     "import COCO, large": Row("import COCO", 50_000, "images", inputs.coco, "msgspec parses the file", _JSON, _SLOW),
     "export COCO": Row("export COCO", 2_000, "images", inputs.imported, "msgspec formats the same JSON", _WRITTEN),
     "export COCO, large": Row("export COCO", 50_000, "images", inputs.imported, "the same", _WRITTEN, _SLOW),
@@ -82,6 +82,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "near-duplicates": Row("near-duplicates", 20_000, "vectors", inputs.vectors, "faiss, exact (IndexFlatIP)", _PAIRS),
     "leaks": Row("leaks", 20_000, "vectors", inputs.vectors, "faiss, exact (IndexFlatIP)", _PAIRS),
     "mistakes, classes": Row("mistakes, classes", 200_000, "labels", inputs.labels, "the matrix read once", _MATRIX),
+    "mistakes, classes, large": Row(
+        "mistakes, classes", 1_000_000, "labels", inputs.labels, "the matrix read once", _MATRIX
+    ),
     "mistakes, boxes": Row("mistakes, boxes", 1_000, "images", inputs.boxes, "overlaps alone", _COLUMNS),
     "evaluate": Row("evaluate", 5_000, "images", inputs.boxes, "overlaps alone", _COLUMNS),
 }

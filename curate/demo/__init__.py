@@ -5,6 +5,7 @@ parts.annotation_file("train")                      # a COCO file, faults and al
 parts.truth.wrong_annotations("mislabeled")         # what a check should find in it
 make_crops(Path("crops"), [Batch("train", 500, mislabeled=0.1), Batch("night", 80, lamps={"dim": 1})])   # one part each
 make_scratched(Path("plates"), {"train": 200, "test": 60}, wrong=0.1)    # surfaces with scratches and dents, in mm
+make_washers(Path("washers"), {"train": 120, "test": 200}, wrong=0.1)    # four kinds that differ in one small place
 make_film(Path("line.avi"), frames=300).crossings   # a conveyor, filmed, and what a counter should tell
 network_camera(pictures, rate=25)                   # pictures as a stream at an address of this machine
 stick_label(pixels, draw_serial(rng), rng)          # a serial number to be read
@@ -21,11 +22,13 @@ from curate.demo.faults import DEFAULT, NONE, Fault, FaultRates, Truth, load_tru
 from curate.demo.scratched import MM_PER_PIXEL, ScratchedSet, make_scratched, render_surface
 from curate.demo.serials import draw_plates, draw_serial, draw_text, find_label, stick_label
 from curate.demo.sheet import contact_sheet
+from curate.demo.washers import WASHERS, WashersSet, make_washers, render_washer
 
 __all__ = [
     "DEFAULT",
     "MM_PER_PIXEL",
     "NONE",
+    "WASHERS",
     "Batch",
     "Belt",
     "CropsSet",
@@ -36,6 +39,7 @@ __all__ = [
     "PartsSet",
     "ScratchedSet",
     "Truth",
+    "WashersSet",
     "contact_sheet",
     "draw_plates",
     "draw_serial",
@@ -50,8 +54,10 @@ __all__ = [
     "make_predictions",
     "make_scratched",
     "make_stills",
+    "make_washers",
     "network_camera",
     "render_crop",
     "render_surface",
+    "render_washer",
     "stick_label",
 ]

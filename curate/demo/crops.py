@@ -8,9 +8,10 @@ folders and as a COCO file with masks, so that classifiers, detectors and segmen
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from curate.demo.coco import Labelled, Region, write_coco
 from curate.demo.faults import CONFUSIONS
-from curate.demo.parts import sample_part
+from curate.demo.parts import Part, sample_part
 from curate.demo.render import PART_LABELS, Camera, compose, encode_jpeg, expose, lay_ground, sample_finish
 from curate.demo.shading import LIGHTINGS, RGB, sample_lighting
 from curate.demo.sprites import Mask, Pose, draw_part
@@ -158,15 +159,30 @@ def render_crop(
     Returns:
         The picture, uint8 of shape (side, side, 3), and the part's mask, bool of shape (side, side).
     """
+    return draw_crop(partial(sample_part, label), lamp, rng, side=side, exposure=exposure, white=white)
+
+
+def draw_crop(
+    sample: Callable[[np.random.Generator], Part],
+    lamp: str,
+    rng: np.random.Generator,
+    *,
+    side: int,
+    exposure: float = 1.0,
+    white: RGB = (1.0, 1.0, 1.0),
+    surfaces: Sequence[str] = tuple(SURFACES),
+    angles: tuple[float, float] = (0.0, 2 * np.pi),
+) -> tuple[Pixels, Mask]:
+    """As `render_crop`, of the part that a function draws from the generator, on one of the surfaces, turned by radians."""
     camera = Camera(side, side, rng.uniform(0.5, 0.9), rng.uniform(1.5, 3.0), white, exposure, _QUALITY)
     lighting = sample_lighting(lamp, rng)
-    part = sample_part(label, rng)
-    surface = sample_surface(str(rng.choice(list(SURFACES))), rng)
+    part = sample(rng)
+    surface = sample_surface(str(rng.choice(list(surfaces))), rng)
     canvas = lay_ground(surface, camera, rng.uniform(-200, 200), lighting)
     x, y = side / 2 + rng.uniform(-_OFF, _OFF, 2) * side
     lean = (rng.uniform(-0.2, 0.2), rng.uniform(-0.2, 0.2))
     scale = rng.uniform(*_SHARE) * side / max(part.extent)
-    pose = Pose(x, y, scale, rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4), rng.uniform(0, 2 * np.pi), lean)
+    pose = Pose(x, y, scale, rng.uniform(*angles), rng.uniform(0, 0.4), rng.uniform(0, 2 * np.pi), lean)
     owner, _ = compose(canvas, [draw_part(part, (), pose, sample_finish(part, rng), lighting)], lighting)
     return expose(canvas, camera, lighting, None, rng), owner == 0
 

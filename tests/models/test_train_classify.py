@@ -364,6 +364,9 @@ def make(*, classes: tuple[str, ...] = SHAPES, labels: list[int] | None = None, 
         ({"model": "builtin", "options": {"head": "deep"}}, UsageError, "no head 'deep'"),
         ({"model": NETWORK, "weights": "scratch", "freeze": "most"}, UsageError, "nothing worth freezing"),
         ({"model": NETWORK, "weights": "scratch", "options": {"head": "mlp"}}, UsageError, "option of the built-in"),
+        ({"model": "builtin", "options": {"backbone_lr": 0.1}}, UsageError, "the backbone does not learn"),
+        ({"model": NETWORK, "weights": "scratch", "options": {"backbone_lr": 0}}, UsageError, "from 0.001 to 1"),
+        ({"model": NETWORK, "weights": "scratch", "options": {"last_parts": 1}}, UsageError, "with 'most' frozen"),
         ({"options": {"no_such": 1}}, UsageError, "no option 'no_such'"),
         ({"options": {"mixup": "much"}}, UsageError, "'mixup' must be a number"),
         ({"options": {"balance": 2}}, UsageError, "'balance' must be a number from 0 to 1"),
@@ -373,6 +376,23 @@ def make(*, classes: tuple[str, ...] = SHAPES, labels: list[int] | None = None, 
 def test_settings_that_make_no_sense(settings: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(**settings)
+
+
+def rates(learner: Any) -> dict[str, float]:
+    """Learning rate of each part of a network that learns."""
+    names = {id(weight): name.partition(".")[0] for name, weight in learner.module.named_parameters()}
+    return {names[id(weight)]: group["lr"] for group in learner.parameter_groups() for weight in group["params"]}
+
+
+def test_the_backbone_learns_more_slowly_and_its_last_parts_alone(weights: Path) -> None:
+    frozen: dict[str, Any] = {"model": NETWORK, "weights": str(weights), "freeze": "most", "learning_rate": 0.01}
+    assert rates(make(**frozen)) == pytest.approx({"layer4": 0.001, "fc": 0.01})
+    two = make(**frozen, options={"last_parts": 2, "backbone_lr": 0.5})
+    assert rates(two) == pytest.approx({"layer3": 0.005, "layer4": 0.005, "fc": 0.01})
+    all_of_it = rates(make(**frozen, options={"last_parts": 100, "backbone_lr": 1}))
+    assert set(all_of_it) == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
+    assert set(rates(make(**{**frozen, "freeze": "nothing"}, options={"last_parts": 2}))) == set(all_of_it)
+    assert set(rates(make(model=NETWORK, weights="scratch", learning_rate=0.01)).values()) == {0.01}
 
 
 def test_weights_of_another_network_are_named(weights: Path) -> None:

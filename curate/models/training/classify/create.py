@@ -25,6 +25,8 @@ OPTIONS: Final = {
     "mixup": "alpha of MixUp, 0 for none",
     "cutmix": "alpha of CutMix, 0 for none",
     "label_smoothing": "part of a target that goes to all classes, 0 to 0.5",
+    "backbone_lr": "learning rate of what starts from trained weights, as a part of the head's: 0.001 to 1",
+    "last_parts": "with 'most' frozen: how many of the network's last parts learn besides the head, 1 to 100; else a quarter",
     "balance": "how much more rare classes count in the loss: 0 not at all, 1 in inverse proportion to their images",
     "head": "of 'builtin': linear or mlp",
 }
@@ -71,7 +73,7 @@ def create(
         f"model {settings.model} ({settings.weights}), {_FROZEN[settings.freeze or 'nothing']}, {settings.image_size} pixels, "
         f"batches of {settings.batch_size}, at most {settings.epochs} epochs"
     )
-    return Classifier(settings, classes, network, weights, mixing, smoothing)
+    return Classifier(settings, classes, network, weights, mixing, smoothing, _backbone_rate(settings))
 
 
 _FROZEN: Final = {
@@ -189,8 +191,29 @@ def _network(settings: TrainingSettings, classes: tuple[str, ...], examples: Seq
         raise UsageError("'head' is an option of the built-in encoder", where="--set", remedy="leave it out")
     return timm.TimmNetwork(
         str(settings.model), str(settings.weights), classes, settings.freeze or "nothing", settings.image_size,
-        settings.device or "cpu",
+        settings.device or "cpu", _last_parts(settings),
     )  # fmt: skip
+
+
+def _last_parts(settings: TrainingSettings) -> int | None:
+    """How many of the last parts of a network learn, where somebody says so."""
+    options = settings.options or {}
+    if "last_parts" not in options:
+        return None
+    # With 'nothing' frozen it has no say: `curate compress` lets all of a run's network learn on, whatever the run's options.
+    if settings.freeze == "backbone" or settings.weights == SCRATCH:
+        raise UsageError("it says what learns with 'most' frozen", where="--set last_parts", remedy="--freeze most")
+    return int(option(options, "last_parts", 1, 1, 100))
+
+
+def _backbone_rate(settings: TrainingSettings) -> float:
+    """What the backbone's learning rate is of the head's: a tenth where it starts from trained weights."""
+    options = settings.options or {}
+    if settings.freeze == "backbone" and "backbone_lr" in options:
+        raise UsageError(
+            "the backbone does not learn", where="--set backbone_lr", remedy="--freeze most, or --freeze nothing"
+        )
+    return option(options, "backbone_lr", 1.0 if settings.weights == SCRATCH else 0.1, 0.001, 1.0)
 
 
 def _class_weights(

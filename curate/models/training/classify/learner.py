@@ -56,6 +56,7 @@ class Classifier:
         weights: Of each class in the loss; float32 of shape (classes,).
         mixing: How images are mixed.
         smoothing: Part of a target that goes to all classes alike (Szegedy et al., CVPR 2016).
+        backbone_rate: What the learning rate of all but the head is multiplied by.
     """
 
     metric = "balanced_accuracy"
@@ -68,6 +69,7 @@ class Classifier:
         weights: npt.NDArray[np.float32],
         mixing: Mixing,
         smoothing: float,
+        backbone_rate: float,
     ) -> None:
         self.settings = settings
         self.classes = classes
@@ -76,21 +78,25 @@ class Classifier:
         self._weights = weights
         self._mixing = mixing
         self._smoothing = smoothing
+        self.backbone_rate = backbone_rate
         self._preparation = make_preparation(network.sidecar, network.dtype)
         self._augmentation = Augmentation.of(settings.augment or 0.0)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Head and backbone; what starts from trained weights learns at a tenth of the rate. Vectors are not decayed."""
+        """Head and backbone, which learns more slowly where it starts from trained weights. Vectors are not decayed."""
         settings = self.settings
         head = {id(weight) for weight in self._network.head_parameters}
-        slow = 1.0 if settings.weights == "scratch" else 0.1
         groups: dict[tuple[bool, bool], list[Any]] = {}
         for weight in self.module.parameters():
             if weight.requires_grad:
                 groups.setdefault((id(weight) in head, weight.ndim > 1), []).append(weight)
         rate, decay = settings.learning_rate or 0.0, settings.weight_decay
         return [
-            {"params": params, "lr": rate * (1.0 if is_head else slow), "weight_decay": decay if is_matrix else 0.0}
+            {
+                "params": params,
+                "lr": rate * (1.0 if is_head else self.backbone_rate),
+                "weight_decay": decay if is_matrix else 0.0,
+            }
             for (is_head, is_matrix), params in groups.items()
         ]
 

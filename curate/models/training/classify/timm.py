@@ -1,4 +1,4 @@
-"""Image networks of timm (Wightman, PyTorch Image Models) with a head for one's own classes."""
+"""Image networks of timm (Wightman, PyTorch Image Models), and `small`'s, with a head for one's own classes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from curate.models.passes import Progress
 from curate.models.predictors.preparation import make_preparation
 from curate.models.predictors.sidecar import Logits, Sidecar
 from curate.models.training.base import PRETRAINED, SCRATCH, Example, Freeze
+from curate.models.training.classify import small
 from curate.models.training.classify.features import FeaturePass, Features, compute_features
 from curate.models.training.defaults import EXTRA
 from curate.models.training.exporting import export_module
 
 _OUTPUT: Final = "logits"
 _TRAINED_PARTS: Final = 4
-"""With 'most' frozen, the last of so many parts of the network learns."""
+"""With 'most' frozen, the last of so many parts of the network learns, unless somebody says how many."""
 
 
 class TimmNetwork:
@@ -36,6 +37,8 @@ class TimmNetwork:
         freeze: Which weights stay as they are.
         image_size: Pixels of a side; None for what the network was made for.
         device: Where features are computed.
+        last_parts: With 'most' frozen, how many of the network's last parts learn besides the head (of a ResNet, its stages);
+            None for a quarter of them.
 
     Raises:
         UsageError: There is no such network, or not of this size.
@@ -44,7 +47,14 @@ class TimmNetwork:
     """
 
     def __init__(
-        self, name: str, weights: str, classes: Sequence[str], freeze: Freeze, image_size: int | None, device: str
+        self,
+        name: str,
+        weights: str,
+        classes: Sequence[str],
+        freeze: Freeze,
+        image_size: int | None,
+        device: str,
+        last_parts: int | None = None,
     ) -> None:
         if importlib.util.find_spec("timm") is None:
             raise MissingExtra("timm", EXTRA)
@@ -55,7 +65,7 @@ class TimmNetwork:
         self._identity = f"{name}@{weights_digest(Path(weights).expanduser())}" if is_file else name
         self.head_parameters = list(self.module.get_classifier().parameters())
         self._is_backbone_frozen = freeze == "backbone"
-        _freeze(self.module, freeze)
+        _freeze(self.module, freeze, last_parts)
         config = _config(self.module)
         height, width = (image_size, image_size) if image_size else config["input_size"][1:]
         self.size = (int(height), int(width))
@@ -111,12 +121,21 @@ class TimmNetwork:
 def require_network(name: str) -> None:
     """Raise a `UsageError` unless timm has a network of this name."""
     with hub(online=False):
-        import timm
-
+        timm = _library()
         if not timm.is_model(name):
             raise UsageError(
-                f"timm has no network named '{name}'", where="--model", remedy="'builtin', or one of timm.list_models()"
+                f"timm has no network named '{name}'",
+                where="--model",
+                remedy=f"'builtin', {', '.join(small.default_cfgs)}, or one of timm.list_models()",
             )
+
+
+def _library() -> Any:
+    """timm, with curate's small networks among its own."""
+    import timm
+
+    small.register()
+    return timm
 
 
 def with_tag(name: str) -> str:
@@ -134,9 +153,7 @@ def are_weights_here(name: str) -> bool:
 
 def input_side(name: str) -> int:
     """Pixels of the side that a network was made for."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
+    config = _library().get_pretrained_cfg(name)
     return int(config.input_size[1]) if config is not None else 224
 
 
@@ -201,8 +218,8 @@ def _load(model: Any, name: str, path: Path) -> None:
     model.load_state_dict(fits, strict=False)
 
 
-def _freeze(model: Any, freeze: Freeze) -> None:
-    """Freeze all but the head ('backbone'), or all but the head and the last quarter of the network's parts ('most')."""
+def _freeze(model: Any, freeze: Freeze, last_parts: int | None) -> None:
+    """Freeze all but the head ('backbone'), or all but the head and the last of the network's parts ('most')."""
     if freeze == "nothing":
         return
     head = {id(weight) for weight in model.get_classifier().parameters()}
@@ -212,7 +229,7 @@ def _freeze(model: Any, freeze: Freeze) -> None:
 
         part = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
         most = max(part.values())  # the head's
-        learns = max(1, most // _TRAINED_PARTS)
+        learns = last_parts or max(1, most // _TRAINED_PARTS)
         last = {name for name, number in part.items() if number >= most - learns}
     for name, weight in model.named_parameters():
         weight.requires_grad_(id(weight) in head or name in last)
