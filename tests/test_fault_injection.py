@@ -42,12 +42,13 @@ status = os.statvfs(disk)
 with open(f"{disk}/ballast", "wb") as file:
     os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_bsize - int(free) * 1024)
 os.environ.update(CURATE_HOME=f"{disk}/home", TMPDIR=disk)
-first = subprocess.run([sys.executable, "-m", "tests.test_fault_injection", *command], capture_output=True, text=True)
+itself = [sys.executable, "-m", "tests.test_fault_injection"]
+first = subprocess.run([*itself, *command], capture_output=True, text=True)
 os.unlink(f"{disk}/ballast")
 left = [name for name in os.listdir(disk) if name != "home" and not name.startswith(".")]
-print(first.returncode, "STATE", subprocess.check_output([sys.executable, "-m", "tests.test_fault_injection"], text=True).strip(), left)
+print(first.returncode, "STATE", subprocess.check_output(itself, text=True).strip(), left)
 print(first.stderr)
-again = subprocess.run([sys.executable, "-m", "tests.test_fault_injection", *command], capture_output=True, text=True)
+again = subprocess.run([*itself, *command], capture_output=True, text=True)
 print("AGAIN", again.returncode, again.stderr)
 """
 
