@@ -91,7 +91,7 @@ def make_cells(keys: Floats, visits: int, *, seed: int = 0) -> Cells:
     home = np.ascontiguousarray(visited[:, 0])
     at_home, at_home_from = _by_cell(home, len(centers))
     order, visitors_from = _by_cell(visited.ravel(), len(centers))
-    return Cells(home, at_home, at_home_from, order // np.int32(visited.shape[1]), visitors_from)
+    return Cells(home, _narrow(at_home), at_home_from, _narrow(order // visited.shape[1]), visitors_from)
 
 
 def find_centers(sample: Floats, count: int, rng: np.random.Generator) -> Floats:
@@ -142,8 +142,12 @@ def nearest_centers(keys: Floats, centers: Floats, count: int) -> npt.NDArray[np
     return found
 
 
-def _by_cell(cell: npt.NDArray[np.int32], count: int) -> tuple[npt.NDArray[np.int32], IntArray]:
-    """Rows in the order of their cells, and where each cell's begin."""
-    order = np.argsort(cell.astype(np.uint16) if count <= 1 << 16 else cell, kind="stable").astype(np.int32)
+def _narrow(rows: IntArray) -> npt.NDArray[np.int32]:
+    return rows.astype(np.int32)
+
+
+def _by_cell(cell: npt.NDArray[np.int32], count: int) -> tuple[IntArray, IntArray]:
+    """Places in the order of their cells, and where each cell's begin."""
+    order = np.argsort(cell.astype(np.uint16) if count <= 1 << 16 else cell, kind="stable")
     start = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=count))])
     return order, start.astype(np.int64)

@@ -61,7 +61,7 @@ def nearest_in_cells(
     visits: int,
     least: float = -1.0,
     groups: npt.NDArray[np.integer] | None = None,
-    by: Floats | None = None,
+    by: npt.NDArray[np.floating] | None = None,
     copies_alike: bool = False,
 ) -> Neighbors:
     """Find the nearest rows of each row by cosine similarity.
@@ -74,7 +74,8 @@ def nearest_in_cells(
         visits: Cells that each row visits.
         least: Neighbours of less similarity are left out.
         groups: Integers of shape (n,); rows of one group are not one another's neighbours. None: each row is a group.
-        by: Coordinates that cells are made by, the most telling first, shape (n, c); None for the vectors'.
+        by: Unit vectors that cells are made by, the most telling coordinates first, shape (n, c); None for the vectors, which
+            are of unit length then.
         copies_alike: Of equal rows the others have the first as their only neighbour, and the first none of them: so many equal
             rows are no more work than few. If true, they have the first's neighbours besides.
     """
@@ -91,21 +92,30 @@ def nearest_in_cells(
     if copies_alike:
         near[second, 1:], similarities[second, 1:] = near[first, :-1], similarities[first, :-1]
     near[second, 0], similarities[second, 0] = first, 1
+    if codes is not None and len(second):
+        _leave_out(second, codes, near, similarities)
     return Neighbors(near, similarities, exact=False)
 
 
+def _leave_out(rows: IntArray, codes: IntArray, near: IntArray, similarities: Floats) -> None:
+    """Take neighbours of some rows that are of a row's own group out, in place; the others move up."""
+    found, values = near[rows], similarities[rows]
+    own = (found >= 0) & (codes[found] == codes[rows, None])
+    order = np.argsort(own, axis=1, kind="stable")
+    near[rows] = np.take_along_axis(np.where(own, -1, found), order, axis=1)
+    similarities[rows] = np.take_along_axis(np.where(own, np.float32(-1), values), order, axis=1)
+
+
 def on_leading_axes(vectors: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
-    """Unit vectors on the leading `AXES` principal axes, where there are more: what all have in common is one of them."""
+    """Unit vectors on the leading `AXES` principal axes: what all have in common is one of them; shape (n, at most `AXES`)."""
     n, dimensions = vectors.shape
-    if dimensions <= AXES:
-        return vectors
     sample = vectors[np.linspace(0, n - 1, min(n, 20_000)).astype(np.int64)].astype(np.float32)
-    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :AXES]
-    reduced = np.empty((n, AXES), dtype)
+    axes = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :AXES] if dimensions > AXES else None
+    reduced = np.empty((n, min(dimensions, AXES)), dtype)
     for start in range(0, n, _ROWS):
         part = vectors[start : start + _ROWS].astype(np.float32)
         lengths = np.linalg.norm(part, axis=1, keepdims=True)
-        reduced[start : start + _ROWS] = part @ axes / np.where(lengths > 0, lengths, 1)
+        reduced[start : start + _ROWS] = (part if axes is None else part @ axes) / np.where(lengths > 0, lengths, 1)
     return reduced
 
 

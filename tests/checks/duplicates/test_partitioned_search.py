@@ -158,16 +158,19 @@ def test_equal_rows_have_the_first_of_them_as_their_neighbor(monkeypatch: pytest
 
 
 def test_neighbors_in_cells_are_of_other_groups_and_copies_share_those_of_the_first() -> None:
-    vectors = 3 * planted(4000, "films")
+    vectors = planted(4000, "films") * np.random.default_rng(0).lognormal(size=(4000, 1)).astype(np.float32)
     groups = np.arange(4000) // 2
     vectors[2000:2010] = vectors[5]
     groups[2000:2010] = 10_000 + np.arange(10)
+    groups[2009] = groups[5]
     by = on_leading_axes(vectors, np.float32)
     found = nearest_in_cells(vectors, 8, visits=VISITS, groups=groups, by=by, copies_alike=True)
     exact = nearest_neighbors(vectors, 8, groups=groups)
     assert (groups[found.indices] != groups[:, None]).all()
-    assert (found.indices[2000:2010, 0] == 5).all()
-    np.testing.assert_array_equal(found.indices[2000:2010, 1:], np.tile(found.indices[5, :-1], (10, 1)))
+    assert (found.indices[2000:2009, 0] == 5).all()
+    np.testing.assert_array_equal(found.indices[2000:2009, 1:], np.tile(found.indices[5, :-1], (9, 1)))
+    np.testing.assert_array_equal(found.indices[2009], [*found.indices[5, :-1], -1])
+    assert (np.diff(found.similarities, axis=1) <= 0).all()
     others = np.setdiff1d(np.arange(4000), np.flatnonzero(np.isin(exact.indices, [5, *range(2000, 2010)]).any(axis=1)))
     others = np.setdiff1d(others, [5, *range(2000, 2010)])
     assert (found.indices[others][:, :, None] == exact.indices[others][:, None, :]).any(axis=2).mean() > 0.97

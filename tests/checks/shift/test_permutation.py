@@ -48,6 +48,16 @@ def test_p_values_follow_those_of_a_known_test() -> None:
     assert abs(np.log(p / expected)) < 0.7
 
 
+def test_p_values_of_counts_are_those_of_the_hypergeometric_distribution() -> None:
+    for images, inside, errors, wrong in ((40, 12, 6, 2), (40, 12, 6, 4), (200, 30, 20, 6), (5000, 300, 50, 6)):
+        error, part = np.zeros(images), np.zeros(images)
+        error[:wrong] = error[inside : inside + errors - wrong] = 1
+        part[:inside] = 1
+        p = upper_p(permutations_of(error, 3999, np.random.default_rng(0)), part[:, None])
+        exact = stats.hypergeom.sf(wrong - 1, images, inside, errors)
+        assert adjusted_p(p)[0] == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 4000))
+
+
 def test_many_permutations_come_in_blocks_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     side, scores = (np.arange(50) < 20).astype(float), rng.normal(size=(50, 6)).astype(np.float32)
