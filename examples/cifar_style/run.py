@@ -88,10 +88,9 @@ def learn(example: Example, network: str, given: str, steps: int) -> Row:
     """Train a network on one set of labels, and read its curve back from what TensorBoard would show."""
     model, began = NETWORKS[network], time.process_time()
     name = f"{model}-{given}"
-    command = f"curate train -d {given} --task classify --model {model} --weights scratch --name {name}"
-    print(f"$ {command} …", file=sys.stderr, flush=True)
     settings = {**RECIPE, "model": model, "steps": steps, "seed": example.seed}
-    asked = Asked(given, settings=settings)
+    asked, command = Asked(given, settings=settings), command_of(given, name, settings)
+    print(f"as by: {command}", file=sys.stderr, flush=True)
     with example.step("train"):
         run = train(asked, name=name, command=command, report=lambda *_: None, say=lambda _: None)
     events = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
@@ -101,6 +100,13 @@ def learn(example: Example, network: str, given: str, steps: int) -> Row:
     curve = [{**about, "epoch": event.step, "right": event.value} for event in board.Scalars("top1")]
     cpu = round(time.process_time() - began, 1)
     return {"network": network, "labels": given, "cpu seconds": cpu, "val": run.numbers, "curve": curve}
+
+
+def command_of(given: str, name: str, settings: Row) -> str:
+    """The command line that trains the same model; the run keeps it."""
+    more = {key: value for key, value in settings.items() if key not in ("task", "options")} | settings["options"]
+    options = [f"--set {key}={value}" for key, value in more.items()]
+    return " ".join([f"curate train -d {given} --task {settings['task']}", *options, f"--name {name}"])
 
 
 def judge(example: Example, network: str, labels: list[str]) -> Row:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from curate.connectors.addresses import parse_address
+from curate.connectors.http import Http
+from curate.connectors.label_studio.api import Api
+from curate.connectors.label_studio.login import Login
+from curate.formats.label_studio.images import OWN
 from examples.common import Example
 
 
@@ -32,33 +36,46 @@ def mend_export(drawn: Path, truth: Path, names: Collection[str]) -> None:
 
 
 def mend_on_server(example: Example, server: str, truth: Path) -> None:
-    """Push what is suspected, draw it anew there, and pull.
+    """Push what is suspected to a project of its own, draw it anew there, and pull.
 
     Args:
-        server: `labelstudio://HOST`; its token is in LABEL_STUDIO_API_KEY.
+        example: The run, with the dataset `line`.
+        server: `labelstudio://HOST`, without a project; its token is in LABEL_STUDIO_API_KEY.
+        truth: The export whose masks are right.
+
+    Raises:
+        SystemExit: The address names a project, which may have tasks of other people.
     """
-    example.curate("push", server, "-d", "line", "--findings", "score >= 0.1")
-    right = {Path(name).name: task for name, task in tasks(truth).items()}
-    for project in _ask(server, "GET", "/api/projects/")["results"]:
-        for task in _ask(
-            server, "GET", f"/api/projects/{project['id']}/export?exportType=JSON&download_all_tasks=true"
-        ):
-            (name,) = (name for name in right if name in task["data"]["image"])
-            result = [each for one in right[name]["annotations"] for each in one["result"]]
+    if parse_address(server).path:
+        raise SystemExit(f"{server} names a project: name the server alone, and a new project is made there")
+    (pushed,) = example.curate("push", server, "-d", "line", "--findings", "score >= 0.1")
+    address = parse_address(pushed["remote"])
+    login = Login(address.url, os.environ["LABEL_STUDIO_API_KEY"])
+    http = Http(address.url, headers=login.headers, renew=login.renew)
+    api, right = Api(http, int(address.path.removeprefix("projects/"))), tasks(truth)
+    for page, _ in api.pages(work=True):
+        for task in page:
+            result = regions_for(task, right)
+            if result is None:
+                continue
             if task["annotations"]:
-                _ask(server, "PATCH", f"/api/annotations/{task['annotations'][0]['id']}/", {"result": result})
+                api.change_annotation(task["annotations"][0]["id"], result)
             else:
-                _ask(server, "POST", f"/api/tasks/{task['id']}/annotations/", {"result": result})
+                api.create_annotation(task["id"], result)
     example.curate("pull", "-d", "line")
+
+
+def regions_for(task: Mapping[str, Any], right: Mapping[str, dict[str, Any]]) -> list[Any] | None:
+    """The regions that a task on a server should have; None for a task that curate has not made of one of our pictures.
+
+    Args:
+        task: As the server gives it; curate has written into its `meta` which picture it shows.
+        right: The tasks of the truth, by the image's path.
+    """
+    own = (task.get("meta") or {}).get(OWN) or {}
+    names = {image.get("location") for image in (own.get("images") or {}).values()} & right.keys()
+    return [each for name in names for one in right[name]["annotations"] for each in one["result"]] if names else None
 
 
 def _values(task: dict[str, Any]) -> list[Any]:
     return [region["value"] for each in task["annotations"] for region in each["result"]]
-
-
-def _ask(server: str, method: str, path: str, body: object = None) -> Any:
-    address = "http://" + server.removeprefix("labelstudio://") + path
-    headers = {"Authorization": f"Token {os.environ['LABEL_STUDIO_API_KEY']}", "Content-Type": "application/json"}
-    sent = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, sent, headers, method=method)) as reply:
-        return json.loads(reply.read())

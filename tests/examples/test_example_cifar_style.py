@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+from curate.commands.train import settings_of
 
 pytest.importorskip("tensorboard")
 
@@ -40,3 +43,15 @@ def test_cifar_style(run_example: Callable[[str], dict[str, Any]]) -> None:
         of = [row for row in result["curves"] if (row["network"], row["labels"]) == (training["network"], labels)]
         assert [row["epoch"] for row in of] == list(range(1, 9))
         assert min(abs(row["right"] - training["val"]["top1"]) for row in of) < 1e-6
+
+
+def test_the_command_that_a_run_keeps_asks_for_the_same() -> None:
+    from examples.cifar_style.run import RECIPE, command_of
+
+    settings = {**RECIPE, "model": "small_vit", "steps": 120, "seed": 3}
+    curate, train, *words = shlex.split(command_of("wrong", "small_vit-wrong", settings))
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert (curate, train) == ("curate", "train")
+    assert (options["-d"], options["--name"]) == ("wrong", "small_vit-wrong")
+    pairs = [value for key, value in zip(words[::2], words[1::2], strict=True) if key == "--set"]
+    assert settings_of(pairs, task=options["--task"]) == settings

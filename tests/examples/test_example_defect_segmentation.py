@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from examples.defect_segmentation.label_studio import regions_for
+
 
 @pytest.mark.slow
 def test_defect_segmentation(run_example: Callable[[str], dict[str, Any]]) -> None:
@@ -21,3 +23,23 @@ def test_defect_segmentation(run_example: Callable[[str], dict[str, Any]]) -> No
     assert large["false"] <= every["false"]
     assert large["missed"] <= 0.2 * large["defects"]
     assert large["right_unasked"] > 0.8
+
+
+def test_on_a_server_only_tasks_of_our_pictures_are_drawn_anew() -> None:
+    scratch, dent = {"id": "a", "type": "brushlabels"}, {"id": "b", "type": "brushlabels"}
+    right: dict[str, dict[str, Any]] = {
+        "images/train/00007.jpg": {"annotations": [{"result": [scratch, dent]}]},
+        "images/train/00008.jpg": {"annotations": []},
+    }
+
+    def shows(location: str) -> dict[str, Any]:
+        return {"data": {"image": "/data/upload/1/x.jpg"}, "meta": made({"location": location})}
+
+    def made(image: dict[str, Any]) -> dict[str, Any]:
+        return {"curate": {"images": {"image": image}}}
+
+    assert regions_for(shows("images/train/00007.jpg"), right) == [scratch, dent]
+    assert regions_for(shows("images/train/00008.jpg"), right) == []  # without defects: nothing is to be drawn
+    assert regions_for(shows("images/val/00007.jpg"), right) is None
+    for meta in (None, {}, {"curate": None}, made({})):
+        assert regions_for({"data": {"image": "http://host/images/train/00007.jpg"}, "meta": meta}, right) is None

@@ -9,10 +9,12 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if (path / "run.py").exists() or (path / "README.md").exists())
+SCRIPTS = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py"))  # with their helpers
 
 
 def test_there_are_examples() -> None:
     assert "part_classifier" in NAMES
+    assert {"part_classifier/run.py", "inspection_station/station.py", "common.py"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,9 +29,9 @@ def test_an_example_has_all_its_parts(name: str) -> None:
     assert (Path(__file__).parent / f"test_example_{name}.py").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_example_imports_only_what_is_public(name: str) -> None:
-    nodes = list(ast.walk(ast.parse((EXAMPLES / name / "run.py").read_text())))
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_imports_only_what_is_public(script: str) -> None:
+    nodes = list(ast.walk(ast.parse((EXAMPLES / script).read_text())))
     imported = [
         f"{node.module}.{each.name}" for node in nodes if isinstance(node, ast.ImportFrom) for each in node.names
     ]
