@@ -289,13 +289,14 @@ def run(name: str, file: Path, data: Path | None, *, quick: bool) -> bool:
 
 
 def with_tables(text: str, reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """A document with the tables of those reports that there are, and by which command and when they were made."""
+    """A document with the tables and notes of those reports that there are, and by which command and when they were made."""
 
     def table(found: re.Match[str]) -> str:
         report = reports.get(found[2])
         if report is None:
             return found[0]
-        return f"{found[1]}`{report['command']}`, {report['date']}\n\n{report['table']}\n{found[3]}"
+        notes = "".join(f"\nNote: {note}.\n" for note in report.get("notes", []))
+        return f"{found[1]}`{report['command']}`, {report['date']}\n\n{report['table']}\n{notes}{found[3]}"
 
     return _TABLE.sub(table, text)
 

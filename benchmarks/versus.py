@@ -68,7 +68,6 @@ _WRITTEN: Final = ("json_mb", lambda n: n * 1.5e-3, "1.5 kB of JSON an image, at
 _DECODED: Final = ("jpeg_mp", lambda n: n * 0.3072, "0.31 megapixels an image, decoded")
 _PAIRS: Final = ("matmul_gflop", lambda n: n * n * inputs.DIMENSIONS / 1e9, "half of n^2 products of 256 coordinates")
 _MATRIX: Final = ("memory_gb", lambda n: n * inputs.CLASSES * 4 / 1e9, "400 bytes a label, read once")
-_COLUMNS: Final = ("memory_gb", lambda n: n * 26 * 56 / 1e9, "26 boxes an image of 56 bytes, read once")
 
 ROWS: Final[Mapping[str, Row]] = {
     "start-up": Row("start-up", 1, "`--help`", inputs.nothing, "`python -c pass`"),
@@ -85,8 +84,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "mistakes, classes, large": Row(
         "mistakes, classes", 1_000_000, "labels", inputs.labels, "the matrix read once", _MATRIX
     ),
-    "mistakes, boxes": Row("mistakes, boxes", 1_000, "images", inputs.boxes, "overlaps alone", _COLUMNS),
-    "evaluate": Row("evaluate", 5_000, "images", inputs.boxes, "overlaps alone", _COLUMNS),
+    "mistakes, boxes": Row("mistakes, boxes", 1_000, "images", inputs.boxes, "overlaps alone"),
+    "evaluate": Row("evaluate", 5_000, "images", inputs.boxes, "overlaps alone"),
 }
 FIGURES: Final = ("cpu_s", "wall_s", "peak_mb", "found")
 EMBED: Final = {CURATE: "curate", "FiftyOne": "FiftyOne", LIMIT: "model alone"}
