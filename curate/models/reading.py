@@ -93,15 +93,7 @@ def train_reader(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=max(steps, 2), pct_start=0.1)
     for step in range(steps):
         lines, texts = draw(rng, batch)
-        codes = _codes(texts, alphabet, lines.shape[2] // 2)
-        logits = model(torch.from_numpy(normalised(lines))).log_softmax(2).transpose(0, 1)
-        loss = torch.nn.functional.ctc_loss(
-            logits,
-            torch.tensor([code for each in codes for code in each]),
-            torch.full((len(codes),), len(logits)),
-            torch.tensor([len(each) for each in codes]),
-            zero_infinity=True,
-        )
+        loss = _loss(model, lines, _codes(texts, alphabet, lines.shape[2] // 2))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -141,6 +133,20 @@ def _codes(texts: Sequence[str], alphabet: str, columns: int) -> list[list[int]]
             remedy = f"write texts of fewer than {columns} letters of '{alphabet}'"
             raise UsageError(f"'{text}' cannot be learnt", remedy=remedy)
     return [[numbers[letter] for letter in text] for text in texts]
+
+
+def _loss(model: Any, lines: Lines, codes: Sequence[Sequence[int]]) -> Any:
+    """CTC's loss of a batch."""
+    import torch
+
+    logits = model(torch.from_numpy(normalised(lines))).log_softmax(2).transpose(0, 1)
+    return torch.nn.functional.ctc_loss(
+        logits,
+        torch.tensor([code for each in codes for code in each]),
+        torch.full((len(codes),), len(logits)),
+        torch.tensor([len(each) for each in codes]),
+        zero_infinity=True,
+    )
 
 
 def _crnn(letters: int) -> Any:

@@ -35,18 +35,7 @@ def main() -> None:
         )
         exports = [export(example, each) for each in (plates, truth)]
     example.curate("import", exports[0], "-d", "line", "--format", "label_studio")
-    learn: list[object] = [
-        "--task",
-        "segment",
-        "--image-size",
-        side,
-        "--epochs",
-        epochs,
-        "--amp",
-        "--set",
-        "flips=any",
-        "--empty",
-    ]
+    learn = ["--task", "segment", "--amp", "--set", "flips=any", "--empty", "--image-size", side, "--epochs", epochs]
     if not example.small:
         with example.step("train"):
             train(example, "before", learn)

@@ -25,13 +25,13 @@ def main() -> None:
     example = start(str(__doc__), "fine_grained")
     os.environ["CURATE_HOME"] = str(example.work / "home")  # where this process, too, looks for runs
     broad, train, side, model, steps = (
-        (1000, 240, 64, "test_resnet", (250, 200)) if example.small else (4000, 480, 96, "resnet50", (800, 500))
+        (1000, 240, 64, "test_resnet", (250, 200)) if example.small else (4000, 480, 64, "resnet50", (600, 400))
     )
     with example.step("render"):
         parts = make_crops(example.work / "broad", [Batch("train", broad)], side=side, seed=example.seed)
         counts = {"train": train, "val": 60, "test": 240}
         washers = make_washers(example.work / "washers", counts, side=side, wrong=0.1, seed=example.seed)
-    network = ["--model", model, "--image-size", side, "--batch-size", 32]
+    network = ["--model", model, "--image-size", side, "--batch-size", 24]
     example.curate("import", parts.root / "images", "-d", "broad")
     with example.step("pre-train"):
         learn(example, "broad", "broad", [*network, "--weights", "scratch", "--lr", 0.003], steps[0], 0.3)

@@ -123,17 +123,8 @@ def two_sample_test(
     kinds = list(dict.fromkeys(owners.tolist()))
     by_view = np.stack([combine(p[:, np.isin(scores.axis, np.flatnonzero(owners == kind))]) for kind in kinds], axis=1)
     ends = [combine(p[:1, (scores.axis == k) & (scores.end == end)])[0] for k in range(len(axes)) for end in (-1, 1)]
-    tested = [
-        AxisTest(name, float(p_value), float(effect), float(low), float(high))
-        for name, p_value, effect, low, high in zip(
-            names,
-            adjusted_p(by_axis),
-            [*_effects(measured, incoming), 0.0],
-            [*ends[::2], 1.0],
-            [*ends[1::2], 1.0],
-            strict=True,
-        )
-    ]
+    told = (adjusted_p(by_axis), [*_effects(measured, incoming), 0.0], [*ends[::2], 1.0], [*ends[1::2], 1.0])
+    tested = [AxisTest(name, *(float(value) for value in row)) for name, *row in zip(names, *told, strict=True)]
     return TwoSample(
         rank_p(combine(np.stack([*by_view.T, combine(p[:, scores.axis == -1])], axis=1))),
         sorted(tested, key=lambda each: (each.p_value, min(each.low, each.high))),
