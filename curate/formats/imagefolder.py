@@ -32,7 +32,15 @@ from curate.formats.columns import (
     report_unsaid_classes,
 )
 from curate.formats.files import is_image, list_files, peek_files, place_images
-from curate.formats.locations import NO_SPLIT, file_name, split_folders, split_name, strip_layout, unique_names
+from curate.formats.locations import (
+    NO_SPLIT,
+    file_name,
+    report_splits,
+    split_folders,
+    split_name,
+    strip_layout,
+    unique_names,
+)
 from curate.formats.losses import LossReport
 from curate.formats.sizes import probe
 
@@ -119,6 +127,8 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     if any(splits) and None in splits:
         unsplit = np.flatnonzero(np.asarray(images["split"].is_null()))
         report_rows("converted", "images", f"no split: in {NO_SPLIT}", images, unsplit, losses)
+    all_told = all(split_name(file_name(split)) for split in splits if split)
+    report_splits(splits, lambda split: split_name(file_name(split)) if all_told else None, losses)
     groups = _groups(images, labels, folders, losses)
     stripped = [strip_layout(*pair) for pair in zip(images["location"].to_pylist(), splits, strict=True)]
     flat = _flattened(stripped, labels, losses)

@@ -6,7 +6,7 @@ How names from outside become locations, which split they speak of, and what exp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from curate.formats.losses import LossReport
@@ -122,10 +122,27 @@ def unique_names(names: Sequence[str], losses: LossReport, *, by_stem: bool = Fa
 
 
 def split_folders(splits: Sequence[str | None]) -> list[str]:
-    """The folder of each image's split, as a prefix: 'train/', or '' if no image has a split."""
+    """The folder of each image's split, as a prefix: 'train/', or '' if no image has a split; another for each split."""
     if not any(splits):
         return [""] * len(splits)
-    return [f"{file_name(split) if split else NO_SPLIT}/" for split in splits]
+    named = sorted({split for split in splits if split})
+    folders = unique_names([NO_SPLIT, *map(file_name, named)], LossReport())
+    of_split = dict(zip(named, folders[1:], strict=True))
+    return [f"{of_split[split] if split else folders[0]}/" for split in splits]
+
+
+def report_splits(splits: Sequence[str | None], read: Callable[[str], str | None], losses: LossReport) -> None:
+    """Report the splits that are not read again as they are.
+
+    Args:
+        splits: Of n images.
+        read: What is made of a split's name when an export is read: another name, or None for no split.
+        losses: Gets one entry for each such split.
+    """
+    for split in sorted({split for split in splits if split is not None}):
+        back = read(split)
+        if back != split:
+            losses.converted("splits", "the name is not told there", f"{split} -> {back or 'no split'}")
 
 
 def file_name(text: str) -> str:

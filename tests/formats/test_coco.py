@@ -908,7 +908,9 @@ def datasets(draw: st.DrawFn) -> tuple[Rows, Rows]:
     images: Rows = [
         {
             "location": location,
-            "split": draw(st.sampled_from([None, "train", "val", "night"])),
+            "split": draw(
+                st.sampled_from([None, "train", "val", "night", "dusk_test", "valid", "all", "v1.2", "a/b", "a_b"])
+            ),
             "source_id": str(number),
             "width": draw(st.none() | st.integers(1, 5000)),
             "metadata": draw(st.none() | st.just('{"license":1,"x":[null,{"a":"b"}]}')),

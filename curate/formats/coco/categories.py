@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.formats.base import ClassInfo
-from curate.formats.coco.images import CocoFile
+from curate.formats.coco.images import SPLIT, CocoFile
 from curate.formats.coco.objects import CATEGORY_FIELDS, Id, finite, same_id
 from curate.formats.coco.pieces import JsonFile, loads
 from curate.formats.losses import LossReport
@@ -99,7 +99,7 @@ def read_info(files: Iterable[CocoFile], categories: Iterable[Categories], losse
     """What the files say of themselves, JSON-ready: info, licenses, and anything else at their top level."""
     merged: dict[str, Any] = {}
     for file in files:
-        own = dict(file.json.values)
+        own = {key: value for key, value in file.json.values.items() if key != SPLIT or not isinstance(value, str)}
         for key, pieces in file.json.arrays.items():
             if key in {"images", "annotations", "categories"}:
                 continue

@@ -31,6 +31,9 @@ from curate.formats.locations import safe_location, split_name
 from curate.formats.losses import LossReport
 from curate.formats.sizes import probe, reconcile_sizes
 
+SPLIT: Final = "split"
+"""Key at a file's top level that says its split, where the file's name would be taken for another."""
+
 ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels"})
 """Folders that hold annotation files and no images: the dataset's root is the folder above."""
 
@@ -132,17 +135,14 @@ def place_file(json: JsonFile, root: Path, images: Path | None, split: str | Non
         json: The file.
         root: Root of the dataset.
         images: Folder the user named, or None to look in the usual places.
-        split: Split the user named, or None to take it from the names of the file and its folder.
+        split: Split the user named, or None to take it from what the file says, or the names of it and its folder.
     """
     parent = json.path.parent
     beside = parent.name.lower() not in ANNOTATION_FOLDERS
-    stem = json.path.name.split(".")[0]
-    kind = _KIND.match(stem)
-    names = [kind[2] if kind else stem, *([parent.name] if beside and parent != root else [])]
-    found = next((name for name in map(_split_named, names) if name), None)
-    if found is None and kind and names[0].lower() not in _NO_SPLIT:
-        found = names[0]
-    split = split or found
+    names = [_subject(json.path.name), *([parent.name] if beside and parent != root else [])]
+    found = next((name for name in map(_split_named, names) if name), None) or split_of_file(json.path.name)
+    told = json.values.get(SPLIT)
+    split = split or (told if isinstance(told, str) and told else found)
     named = [split, *_OTHER_NAMES.get(split, ())] if split else []
     subfolders = list(dict.fromkeys([*names[:1], *named]))
     if images is not None:
@@ -189,6 +189,20 @@ def roboflow_source(file_name: str) -> str | None:
     """Name of the image that Roboflow made this one from (``a_jpg.rf.0123.jpg`` came from ``a.jpg``), or None."""
     match = _ROBOFLOW.match(file_name.rpartition("/")[2]) if _BY_ROBOFLOW in file_name else None
     return f"{match['stem']}.{match['suffix']}" if match else None
+
+
+def split_of_file(name: str) -> str | None:
+    """The split that an annotation file's name speaks of ('train' in 'instances_train2017.json'), or None."""
+    subject = _subject(name)
+    spoken = subject != name.split(".")[0] and subject.lower() not in _NO_SPLIT
+    return _split_named(subject) or (subject if spoken else None)
+
+
+def _subject(name: str) -> str:
+    """What an annotation file is of, by its name: 'train2017' for 'instances_train2017.json'."""
+    stem = name.split(".")[0]
+    kind = _KIND.match(stem)
+    return kind[2] if kind else stem
 
 
 def _split_named(name: str) -> str | None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curate.errors import UsageError
 from curate.formats.base import ClassInfo, Export, WriteOptions
-from curate.formats.coco.images import clean_location
+from curate.formats.coco.images import SPLIT, clean_location, split_of_file
 from curate.formats.coco.lines import OWN_KEYS, annotation_fields, attribute_members, image_lines
 from curate.formats.coco.objects import ANNOTATION_FIELDS, CATEGORY_FIELDS
 from curate.formats.coco.texts import ENCODER, content, objects, scatter
@@ -31,7 +31,7 @@ from curate.formats.columns import (
     polygon_lists,
 )
 from curate.formats.files import place_images
-from curate.formats.locations import file_name
+from curate.formats.locations import file_name, unique_names
 from curate.formats.losses import LossReport
 from curate.geometry import rotated_box_corners
 
@@ -75,12 +75,13 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     image = image_rows(annotations, export.images)
     splits = export.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
     split_of = np.asarray(splits.indices)
-    for number, split in enumerate(splits.dictionary.to_pylist() or [None]):
+    named = splits.dictionary.to_pylist() or [None]
+    suffixes = unique_names(["" if split is None else f"_{file_name(split)}" for split in named], LossReport())
+    for number, (split, suffix) in enumerate(zip(named, suffixes, strict=True)):
         chosen = split_of == number
         images = export.images.filter(pa.array(chosen))
         image_ids = np.zeros(len(split_of), dtype=np.int64)
         image_ids[chosen] = _whole_ids(images["source_id"], "image", losses)
-        suffix = "" if split is None else f"_{file_name(split)}"
         mine = expressible & chosen[image]
         file = _File(images, image_ids[chosen], annotations, mine, image_ids[image], categories, fields, losses)
         if options.variant == "results":
@@ -88,7 +89,8 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
         else:
             path = target / "annotations" / f"instances{suffix}.json"
             path.parent.mkdir(exist_ok=True)
-            _write_pieces(path, _parts(export, file, categories))
+            told: dict[str, Any] = {} if split == split_of_file(path.name) else {SPLIT: split}
+            _write_pieces(path, _parts(export, file, categories, told))
     if options.variant is None:
         if options.images != "none":
             places = zip(export.images["path"].to_pylist(), export.images["location"].to_pylist(), strict=True)
@@ -119,14 +121,18 @@ def category_ids(classes: Sequence[ClassInfo], losses: LossReport) -> dict[str, 
     return ids
 
 
-def _parts(export: Export, file: _File, categories: dict[str, int]) -> list[tuple[str, Iterable[bytes]]]:
+def _parts(
+    export: Export, file: _File, categories: dict[str, int], told: dict[str, Any]
+) -> list[tuple[str, Iterable[bytes]]]:
     """The top-level keys of a file and their content, in order."""
     info = dict(export.info)
     info.pop(ANNOTATION_FIELDS, None)
     info.pop(CATEGORY_FIELDS, None)
     fields = _given(export.info, CATEGORY_FIELDS)
     first = {"info": info.pop("info", {}), "licenses": info.pop("licenses", [])}
-    plain = {key: value for key, value in (first | info).items() if key not in {"images", "annotations", "categories"}}
+    plain = {
+        key: value for key, value in (first | info | told).items() if key not in {"images", "annotations", "categories"}
+    }
     described = [_category(each, categories[each.name], fields.get(each.name, {})) for each in export.classes]
     return [
         *((key, [ENCODER.encode(value)]) for key, value in plain.items()),

@@ -14,7 +14,7 @@ from curate.errors import UsageError
 from curate.formats.base import Export, WriteOptions
 from curate.formats.columns import box_values, image_rows, report_rows, report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
-from curate.formats.locations import safe_location, unique_names
+from curate.formats.locations import report_splits, safe_location, split_name, unique_names
 from curate.formats.losses import LossReport
 
 VARIANTS: Final = ("classification", "detection")
@@ -50,6 +50,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     pairs = zip(images["path"].to_pylist(), (target / "images" / name for name in names), strict=True)
     place_images(pairs, options.images, losses)
     report_unsaid(images, annotations, "CSV", losses, holds=("score",))
+    report_splits(images["split"].to_pylist(), lambda split: split_name(split) or split, losses)
     used = set(pc.unique(annotations["label"]).to_pylist())
     for info in export.classes:
         if info.name not in used:

@@ -16,7 +16,7 @@ from curate.formats.cvat.images import IMAGES, frame_name
 from curate.formats.cvat.meta import INFO
 from curate.formats.cvat.source import NO_SUBSET, split_of_subset
 from curate.formats.cvat.write_meta import Subset
-from curate.formats.locations import safe_location, strip_layout, unique_names
+from curate.formats.locations import report_splits, safe_location, strip_layout, unique_names
 from curate.formats.losses import LossReport
 from curate.formats.trees import xml_text
 
@@ -60,6 +60,7 @@ def lay_out_images(export: Export, losses: LossReport) -> Layout:
     """
     images = export.images
     locations, splits = images["location"].to_pylist(), images["split"].to_pylist()
+    report_splits(splits, split_of_subset, losses)
     said = _said(images["metadata"].to_pylist(), locations, losses)
     subsets = [_subset(split, each) for split, each in zip(splits, said, strict=True)]
     if not _is_project(export, locations, subsets):

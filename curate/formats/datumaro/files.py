@@ -46,7 +46,12 @@ class SubsetFile:
     @property
     def split(self) -> str | None:
         """The split that the subset is named after; None for Datumaro's 'default'."""
-        return None if self.subset == NO_SUBSET else split_name(self.subset) or self.subset
+        return split_of_subset(self.subset)
+
+
+def split_of_subset(subset: str) -> str | None:
+    """The split that a subset is named after; None for Datumaro's 'default'."""
+    return None if subset == NO_SUBSET else split_name(subset) or subset
 
 
 def detect(source: Path) -> Detection | None:

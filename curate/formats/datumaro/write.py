@@ -15,11 +15,11 @@ from curate.formats.base import ClassInfo, Export, WriteOptions
 from curate.formats.batches import all_classes, annotations_by_image, drawable
 from curate.formats.columns import report_unsaid
 from curate.formats.datumaro.categories import INFO, write_categories
-from curate.formats.datumaro.files import ANNOTATIONS, IMAGES, NO_SUBSET
+from curate.formats.datumaro.files import ANNOTATIONS, IMAGES, NO_SUBSET, split_of_subset
 from curate.formats.datumaro.parts import boxes_around, parts_of
 from curate.formats.datumaro.read import CAPTIONS, COLUMNS
 from curate.formats.files import place_images
-from curate.formats.locations import export_names, file_name, stem
+from curate.formats.locations import export_names, file_name, report_splits, stem, unique_names
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping
 
@@ -63,11 +63,10 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 
 
 def _subsets(splits: Sequence[str | None], losses: LossReport) -> list[str]:
-    subsets = [NO_SUBSET if split is None else file_name(split) for split in splits]
-    for split, subset in sorted({(split, subset) for split, subset in zip(splits, subsets, strict=True) if split}):
-        if split != subset or subset == NO_SUBSET:
-            losses.converted("splits", "the name cannot be a subset's", f"{split} -> {subset}")
-    return subsets
+    named = sorted({split for split in splits if split is not None})
+    subset_of = dict(zip(named, unique_names([*map(file_name, named)], LossReport()), strict=True))
+    report_splits(splits, lambda split: split_of_subset(subset_of[split]), losses)
+    return [NO_SUBSET if split is None else subset_of[split] for split in splits]
 
 
 def _paths(target: Path, subsets: Sequence[str], names: Sequence[str]) -> Iterator[Path]:

@@ -16,7 +16,15 @@ from curate.formats.base import ClassInfo, Export, WriteOptions
 from curate.formats.batches import annotations_by_image
 from curate.formats.columns import report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
-from curate.formats.locations import split_folders, stem, strip_layout, unique_names
+from curate.formats.locations import (
+    file_name,
+    report_splits,
+    split_folders,
+    split_name,
+    stem,
+    strip_layout,
+    unique_names,
+)
 from curate.formats.losses import LossReport
 from curate.formats.mask_images import (
     VOID,
@@ -71,6 +79,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     names = [strip_layout(location, split) for location, split in zip(locations, splits, strict=True)]
     placed = [folder + name for folder, name in zip(split_folders(splits), names, strict=True)]
     places = unique_names(placed, losses, by_stem=True)
+    report_splits(splits, lambda split: split_name(file_name(split)), losses)
     plan = _plan(export, losses)
     written = 0
     for batch in annotations_by_image(images, export.annotations.select(_COLUMNS), range(images.num_rows)):

@@ -18,7 +18,7 @@ IMAGE_FOLDERS: Final = ("JPEGImages", "images", "Images", "jpegimages", "imgs")
 MASK_FOLDERS: Final = frozenset({"SegmentationClass", "SegmentationObject"})
 """Folders of images that are not the dataset's but masks of them."""
 
-_CLASS_LIST: Final = re.compile(r".+_(train|val|trainval|test)$")
+CLASS_LIST: Final = re.compile(r".+_(train|val|trainval|test)$")
 
 
 class KnownImages:
@@ -67,6 +67,13 @@ class KnownImages:
         return None
 
 
+def split_of_set(name: str) -> str | None:
+    """The split that a list in ImageSets is of, by its name without the ending; None if it is of a class or of all images."""
+    if CLASS_LIST.match(name) or name == "default":  # CVAT's name for no subset
+        return None
+    return split_name(name) or name
+
+
 def listed_splits(known: KnownImages, losses: LossReport) -> dict[str, str]:
     """The split of each image that ImageSets/Main (else another set) lists, by the name it has there."""
     lists = [name for name in known.files if name.endswith(".txt") and "ImageSets/" in name]
@@ -82,9 +89,9 @@ def listed_splits(known: KnownImages, losses: LossReport) -> dict[str, str]:
     # An image in train and in trainval is in train.
     for name in sorted(chosen, key=lambda name: name.endswith("/trainval.txt")):
         file = PurePosixPath(name).stem
-        if _CLASS_LIST.match(file) or file == "default":  # CVAT's name for no subset
+        split = split_of_set(file)
+        if split is None:
             continue
-        split = split_name(file) or file
         for number, line in enumerate(read_text(known.folder / name).splitlines(), 1):
             image = re.sub(r"\s+-?[01]$", "", line.strip()).strip('"')
             if image and split_by_name.setdefault(image, split) != split and split != "trainval":

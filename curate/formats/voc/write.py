@@ -15,10 +15,11 @@ from curate.formats.base import Export, WriteOptions
 from curate.formats.batches import annotations_by_image
 from curate.formats.columns import report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
-from curate.formats.locations import file_name, stem, strip_layout, unique_names
+from curate.formats.locations import file_name, report_splits, stem, strip_layout, unique_names
 from curate.formats.losses import LossReport
 from curate.formats.trees import xml_text
 from curate.formats.values import mapping
+from curate.formats.voc.images import CLASS_LIST, split_of_set
 from curate.formats.voc.paint import MaskPainter
 
 PLAIN_FLAGS: Final = ("truncated", "occluded", "difficult")
@@ -64,6 +65,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
             _write_file(path, places[row], image, kept, is_segmented, losses)
             written += len(kept)
     _write_sets(target / "ImageSets" / "Main", places, splits)
+    report_splits(splits, lambda split: split_of_set(_set_name(split)), losses)
     if segmented:
         painter.write_classes()
         chosen = [places[row] for row in segmented], [splits[row] for row in segmented]
@@ -196,7 +198,14 @@ def _write_sets(folder: Path, places: Sequence[str], splits: Sequence[str | None
         if split is not None:
             by_split.setdefault(split, []).append(stem(place))
     for split, names in by_split.items():
-        (folder / f"{file_name(split)}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        with (folder / f"{_set_name(split)}.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name}\n" for name in names)
+
+
+def _set_name(split: str) -> str:
+    """A split as the name of a list: 'dusk_test' would be one of the class 'dusk'."""
+    name = file_name(split)
+    return "-".join(name.rsplit("_", 1)) if CLASS_LIST.match(name) else name
 
 
 def _text(parent: Element, tag: str, text: str) -> str:

@@ -176,6 +176,11 @@ def _task(value: Any, place: Path) -> str | None:
     return "obb" if any(word == "obb" or word.endswith("obb") for word in words) else None
 
 
+def split_of_key(key: str) -> str | None:
+    """The split that a key of a configuration with folders or lists speaks of; None if it is for something else."""
+    return None if key in _NOT_SPLITS else split_name(key) or key
+
+
 def _split_entries(content: Mapping[str, Any]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for key, value in content.items():

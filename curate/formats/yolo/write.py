@@ -26,8 +26,9 @@ from curate.formats.columns import (
     report_unsaid_classes,
 )
 from curate.formats.files import place_images
-from curate.formats.locations import NO_SPLIT, export_names, split_folders, stem
+from curate.formats.locations import NO_SPLIT, export_names, report_splits, split_folders, stem
 from curate.formats.losses import LossReport
+from curate.formats.yolo.config import split_of_key
 from curate.formats.yolo.kinds import VARIANTS
 from curate.formats.yolo.labels import format_lines
 from curate.formats.yolo.layout import NO_LABEL_FILE
@@ -166,8 +167,9 @@ def _data_yaml(names: Sequence[str], images: pa.Table, variant: str, keypoints: 
     if not any(splits):
         # Ultralytics asks for both; two splits that name one folder are read back as no split.
         content.update(train="images", val="images")
+    report_splits(splits, split_of_key, losses)
     for split in sorted(split for split in folders if split):
-        content[split] = f"images/{folders[split].rstrip('/')}"
+        content[split if split_of_key(split) else f"{split}_"] = f"images/{folders[split].rstrip('/')}"
     if any(splits) and None in folders:
         reason = f"no split: in images/{NO_SPLIT}, which data.yaml does not name"
         unsplit = np.flatnonzero(np.asarray(images["split"].is_null()))
