@@ -19,7 +19,7 @@ from examples.inspection_station.drawing import draw
 from examples.inspection_station.station import Station, make_parts, milliseconds, summed
 
 LAMP, NEW_LAMP = {"ring": 1.0}, {"backlight-warm": 1.0}
-TEST, RELIT_TEST = "test", "relit_test"
+TEST, RELIT_TEST = "test", "exam"
 WINDOW, LIMIT = 20, 0.8  # parts; their mean drift, which is 0.5 where nothing has changed
 
 
@@ -90,24 +90,13 @@ def drawn(example: Example, rng: np.random.Generator, count: int) -> tuple[Plate
 def learn(example: Example, name: str, side: int) -> tuple[Path, Row]:
     """A segmenter, made INT8 and packaged."""
     settings = ["--task", "segment", "--image-size", side, "--epochs", 9 if example.small else 12, "--amp", "--empty"]
-    options = ["--set", "flips=any", "--where", "split NOT LIKE '%test'", "--seed", example.seed]
+    options = ["--set", "flips=any", "--where", "split NOT IN ('test', 'exam')", "--seed", example.seed]
     example.curate("train", "-d", "station", *settings, *options, "--name", name)
     int8 = ["--methods", "quantise", "--max-drop", 0.1, "--name", f"{name}-int8"]
     rows = example.curate("compress", "--model", f"run:{name}", "-d", "station", *int8)
     package = example.work / name
-    example.curate(
-        "package",
-        "--model",
-        f"run:{name}-int8",
-        "-d",
-        "station",
-        "--splits",
-        "val",
-        "--max-drop",
-        0.1,
-        "--output",
-        package,
-    )
+    held = ["--splits", "val", "--max-drop", 0.1, "--output", package]
+    example.curate("package", "--model", f"run:{name}-int8", "-d", "station", *held)
     return package, rows[-1]
 
 
