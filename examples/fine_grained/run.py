@@ -16,7 +16,7 @@ from curate.imaging import load_pixels
 from curate.models.saliency import Explainer, load_explainer, overlay
 from examples.common import Example, Row, chart, stacked, start, tiles
 
-FLAGGED = 0.5
+FLAGGED, SIDE = 0.5, 64  # a score, and pixels
 TRAIN, TEST = "split = 'train'", "split = 'test'"
 LAYER = "layer3"  # its maps have a place for every 16 pixels; those of the last one, for every 32
 
@@ -24,14 +24,14 @@ LAYER = "layer3"  # its maps have a place for every 16 pixels; those of the last
 def main() -> None:
     example = start(str(__doc__), "fine_grained")
     os.environ["CURATE_HOME"] = str(example.work / "home")  # where this process, too, looks for runs
-    broad, train, side, model, steps = (
-        (1000, 240, 64, "test_resnet", (250, 200)) if example.small else (4000, 480, 64, "resnet50", (600, 400))
+    broad, train, model, steps = (
+        (1000, 240, "test_resnet", (250, 140, 200)) if example.small else (4000, 480, "resnet50", (600, 400, 400))
     )
     with example.step("render"):
-        parts = make_crops(example.work / "broad", [Batch("train", broad)], side=side, seed=example.seed)
+        parts = make_crops(example.work / "broad", [Batch("train", broad)], side=SIDE, seed=example.seed)
         counts = {"train": train, "val": 60, "test": 240}
-        washers = make_washers(example.work / "washers", counts, side=side, wrong=0.1, seed=example.seed)
-    network = ["--model", model, "--image-size", side, "--batch-size", 24]
+        washers = make_washers(example.work / "washers", counts, side=SIDE, wrong=0.1, seed=example.seed)
+    network = ["--model", model, "--image-size", SIDE, "--batch-size", 24]
     example.curate("import", parts.root / "images", "-d", "broad")
     with example.step("pre-train"):
         learn(example, "broad", "broad", [*network, "--weights", "scratch", "--lr", 0.003], steps[0], 0.3)
@@ -52,8 +52,8 @@ def main() -> None:
     import_labels(example, washers, given | {row["image"]: truth[row["image"]] for row in suspects})
 
     with example.step("train"):
-        learn(example, "washers", "transfer", transfer, steps[1], 0.8)
-        learn(example, "washers", "scratch", [*network, "--weights", "scratch", "--lr", 0.003], steps[1], 0.8)
+        learn(example, "washers", "transfer", transfer, steps[2], 0.8)
+        learn(example, "washers", "scratch", [*network, "--weights", "scratch", "--lr", 0.003], steps[2], 0.8)
     for name in ("transfer", "scratch"):
         example.curate("predict", "-d", "washers", "--model", f"run:{name}", "--layer", name, "--where", TEST)
     rows = example.curate(
