@@ -127,8 +127,9 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     if any(splits) and None in splits:
         unsplit = np.flatnonzero(np.asarray(images["split"].is_null()))
         report_rows("converted", "images", f"no split: in {NO_SPLIT}", images, unsplit, losses)
-    all_told = all(split_name(file_name(split)) for split in splits if split)
-    report_splits(splits, lambda split: split_name(file_name(split)) if all_told else None, losses)
+    folder_of = {split: folder.rstrip("/") for split, folder in zip(splits, split_folders(splits), strict=True)}
+    all_told = all(_is_split(folder) for folder in folder_of.values())
+    report_splits(splits, lambda split: split_name(folder_of[split]) if all_told else None, losses)
     groups = _groups(images, labels, folders, losses)
     stripped = [strip_layout(*pair) for pair in zip(images["location"].to_pylist(), splits, strict=True)]
     flat = _flattened(stripped, labels, losses)

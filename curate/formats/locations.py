@@ -125,7 +125,7 @@ def split_folders(splits: Sequence[str | None]) -> list[str]:
     """The folder of each image's split, as a prefix: 'train/', or '' if no image has a split; another for each split."""
     if not any(splits):
         return [""] * len(splits)
-    named = sorted({split for split in splits if split})
+    named = sorted({split for split in splits if split}, key=lambda split: (split_name(split) != split, split))
     folders = unique_names([NO_SPLIT, *map(file_name, named)], LossReport())
     of_split = dict(zip(named, folders[1:], strict=True))
     return [f"{of_split[split] if split else folders[0]}/" for split in splits]

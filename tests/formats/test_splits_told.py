@@ -11,7 +11,7 @@ from curate.formats.base import WriteOptions
 from curate.formats.losses import PLACES_KEPT, LossReport
 from curate.formats.registry import FORMATS
 
-SPLITS = ["train", "val", "dusk_test", "valid", "v1.2", "train_night", "default", "a/b", "a_b"]
+SPLITS = ["train", "val", "dusk_test", "valid", "v1.2", "train_night", "default", "a/b", "a_b", "Val", "path"]
 KEPT = {"coco"}
 
 

@@ -228,7 +228,8 @@ def _regression(cases: Examples, y: IntArray, weight: FloatArray, n_groups: int)
     logits, split = np.zeros((kinds + 1, len(y))), features * kinds
     # Columns go together, and classes differ in size: without a curvature of about 1 all ways round L-BFGS takes long.
     curvature = 0.25 * (x * weight) @ x.T + _RIDGE * np.eye(features)
-    basis = np.linalg.inv(np.linalg.cholesky(curvature)).T
+    along, directions = np.linalg.eigh(curvature)
+    basis = directions / np.sqrt(np.maximum(along, 1e-12 * along[-1]))  # columns that are nearly the same stay harmless
     step = 1.0 / np.sqrt(0.25 * np.bincount(cases.group, weight, minlength=n_groups) + _CLASS_RIDGE)[:, None]
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:

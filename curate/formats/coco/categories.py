@@ -99,7 +99,7 @@ def read_info(files: Iterable[CocoFile], categories: Iterable[Categories], losse
     """What the files say of themselves, JSON-ready: info, licenses, and anything else at their top level."""
     merged: dict[str, Any] = {}
     for file in files:
-        own = {key: value for key, value in file.json.values.items() if key != SPLIT or not isinstance(value, str)}
+        own = {key: value for key, value in file.json.values.items() if key != SPLIT}
         for key, pieces in file.json.arrays.items():
             if key in {"images", "annotations", "categories"}:
                 continue

@@ -31,8 +31,8 @@ from curate.formats.locations import safe_location, split_name
 from curate.formats.losses import LossReport
 from curate.formats.sizes import probe, reconcile_sizes
 
-SPLIT: Final = "split"
-"""Key at a file's top level that says its split, where the file's name would be taken for another."""
+SPLIT: Final = "curate_split"
+"""Key at a file's top level that says its split, where the file's name would be taken for another; ours alone."""
 
 ANNOTATION_FOLDERS: Final = frozenset({"annotations", "annotation", "labels"})
 """Folders that hold annotation files and no images: the dataset's root is the folder above."""
@@ -142,8 +142,8 @@ def place_file(json: JsonFile, root: Path, images: Path | None, split: str | Non
     names = [_subject(json.path.name), *([parent.name] if beside and parent != root else [])]
     found = next((name for name in map(_split_named, names) if name), None) or split_of_file(json.path.name)
     told = json.values.get(SPLIT)
-    split = split or (told if isinstance(told, str) and told else found)
-    named = [split, *_OTHER_NAMES.get(split, ())] if split else []
+    split = split or (told if isinstance(told, str) else found)
+    named = [name for each in (split, found) if each for name in (each, *_OTHER_NAMES.get(each, ()))]
     subfolders = list(dict.fromkeys([*names[:1], *named]))
     if images is not None:
         places = [images, *(images / name for name in subfolders)]

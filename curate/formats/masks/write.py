@@ -17,7 +17,6 @@ from curate.formats.batches import annotations_by_image
 from curate.formats.columns import report_unsaid, report_unsaid_classes
 from curate.formats.files import place_images
 from curate.formats.locations import (
-    file_name,
     report_splits,
     split_folders,
     split_name,
@@ -77,9 +76,11 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     images = export.images
     locations, splits = images["location"].to_pylist(), images["split"].to_pylist()
     names = [strip_layout(location, split) for location, split in zip(locations, splits, strict=True)]
-    placed = [folder + name for folder, name in zip(split_folders(splits), names, strict=True)]
+    folders = split_folders(splits)
+    placed = [folder + name for folder, name in zip(folders, names, strict=True)]
     places = unique_names(placed, losses, by_stem=True)
-    report_splits(splits, lambda split: split_name(file_name(split)), losses)
+    folder_of = dict(zip(splits, folders, strict=True))
+    report_splits(splits, lambda split: split_name(folder_of[split].rstrip("/")), losses)
     plan = _plan(export, losses)
     written = 0
     for batch in annotations_by_image(images, export.annotations.select(_COLUMNS), range(images.num_rows)):

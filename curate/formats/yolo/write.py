@@ -160,6 +160,11 @@ def _without_own_metadata(images: pa.Table) -> pa.Table:
     return images.set_column(images.column_names.index("metadata"), "metadata", rest)
 
 
+def _key(split: str) -> str:
+    """A split's key in data.yaml, where some names are for something else."""
+    return split if split_of_key(split) else f"{split}_"
+
+
 def _data_yaml(names: Sequence[str], images: pa.Table, variant: str, keypoints: int, losses: LossReport) -> str:
     splits: list[str | None] = images["split"].to_pylist()
     content: dict[str, object] = {"task": variant}
@@ -167,9 +172,9 @@ def _data_yaml(names: Sequence[str], images: pa.Table, variant: str, keypoints: 
     if not any(splits):
         # Ultralytics asks for both; two splits that name one folder are read back as no split.
         content.update(train="images", val="images")
-    report_splits(splits, split_of_key, losses)
+    report_splits(splits, lambda split: split_of_key(_key(split)), losses)
     for split in sorted(split for split in folders if split):
-        content[split if split_of_key(split) else f"{split}_"] = f"images/{folders[split].rstrip('/')}"
+        content[_key(split)] = f"images/{folders[split].rstrip('/')}"
     if any(splits) and None in folders:
         reason = f"no split: in images/{NO_SPLIT}, which data.yaml does not name"
         unsplit = np.flatnonzero(np.asarray(images["split"].is_null()))

@@ -113,3 +113,20 @@ def test_what_was_never_seen_is_not_beyond_all_odds() -> None:
     found = contrast(cases(values), [errors(50.0)], 1, IMAGES)
     assert found.ratio.max() <= len(values)
     assert found.ratio[:, 0].argmax() == 150
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-7, 2e-9])
+def test_columns_that_hardly_vary_and_go_together_are_harmless(spread: float) -> None:
+    """As the confidences of a detector that gives nearly the same one to every box."""
+
+    def alike(found: Examples, seed: int) -> Examples:
+        rng = np.random.default_rng(seed)
+        a, b = 12.0 + spread * rng.normal(size=len(found)), rng.normal(size=len(found))
+        linear = np.column_stack([found.linear, a, np.maximum(a, 0.0), b, a - b])
+        return Examples(linear, found.raw, found.group, found.image)
+
+    values, wrong = mixture(4000, 0.05, 4.0)
+    found = contrast(alike(cases(values), 4), [alike(errors(4.0), 5)], 1, IMAGES)
+    probability = found.probability[:, 0]
+    assert np.isfinite(probability).all()
+    assert probability[wrong].mean() > 0.6 > 0.05 > probability[~wrong].mean()
