@@ -369,7 +369,7 @@ def _deadly(item: Item) -> ImageError:
 
 
 class _Cluster:
-    """Ray's workers, as `curate.engine.retrying` has them. Closing it cancels what is under way.
+    """Ray's workers, as `curate.engine.retrying` has them. Closing it forgets what is under way.
 
     Args:
         ray: The package, connected.
@@ -381,21 +381,18 @@ class _Cluster:
         self._ray = ray
         self._options = options
         self._submit = submit
-        self._given: set[Any] = set()
         self._room = 1
         self._looked = -_LOOK_SECONDS
 
     def submit(self, unit: Unit) -> Hashable:
         """Give a unit out."""
         task: Hashable = self._submit(unit)
-        self._given.add(task)
         return task
 
     def wait(self, given: Sequence[Hashable]) -> tuple[Hashable, Fate, Any]:
         """Wait for one of several units."""
         (task, *_), _ = self._ray.wait(list(given), num_returns=1)
         fate, result = self._fate(task)
-        self._given.discard(task)
         return task, fate, result
 
     def capacity(self) -> int:
@@ -411,10 +408,11 @@ class _Cluster:
         return 2 * self._room
 
     def close(self) -> None:
-        """Stop what is under way."""
-        for task in self._given:
-            self._ray.cancel(task, force=True)
-        self._given.clear()
+        """Forget what is under way, at most two units a worker: it ends by itself, or with the program.
+
+        `ray.cancel` would stop it, and aborts the whole program where a task ends in that moment ("Tried to complete task that
+        was not pending"; as in ray-project/ray#54798).
+        """
 
     def _fate(self, task: Any) -> tuple[Fate, Any]:
         errors = self._ray.exceptions

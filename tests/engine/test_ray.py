@@ -226,7 +226,7 @@ def test_another_version_on_a_worker_is_told(ray: Engine, reds: list[Item], monk
         list(ray.run(Reds(), reds))
 
 
-def test_closing_stops_what_is_under_way(ray: Engine, reds: list[Item], tmp_path: Path) -> None:
+def test_closing_gives_nothing_more_out(ray: Engine, reds: list[Item], tmp_path: Path) -> None:
     folder = tmp_path / "loaded"
     folder.mkdir()
     running = ray.run(Reds(folder, seconds=0.2), reds * 10, batch_size=4)
