@@ -33,6 +33,8 @@ WRITE_BUFFER: Final = 8 << 20
 
 _FOREVER: Final = timedelta(days=365 * 200)
 _ABSENT: Final = "was not found"
+_INTERRUPTED: Final = "External error: KeyboardInterrupt"
+"""So Lance's readers, alone of all it does, hand on a Ctrl-C."""
 
 
 def scan(
@@ -205,7 +207,9 @@ def _write(table: str, pieces: Iterable[pa.Table], schema: pa.Schema, mode: str)
     return int(written.version)
 
 
-def _explain(error: Exception, table: str, where: str | None, schema: pa.Schema) -> CurateError:
+def _explain(error: Exception, table: str, where: str | None, schema: pa.Schema) -> CurateError | KeyboardInterrupt:
+    if _INTERRUPTED in str(error):
+        return KeyboardInterrupt()
     if not is_local(table) and is_of_the_store(error):
         return refused(error, table)
     if where is None:

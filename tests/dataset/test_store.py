@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import random
+import signal
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -53,6 +55,28 @@ def test_tables_that_were_never_written_are_empty() -> None:
     assert dataset.table("annotations", columns=["label"]).column_names == ["label"]
     with pytest.raises(UsageError, match="no table 'nonsense'"):
         dataset.table("nonsense")
+
+
+def test_ctrl_c_while_rows_are_read_is_a_ctrl_c() -> None:
+    """Lance's readers hand it on as an error of theirs, in words."""
+    write("parts", *(f"n{number}.png" for number in range(30_000)))
+    dataset = open_dataset("parts")
+    generator, interrupted, before = random.Random(0), 0, signal.getsignal(signal.SIGALRM)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(2000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.0002, 0.01))
+                dataset.table("images", columns=["image_id", "location"], where="location like 'n%9.png'")
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            if interrupted == 60:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted == 60
 
 
 def test_where_reads_sql_and_explains_itself() -> None:
