@@ -341,10 +341,13 @@ class RayEngine:
     def _done(
         self, submit: Callable[[Unit], Any], units: Iterable[Unit], tries: int = TRIES_ALONE
     ) -> Generator[Unit, None, None]:
-        """Every unit, done or given up, in order. Closing it, or an error, stops what is under way."""
-        cluster = _Cluster(self._ray, self._options, submit)
-        with closing(cluster), closing(in_order(cluster, units, tries)) as done:
-            yield from done
+        """Every unit, done or given up, in order.
+
+        After it was closed, or an error, what is under way, at most two units a worker, ends by itself or with the program.
+        `ray.cancel` would stop it, and aborts the whole program where a task ends in that moment ("Tried to complete task that
+        was not pending"; as in ray-project/ray#54798).
+        """
+        return in_order(_Cluster(self._ray, self._options, submit), units, tries)
 
 
 def _pickled(what: Any) -> Blob:
@@ -369,7 +372,7 @@ def _deadly(item: Item) -> ImageError:
 
 
 class _Cluster:
-    """Ray's workers, as `curate.engine.retrying` has them. Closing it forgets what is under way.
+    """Ray's workers, as `curate.engine.retrying` has them.
 
     Args:
         ray: The package, connected.
@@ -392,8 +395,7 @@ class _Cluster:
     def wait(self, given: Sequence[Hashable]) -> tuple[Hashable, Fate, Any]:
         """Wait for one of several units."""
         (task, *_), _ = self._ray.wait(list(given), num_returns=1)
-        fate, result = self._fate(task)
-        return task, fate, result
+        return task, *self._fate(task)
 
     def capacity(self) -> int:
         """Twice as many units as there is room for, so that no worker waits, and a cluster that grows does; or the limit."""
@@ -406,13 +408,6 @@ class _Cluster:
                 rooms.append(there.get("GPU", 0) / self._options.gpus)
             self._room, self._looked = max(1, int(min(rooms))), time.monotonic()
         return 2 * self._room
-
-    def close(self) -> None:
-        """Forget what is under way, at most two units a worker: it ends by itself, or with the program.
-
-        `ray.cancel` would stop it, and aborts the whole program where a task ends in that moment ("Tried to complete task that
-        was not pending"; as in ray-project/ray#54798).
-        """
 
     def _fate(self, task: Any) -> tuple[Fate, Any]:
         errors = self._ray.exceptions

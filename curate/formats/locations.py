@@ -6,7 +6,7 @@ How names from outside become locations, which split they speak of, and what exp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from curate.formats.losses import LossReport
@@ -125,17 +125,28 @@ def split_folders(splits: Sequence[str | None]) -> list[str]:
     """The folder of each image's split, as a prefix: 'train/', or '' if no image has a split; another for each split."""
     if not any(splits):
         return [""] * len(splits)
-    named = sorted({split for split in splits if split}, key=lambda split: (split_name(split) != split, split))
-    folders = unique_names([NO_SPLIT, *map(file_name, named)], LossReport())
-    of_split = dict(zip(named, folders[1:], strict=True))
-    return [f"{of_split[split] if split else folders[0]}/" for split in splits]
+    names = split_names([split for split in splits if split], taken=[NO_SPLIT])
+    return [f"{names[split] if split else NO_SPLIT}/" for split in splits]
 
 
-def report_splits(splits: Sequence[str | None], read: Callable[[str], str | None], losses: LossReport) -> None:
+def split_names(splits: Iterable[str | None], *, taken: Sequence[str] = ()) -> dict[str, str]:
+    """A name of a file or folder for each split, another for each; 'val' keeps its own, whoever else would have it.
+
+    Args:
+        splits: Some of them more than once, perhaps.
+        taken: Names of other files or folders.
+    """
+    named = sorted(
+        {split for split in splits if split is not None}, key=lambda split: (split_name(split) != split, split)
+    )
+    return dict(zip(named, unique_names([*taken, *map(file_name, named)], LossReport())[len(taken) :], strict=True))
+
+
+def report_splits(splits: Iterable[str | None], read: Callable[[str], str | None], losses: LossReport) -> None:
     """Report the splits that are not read again as they are.
 
     Args:
-        splits: Of n images.
+        splits: Some of them more than once, perhaps.
         read: What is made of a split's name when an export is read: another name, or None for no split.
         losses: Gets one entry for each such split.
     """

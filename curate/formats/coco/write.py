@@ -31,7 +31,7 @@ from curate.formats.columns import (
     polygon_lists,
 )
 from curate.formats.files import place_images
-from curate.formats.locations import file_name, unique_names
+from curate.formats.locations import split_names
 from curate.formats.losses import LossReport
 from curate.geometry import rotated_box_corners
 
@@ -75,13 +75,13 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     image = image_rows(annotations, export.images)
     splits = export.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
     split_of = np.asarray(splits.indices)
-    named = splits.dictionary.to_pylist() or [None]
-    suffixes = unique_names(["" if split is None else f"_{file_name(split)}" for split in named], LossReport())
-    for number, (split, suffix) in enumerate(zip(named, suffixes, strict=True)):
+    names = split_names(splits.dictionary.to_pylist())
+    for number, split in enumerate(splits.dictionary.to_pylist() or [None]):
         chosen = split_of == number
         images = export.images.filter(pa.array(chosen))
         image_ids = np.zeros(len(split_of), dtype=np.int64)
         image_ids[chosen] = _whole_ids(images["source_id"], "image", losses)
+        suffix = "" if split is None else f"_{names[split]}"
         mine = expressible & chosen[image]
         file = _File(images, image_ids[chosen], annotations, mine, image_ids[image], categories, fields, losses)
         if options.variant == "results":

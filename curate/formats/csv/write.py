@@ -50,7 +50,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     pairs = zip(images["path"].to_pylist(), (target / "images" / name for name in names), strict=True)
     place_images(pairs, options.images, losses)
     report_unsaid(images, annotations, "CSV", losses, holds=("score",))
-    report_splits(images["split"].to_pylist(), lambda split: split_name(split) or split.strip(), losses)
+    report_splits(pc.unique(images["split"]).to_pylist(), lambda split: split_name(split) or split.strip(), losses)
     used = set(pc.unique(annotations["label"]).to_pylist())
     for info in export.classes:
         if info.name not in used:

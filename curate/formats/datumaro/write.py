@@ -19,7 +19,7 @@ from curate.formats.datumaro.files import ANNOTATIONS, IMAGES, NO_SUBSET, split_
 from curate.formats.datumaro.parts import boxes_around, parts_of
 from curate.formats.datumaro.read import CAPTIONS, COLUMNS
 from curate.formats.files import place_images
-from curate.formats.locations import export_names, file_name, report_splits, stem, unique_names
+from curate.formats.locations import export_names, report_splits, split_names, stem
 from curate.formats.losses import LossReport
 from curate.formats.values import mapping
 
@@ -63,8 +63,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 
 
 def _subsets(splits: Sequence[str | None], losses: LossReport) -> list[str]:
-    named = sorted({split for split in splits if split is not None})
-    subset_of = dict(zip(named, unique_names([*map(file_name, named)], LossReport()), strict=True))
+    subset_of = split_names(splits)
     report_splits(splits, lambda split: split_of_subset(subset_of[split]), losses)
     return [NO_SUBSET if split is None else subset_of[split] for split in splits]
 

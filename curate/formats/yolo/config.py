@@ -185,11 +185,11 @@ def _split_entries(content: Mapping[str, Any]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for key, value in content.items():
         entries = [value] if isinstance(value, str) else value
-        if key in _NOT_SPLITS or not isinstance(entries, list) or not all(isinstance(e, str) and e for e in entries):
+        split = split_of_key(key)
+        if split is None or not isinstance(entries, list) or not all(isinstance(e, str) and e for e in entries):
             continue
-        split = split_name(key)
-        if split or any(re.search(r"[\\/]|\.txt$", entry) for entry in entries):
-            splits.setdefault(split or key, []).extend(entries)
+        if split_name(key) or any(re.search(r"[\\/]|\.txt$", entry) for entry in entries):
+            splits.setdefault(split, []).extend(entries)
     return splits
 
 
