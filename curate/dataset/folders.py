@@ -24,6 +24,9 @@ from curate.files import write_atomic
 def writer_lock(path: Path, command: str) -> Iterator[None]:
     """One writer at a time. The operating system drops the lock when its holder dies, however it dies.
 
+    What is locked is a file beside the folder, which stays when the dataset is removed: were it taken away, another process
+    might just be waiting for it, and a third one make and lock the next.
+
     Args:
         path: The dataset's folder; made if it is not there, and taken away again if there is no commit in the end.
         command: What is writing, for the error that a second writer gets.
@@ -32,8 +35,18 @@ def writer_lock(path: Path, command: str) -> Iterator[None]:
         DatasetLocked: Another process is writing; the error names it.
     """
     holder = path / "writer.json"
-    lock = _locked(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
     try:
+        lock.acquire()
+    except Timeout:
+        raise DatasetLocked(
+            f"another process is writing to the dataset: {_describe(holder)}",
+            where=path.name,
+            remedy="wait until it is done, or stop it; readers need not wait",
+        ) from None
+    try:
+        path.mkdir(exist_ok=True)
         about = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": now()}
         write_atomic(holder, json.dumps(about).encode("utf-8", "surrogatepass"))
         yield
@@ -87,26 +100,6 @@ def delete_removed(hidden: Path) -> None:
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _locked(path: Path) -> FileLock:
-    """The lock of a dataset's folder, held."""
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / "writer.lock", blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise DatasetLocked(
-                f"another process is writing to the dataset: {_describe(path / 'writer.json')}",
-                where=path.name,
-                remedy="wait until it is done, or stop it; readers need not wait",
-            ) from None
-        except FileNotFoundError:  # the folder was taken away in this very moment
-            continue
-        if (path / "writer.lock").exists():
-            return lock
-        lock.release()  # a lock on a file that somebody has just taken away with its folder keeps nobody out
 
 
 def _delete(hidden: Path) -> None:

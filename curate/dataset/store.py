@@ -261,13 +261,8 @@ def begin(name: str, *, command: str, create: bool = False) -> Iterator[Transact
         DatasetNotFound: It is not there, and `create` is false.
         DatasetLocked: Another process is writing; the error names it.
     """
-    path = dataset_path(name)
-    if not create and not exists(name):
-        raise not_found(name)
-    with writer_lock(path, command):
+    with _writing(name, command, create=create) as path:
         head = read_commit(path, read_head(path))
-        if not create and not head.number:  # it was removed meanwhile
-            raise not_found(name)
         place = read_place(path) if head.number else new_place(path)
         outstanding = Outstanding(path)
         outstanding.sweep()
@@ -301,10 +296,7 @@ def undo(name: str, *, command: str, to: int | None = None) -> Commit:
         UsageError: There is nothing to undo.
         DatasetNotFound: There is no such dataset or commit.
     """
-    path = dataset_path(name)
-    if not exists(name):
-        raise not_found(name)
-    with writer_lock(path, command):
+    with _writing(name, command) as path:
         head = read_commit(path, read_head(path))
         target = undo_target(path, head) if to is None else to
         if target == head.number or (to is None and target == 0):
@@ -330,9 +322,18 @@ def remove(name: str) -> None:
         UnavailableError: Its tables are in an object store that does not answer; the dataset is gone, they are deleted when
             `remove` is called the next time.
     """
-    path = dataset_path(name)
-    if not exists(name):
-        raise not_found(name)
-    with writer_lock(path, f"curate rm {name}"):
+    with _writing(name, f"curate rm {name}") as path:
         hidden = move_to_trash(path)
     delete_removed(hidden)
+
+
+@contextmanager
+def _writing(name: str, command: str, *, create: bool = False) -> Iterator[Path]:
+    """The dataset's folder, of which the block is the one writer."""
+    path = dataset_path(name)
+    if not create and not exists(name):
+        raise not_found(name)
+    with writer_lock(path, command):
+        if not create and not exists(name):  # it was removed meanwhile
+            raise not_found(name)
+        yield path

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import random
 import signal
+import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -205,6 +207,41 @@ def test_a_killed_writer_leaves_no_lock() -> None:
     writer.join(30)
     write("parts", "b.png")
     assert locations("parts") == ["a.png", "b.png"]
+
+
+def _make_and_remove(turns: int, results: multiprocessing.SimpleQueue[list[str]]) -> None:
+    wrong = []
+    for turn in range(turns):
+        for action in (lambda: write("parts", "a.png"), lambda: remove("parts")):
+            try:
+                _wait_for_the_lock(action)
+            except DatasetNotFound:
+                pass
+            except Exception as error:
+                wrong.append(f"{turn}: {error!r}")
+    results.put(wrong)
+
+
+def _wait_for_the_lock(action: Callable[[], None]) -> None:
+    while True:
+        try:
+            return action()
+        except DatasetLocked:
+            time.sleep(0.001)
+
+
+def test_a_dataset_may_be_made_again_in_the_moment_it_is_removed() -> None:
+    """Nobody takes away the folder that another process has just made, and no two write into one."""
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    workers = [context.Process(target=_make_and_remove, args=(30, results)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    assert [results.get() for _ in workers] == [[], [], []]
+    for worker in workers:
+        worker.join(30)
+    write("parts", "a.png")
+    assert locations("parts") == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "-d", ".hidden", "a/b", "a" * 101, "a b"])
