@@ -190,6 +190,17 @@ def test_a_threshold_keeps_what_the_heavy_package_is_worth(classes_set: Dataset,
     assert sum(tuned.images) == COUNT
 
 
+def test_the_threshold_mostly_holds_on_images_that_did_not_choose_it(classes_set: Dataset, tmp_path: Path) -> None:
+    """The highest that just holds on those that choose fails on every second of these halves."""
+    light = open_runner(str(classifier(tmp_path / "light", name="light", gain=10, tilt=0.8)))
+    heavy = open_runner(str(classifier(tmp_path / "heavy", name="heavy", gain=500)))
+
+    halves = [tune(classes_set, light, heavy, max_loss=0.05, seed=seed) for seed in range(10)]
+
+    assert sum(tuned.lost > 0.05 for tuned in halves) <= 1
+    assert max(tuned.heavy_share for tuned in halves) < 0.8  # safe, and not by asking always
+
+
 def test_what_a_cascade_saves_is_measured(
     classes_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +274,9 @@ def test_groups_choose_or_check_and_never_both(
     seen: list[Any] = []
     monkeypatch.setattr("curate.edge.runtime.judging._groups", lambda dataset, ids: np.arange(len(ids)) // 8)
 
-    def remember(exam: object, both: object, uncertain: object, choosing: npt.NDArray[np.bool_], loss: float) -> float:
+    def remember(
+        exam: object, both: object, uncertain: object, choosing: npt.NDArray[np.bool_], *rest: object
+    ) -> float:
         seen.append(choosing)
         return 0.5
 
