@@ -1,11 +1,11 @@
-"""Counts what curate does as work that no machine and no neighbour changes: Python's instructions, and bytes.
+"""Counts what curate does as work that no machine and no neighbour changes: lines of Python, and bytes.
 
     python -m counted_work HOMES WORDS
 
 HOMES is a JSON list of data folders, WORDS one of a command's arguments. The command runs in this process in every home, one
 after the other; the first run is not counted: it imports. The last line printed is a JSON list with an object
-for every other home: how many bytecode instructions were executed in all threads, the most bytes that numpy and Python held
-at once, and the same of Arrow.
+for every other home: how many lines and calls were executed in all threads, the most bytes that numpy and Python held at once,
+and the same of Arrow.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from typing import Any
 import pyarrow as pa
 
 
-class Instructions:
-    """Counts executed bytecode instructions: of this thread, and of those that start from now on."""
+class Lines:
+    """Counts executed lines of Python and calls of its functions: of this thread, and of those that start from now on.
+
+    A loop counts on each of its turns, though it be on one line.
+    """
 
     def __init__(self) -> None:
         self.count = 0
 
-    def __enter__(self) -> Instructions:
+    def __enter__(self) -> Lines:
         threading.settrace(self._enter)
         sys.settrace(self._enter)
         return self
@@ -41,11 +44,11 @@ class Instructions:
         threading.settrace(None)
 
     def _enter(self, frame: FrameType, event: str, argument: object) -> Any:
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        self.count += 1
         return self._execute
 
     def _execute(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "opcode":
+        if event == "line":
             self.count += 1
         return self._execute
 
@@ -73,15 +76,15 @@ def count(homes: list[str], words: list[str]) -> list[dict[str, int]]:
     """What the command takes in each home but the first."""
     run_in(homes[0], words)
     found = []
-    with Instructions() as instructions:
+    with Lines() as lines:
         for home in homes[1:]:
-            before = instructions.count
+            before = lines.count
             tracemalloc.start()
             run_in(home, words)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            executed = instructions.count - before
-            found.append({"instructions": executed, "bytes": peak, "arrow": pa.default_memory_pool().max_memory()})
+            executed = lines.count - before
+            found.append({"lines": executed, "bytes": peak, "arrow": pa.default_memory_pool().max_memory()})
     return found
 
 
