@@ -21,11 +21,14 @@ POINTS = 12
 # Runs a command, and kills itself without warning at the n-th call into the store or the functions that write files.
 CHILD = """
 import atexit, os, signal, sys
-limit, seen = int(sys.argv.pop(1)), 0
+limit, seen, known = int(sys.argv.pop(1)), 0, {}
 places = tuple(os.sep + place for place in ("curate/dataset/", "curate/files.py", "lance/dataset.py"))
 def count(frame, event, argument):
     global seen
-    if event in ("call", "return", "c_call") and any(place in frame.f_code.co_filename for place in places):
+    file = frame.f_code.co_filename
+    if file not in known:
+        known[file] = any(place in file for place in places)
+    if known[file] and event in ("call", "return", "c_call"):
         seen += 1
         if seen == limit:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +28,24 @@ PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 LOOP = re.compile(r"```yaml\n(dataset: .*?)```", re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the demo's dataset, small; a copy of it is beside it."""
+    made = tmp_path_factory.mktemp("docs") / "curate-home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CURATE_HOME", str(made))
+        assert CliRunner().invoke(app, ["demo", "--images", "40"]).exit_code == 0
+    shutil.copytree(made, made.with_name("kept"))
+    return made
+
+
 @pytest.fixture
-def parts() -> None:
-    """The demo's dataset, small."""
-    assert CliRunner().invoke(app, ["demo", "--images", "40"]).exit_code == 0
+def parts(demo_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same in every test, whatever the one before did to it; where its images are."""
+    shutil.rmtree(demo_home)
+    shutil.copytree(demo_home.with_name("kept"), demo_home)
+    monkeypatch.setenv("CURATE_HOME", str(demo_home))
+    return demo_home / "demo" / "parts_v3"
 
 
 def commands(page: Path) -> list[str]:
@@ -41,7 +56,7 @@ def commands(page: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_commands_run(
-    page: Path, parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    page: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     host = SERVER
     if SERVER in page.read_text():
@@ -52,8 +67,7 @@ def test_commands_run(
         monkeypatch.setenv(URI_VARIABLE, request.getfixturevalue("mongodb"))
         request.getfixturevalue("recwarn")  # FiftyOne's, and of what it imports, are not ours to end
     monkeypatch.chdir(tmp_path)
-    own_data = tmp_path / "my_parts"
-    own_data.symlink_to(tmp_path / "curate-home" / "demo" / "parts_v3")
+    (tmp_path / "my_parts").symlink_to(parts)
     for command in commands(page):
         text = command.partition("#")[0].partition("|")[0].partition(">")[0].replace(SERVER, host)
         if text.startswith("curate app ") and "--pull" not in text:
@@ -100,7 +114,7 @@ def test_files_of_loops_are_read(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_example_draws_a_picture(parts: None, tmp_path: Path) -> None:
+def test_the_example_draws_a_picture(parts: Path, tmp_path: Path) -> None:
     target = tmp_path / "mistakes.png"
     script = ROOT / "examples" / "show_mistakes.py"
     subprocess.run([sys.executable, str(script), "parts_v3", str(target)], check=True)
