@@ -7,7 +7,9 @@ imports nothing.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Generic, TypeVar, cast
 
 from curate.errors import UsageError
@@ -33,10 +35,7 @@ class Registry(Generic[T]):
         return list(self._builtins)
 
     def _targets(self) -> dict[str, str]:
-        from importlib.metadata import entry_points
-
-        plugins = {point.name: point.value for point in entry_points(group=f"curate.{self.kind}s")}
-        return {**self._builtins, **plugins}
+        return {**self._builtins, **_plugins(f"curate.{self.kind}s", tuple(sys.path))}
 
     def names(self) -> list[str]:
         """Every registered name, built-ins first."""
@@ -50,6 +49,9 @@ class Registry(Generic[T]):
         """
         target = self._targets().get(name)
         if target is None:
+            _plugins.cache_clear()  # from a notebook it may have been installed just now
+            target = self._targets().get(name)
+        if target is None:
             raise UsageError(f"there is no {self.kind} named '{name}'", remedy=f"one of: {', '.join(self.names())}")
         module, _, attribute = target.partition(":")
         return cast(T, getattr(importlib.import_module(module), attribute))
@@ -57,3 +59,11 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[tuple[str, T]]:
         for name in self.names():
             yield name, self.get(name)
+
+
+@cache
+def _plugins(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
+    """Entry points of a group, of whatever is installed on `path`: to look takes as long as to start, so it is done once."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=group)}

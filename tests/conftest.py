@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from typer.main import get_command
 
 from curate.connectors.fiftyone.database import FOLDER_VARIABLE, URI_VARIABLE, database
 from tests.servers.label_studio import LabelStudio, NotInstalled, installed, running
@@ -28,6 +30,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("real test data is not here; set CURATE_TEST_DATA to its folder")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """To build a command line of fifty commands takes 30 ms, and thousands of calls of it would each build the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)
