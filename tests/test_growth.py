@@ -108,9 +108,7 @@ def test_ten_times_the_images_are_no_more_lines(name: str, homes: dict[str, list
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
-def test_what_learns_or_compares_takes_no_more_lines_either(
-    name: str, smaller_homes: dict[str, list[Path]]
-) -> None:
+def test_what_learns_or_compares_takes_no_more_lines_either(name: str, smaller_homes: dict[str, list[Path]]) -> None:
     check(name, smaller_homes, FEWER)
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.augment_recovery import halves, recover
 from curate.augment.fit import Fitted, fit_recipe
 from curate.augment.fit.looks import looks
 from curate.augment.fit.views import load_views
+from curate.demo import NONE, make_parts
 from curate.errors import UsageError
-from curate.imaging import Pixels
+from curate.imaging import Pixels, load_pixels
 from curate.recipes import Pipeline, Recipe, Step, read_recipe, write_recipe
 from tests.augment.fit_pictures import pictures
 
@@ -112,16 +114,17 @@ def test_too_few_images(source: int, target: int, side: str) -> None:
         fit_recipe(SOURCE[:source], OTHER[:target])
 
 
+@pytest.fixture(scope="module")
+def rendered_parts(tmp_path_factory: pytest.TempPathFactory) -> list[Pixels]:
+    folder = tmp_path_factory.mktemp("rendered") / "parts"
+    make_parts(folder, images=120, seed=31, faults=NONE)
+    return [load_pixels(file) for file in sorted(folder.glob("images/*/*.jpg"))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", ["nothing", "exposure -1", "4500 K", "blur, noise"])
-def test_planted_on_rendered_parts(tmp_path: Path, plan: str) -> None:
-    from benchmarks.augment_recovery import halves, recover
-    from curate.demo import NONE, make_parts
-    from curate.imaging import load_pixels
-
-    make_parts(tmp_path / "parts", images=120, seed=31, faults=NONE)
-    images = [load_pixels(file) for file in sorted((tmp_path / "parts").glob("images/*/*.jpg"))]
-    found = recover(*halves(images, 0, 60), plan, 0)
+def test_planted_on_rendered_parts(rendered_parts: list[Pixels], plan: str) -> None:
+    found = recover(*halves(rendered_parts, 0, 60), plan, 0)
     assert len(found["false_alarms"]) <= 1
     errors = {row["parameter"]: row["error"] for row in found["found"]}
     for name, most in {"exposure": 0.3, "temperature": 0.2, "blur": 0.15, "noise": 0.1}.items():
