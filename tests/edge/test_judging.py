@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,7 @@ def test_a_cascade_that_does_not_help_is_not_advised(capsys: pytest.CaptureFixtu
         print_judged(bad, "light", "heavy")
         assert "no cascade helps" in " ".join(capsys.readouterr().out.split())
     assert loses.to_json()["lost_interval"] == [-0.05, 0.15]
+    assert replace(good, heavy=0.98, cascade=0.96, max_loss=0.02).refusals == []  # 0.98 - 0.96 is a little more than 0.02
 
 
 @pytest.mark.parametrize("loss", [-0.1, float("nan"), float("inf")])

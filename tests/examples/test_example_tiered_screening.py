@@ -15,7 +15,7 @@ def test_tiered_screening(run_example: Callable[[str], dict[str, Any]]) -> None:
     assert [row["model"] for row in result["models"]] == ["light", "cascade", "heavy"]
     assert heavy["right"] > light["right"] + 0.05
     assert cascade["right"] > light["right"] + 0.03
-    assert cascade["right"] > heavy["right"] - 0.06
+    assert cascade["right"] > heavy["right"] - 0.04
     assert 0.1 < cascade["seen by heavy"] < 0.8
     # What the cascade asked the heavy model for is what the light one was unsure of, when both saw everything.
     assert cascade["seen by heavy"] == pytest.approx(result["expected"]["seen by heavy"])
@@ -24,4 +24,4 @@ def test_tiered_screening(run_example: Callable[[str], dict[str, Any]]) -> None:
     tuned = result["tuned"]
     assert tuned["helps"] is (tuned["lost"] <= tuned["max_loss"] and tuned["speed_up"] > 1)
     assert tuned["threshold"] == (tuned["tried"] if tuned["helps"] else None)
-    assert tuned["lost"] < 0.08
+    assert tuned["lost"] < 0.05

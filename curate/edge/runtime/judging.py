@@ -146,7 +146,7 @@ class Tuned:
     def refusals(self) -> list[str]:
         """Why no cascade of the two helps, in words; nothing where one does."""
         said = []
-        if self.lost > self.max_loss:
+        if self.lost > self.max_loss + _ROUNDING:
             said.append(f"it loses {self.lost:.4f} of {self.metric}, {self.max_loss:g} allowed")
         if self.speed_up <= 1:
             said.append(
@@ -387,7 +387,7 @@ def _threshold(
     held = 0.0
     for threshold in np.unique(np.quantile(uncertain[choosing], np.linspace(0, 1, _STEPS))).tolist():
         likely = percentiles(_lost(exam, both, uncertain > threshold, choosing, groups, seed), _TWO_SIDED)
-        if likely is None or likely[1] > max_loss:
+        if likely is None or likely[1] > max_loss + _ROUNDING:
             break
         held = threshold
     return held
