@@ -18,7 +18,7 @@ from curate.cli import app
 from curate.dataset import Dataset, open_dataset
 from curate.edge.runtime.answers import Cascade, Single, open_runner
 from curate.edge.runtime.compare import Comparison
-from curate.edge.runtime.judging import Cost, Judged, Tuned, _changes, _groups, _new_pairs, judge, tune
+from curate.edge.runtime.judging import Cost, Judged, Tuned, _changes, _groups, _new_pairs, _threshold, judge, tune
 from curate.edge.runtime.record import Pair, Record
 from curate.edge.runtime.run import Settings, run
 from curate.edge.runtime.sources import open_source
@@ -202,6 +202,49 @@ def test_the_threshold_mostly_holds_on_images_that_did_not_choose_it(classes_set
     assert max(tuned.heavy_share for tuned in halves) < 0.8  # safe, and not by asking always
 
 
+@pytest.mark.parametrize(
+    ("losses", "passed"), [([0.0, 0.01, 0.03, 0.01], 2), ([0.03, 0.0, 0.0, 0.0], 0), ([0.0, 0.0, 0.0, 0.0], 4)]
+)
+def test_no_threshold_after_the_first_that_fails_is_chosen(
+    losses: list[float], passed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are of four degrees of uncertainty; given is what is lost on every draw where so many degrees are passed."""
+    uncertain = np.repeat([0.1, 0.2, 0.3, 0.4], 100)
+
+    def resampled(exam: object, both: object, asks: npt.NDArray[np.bool_], *rest: object) -> npt.NDArray[np.float64]:
+        return np.full(50, 0.9 - [0.0, *losses][len(np.unique(uncertain[~asks]))])
+
+    monkeypatch.setattr("curate.edge.runtime.judging._resampled", resampled)
+    nothing: Any = None
+    found = _threshold(nothing, nothing, uncertain, np.ones(400, dtype=bool), np.arange(400), 0.02, 0)
+
+    assert (found is None) is (passed == 0)
+    assert len(np.unique(uncertain[uncertain <= (found or 0)])) == passed
+
+
+def test_draws_that_cannot_be_told_choose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.edge.runtime.judging._resampled", lambda *arguments: np.full(50, np.nan))
+    nothing: Any = None
+    assert _threshold(nothing, nothing, np.arange(9.0), np.ones(9, dtype=bool), np.arange(9), 1.0, 0) is None
+
+
+def test_few_images_are_told_and_no_threshold_is_a_refusal(classes_set: Dataset, tmp_path: Path) -> None:
+    """A light model that is wrong where it is sure: nothing is safe."""
+    light = open_runner(str(classifier(tmp_path / "light", name="light", gain=60, tilt=0.8)))
+    wrong = open_runner(str(classifier(tmp_path / "wrong", name="wrong", gain=100, tilt=50)))
+    heavy = open_runner(str(classifier(tmp_path / "heavy", name="heavy", gain=500)))
+
+    few = tune(classes_set, light, heavy, max_loss=0.005)
+    enough = tune(classes_set, light, heavy, max_loss=0.05)
+    unsafe = tune(classes_set, wrong, heavy, max_loss=0.005)
+
+    assert (few.held, enough.held, unsafe.held) == (True, True, False)
+    assert "0.0375 may be lost where none shows a loss" in few.notes[-1]
+    assert not any("may be lost" in note for note in enough.notes)
+    assert unsafe.refusals[0] == "none is likely to lose no more than 0.005 of top1 on the images that choose"
+    assert unsafe.to_json()["threshold"] is None
+
+
 def test_what_a_cascade_saves_is_measured(
     classes_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +277,7 @@ def test_what_a_cascade_saves_is_measured(
 def test_a_cascade_that_does_not_help_is_not_advised(capsys: pytest.CaptureFixture[str]) -> None:
     def tuned(lost: float, wall: float) -> Tuned:
         costs = Cost(1, 1), Cost(4, 4), Cost(wall, wall)
-        return Tuned(0.3, 0.5, "top1", 0.7, 0.9, 0.9 - lost, *costs, (lost - 0.1, lost + 0.1), 0.01, (40, 40), ())
+        return Tuned(0.3, True, 0.5, "top1", 0.7, 0.9, 0.9 - lost, *costs, (lost - 0.1, lost + 0.1), 0.01, (40, 40), ())
 
     good, slow, loses = tuned(0.005, 2), tuned(0.0, 4.5), tuned(0.05, 2)
 

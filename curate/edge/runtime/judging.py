@@ -44,7 +44,9 @@ _RESAMPLES: Final = 1000
 _FEWEST_HALF: Final = FEWEST // 4
 _STEPS: Final = 41
 _TWO_SIDED: Final = 0.9
-"""Level of an interval whose upper end holds with a probability of 95%."""
+"""Level of an interval whose upper end 95% of the draws do not exceed."""
+_RULE_OF_THREE: Final = 3.0
+"""By the number of groups of which none shows a loss: what may be lost all the same, with 95% confidence (Hanley 1983)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Tuned:
 
     Attributes:
         threshold: Frames of which the light package is less sure go to the heavy one. No advice where `refusals` has anything.
+        held: Whether any threshold was likely to lose no more than allowed, on the half that chooses.
         heavy_share: Of the frames of the half that checks, those that do.
         metric: Which number counts.
         light: Of the light package alone, on the half that checks.
@@ -114,6 +117,7 @@ class Tuned:
     """
 
     threshold: float
+    held: bool
     heavy_share: float
     metric: str
     light: float
@@ -146,6 +150,10 @@ class Tuned:
     def refusals(self) -> list[str]:
         """Why no cascade of the two helps, in words; nothing where one does."""
         said = []
+        if not self.held:
+            said.append(
+                f"none is likely to lose no more than {self.max_loss:g} of {self.metric} on the images that choose"
+            )
         if self.lost > self.max_loss + _ROUNDING:
             said.append(f"it loses {self.lost:.4f} of {self.metric}, {self.max_loss:g} allowed")
         if self.speed_up <= 1:
@@ -229,10 +237,10 @@ def tune(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Find the threshold that gives the heavy package the fewest frames and very likely loses no more than so much.
+    """Find the threshold that gives the heavy package the fewest frames and is likely to lose no more than so much.
 
-    One half of the images chooses: no more is lost with a probability of 95%. On the other, what a cascade loses and saves is
-    measured. Images of one group are in one half.
+    One half of the images chooses: in 95% of the draws of its groups no more is lost. On the other, what a cascade loses and
+    saves is measured. Images of one group are in one half.
 
     Args:
         dataset: With the labels.
@@ -242,7 +250,7 @@ def tune(
         splits: Of which the images are; None for val and test where there are any.
         where: SQL condition on the images.
         limit: At most so many images; 0 for all.
-        seed: Of the halves.
+        seed: Of the halves, and of the draws.
         progress: Told (images done, images to do) for each package, and once more for the times.
 
     Raises:
@@ -260,12 +268,15 @@ def tune(
     small = Packaged(light, None)
     both = score_model(exam, small, progress), score_model(exam, Packaged(heavy, None), progress)
     uncertain, checking = np.array(small.uncertainties), ~choosing
-    threshold = _threshold(exam, both, uncertain, choosing, groups, max_loss, seed)
+    held = _threshold(exam, both, uncertain, choosing, groups, max_loss, seed)
+    threshold = held or 0.0
     asks = uncertain > threshold
     models = Single(light), Single(heavy), Cascade(light, heavy, threshold)
     costs = _measure(exam, models, np.flatnonzero(checking).tolist(), progress)
+    heavy_draws, draws = (_resampled(exam, both, each, checking, groups, seed) for each in (np.ones_like(asks), asks))
     return Tuned(
         threshold=threshold,
+        held=held is not None,
         heavy_share=float(asks[checking].mean()),
         metric=exam.metric,
         light=_metric(exam, both, np.zeros_like(asks), checking),
@@ -274,10 +285,10 @@ def tune(
         light_cost=costs[0],
         heavy_cost=costs[1],
         cascade_cost=costs[2],
-        lost_interval=percentiles(_lost(exam, both, asks, checking, groups, seed)),
+        lost_interval=percentiles(heavy_draws - draws),
         max_loss=max_loss,
         images=(int(choosing.sum()), int(checking.sum())),
-        notes=exam.notes,
+        notes=[*exam.notes, *_too_few(len(np.unique(groups[choosing])), max_loss)],
     )
 
 
@@ -378,22 +389,35 @@ def _threshold(
     groups: IntArray,
     max_loss: float,
     seed: int,
-) -> float:
-    """The highest of some quantiles of uncertainty at which, with a probability of 95%, no more than that is lost.
+) -> float | None:
+    """The highest of some quantiles of uncertainty at which 95% of the draws lose no more than that; None where none does.
 
     From the safest on, and none after the first that fails, so that trying many of them does not make it likely that one holds
-    by chance (fixed sequence testing: Angelopoulos et al., "Learn then Test", 2021). 0, nearly all frames, where none holds.
+    by chance (a fixed sequence of tests, as in Angelopoulos et al., "Learn then Test", 2021, whose bounds for few images are
+    wider than what drawing them again tells).
     """
-    held = 0.0
+    heavy = _resampled(exam, both, np.ones_like(choosing), choosing, groups, seed)
+    held = None
     for threshold in np.unique(np.quantile(uncertain[choosing], np.linspace(0, 1, _STEPS))).tolist():
-        likely = percentiles(_lost(exam, both, uncertain > threshold, choosing, groups, seed), _TWO_SIDED)
+        likely = percentiles(heavy - _resampled(exam, both, uncertain > threshold, choosing, groups, seed), _TWO_SIDED)
         if likely is None or likely[1] > max_loss + _ROUNDING:
             break
         held = threshold
     return held
 
 
-def _lost(
+def _too_few(groups: int, max_loss: float) -> list[str]:
+    """That a loss which no image shows may be larger than what is allowed, in words; nothing where it cannot."""
+    unseen = _RULE_OF_THREE / groups
+    if unseen <= max_loss:
+        return []
+    return [
+        f"{groups:,} images, or groups of them, are few to choose a loss of {max_loss:g} on: {unseen:.3g} may be lost where none "
+        "shows a loss"
+    ]
+
+
+def _resampled(
     exam: Exam,
     both: tuple[Scores, Scores],
     asks: BoolArray,
@@ -401,10 +425,9 @@ def _lost(
     groups: IntArray,
     seed: int,
 ) -> FloatArray:
-    """What a cascade loses against the heavy package alone, on each of some resamples of some rows' groups."""
-    measures = [_evaluate(exam, both, each, rows).resample for each in (np.ones_like(asks), asks)]
-    heavy, cascade = resample(measures, draw(groups[rows], _RESAMPLES, seed))
-    return heavy["all", exam.metric] - cascade["all", exam.metric]
+    """The metric of a cascade on each of some draws of some rows' groups, the same draws for every cascade."""
+    (found,) = resample([_evaluate(exam, both, asks, rows).resample], draw(groups[rows], _RESAMPLES, seed))
+    return found["all", exam.metric]
 
 
 def _metric(exam: Exam, both: tuple[Scores, Scores], asks: BoolArray, rows: BoolArray) -> float:
