@@ -63,7 +63,10 @@ class Registry(Generic[T]):
 
 @cache
 def _plugins(group: str, path: tuple[str, ...]) -> Mapping[str, str]:
-    """Entry points of a group, of whatever is installed on `path`: to look takes as long as to start, so it is done once."""
+    """Entry points of a group, of whatever is installed on `path`: to look takes as long as to start, so it is done once.
+
+    What is installed while the process runs is found by its name (`Registry.get`), and from then on listed.
+    """
     from importlib.metadata import entry_points
 
     return {point.name: point.value for point in entry_points(group=group)}

@@ -34,6 +34,7 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("docs") / "curate-home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CURATE_HOME", str(made))
+        patch.delenv("CURATE_DATASET", raising=False)
         assert CliRunner().invoke(app, ["demo", "--images", "40"]).exit_code == 0
     shutil.copytree(made, made.with_name("kept"))
     return made

@@ -25,7 +25,7 @@ def writer_lock(path: Path, command: str) -> Iterator[None]:
     """One writer at a time. The operating system drops the lock when its holder dies, however it dies.
 
     What is locked is a file beside the folder, which stays when the dataset is removed: were it taken away, another process
-    might just be waiting for it, and a third one make and lock the next.
+    might just have opened it, and a third one make and lock the next.
 
     Args:
         path: The dataset's folder; made if it is not there, and taken away again if there is no commit in the end.
@@ -51,12 +51,14 @@ def writer_lock(path: Path, command: str) -> Iterator[None]:
         write_atomic(holder, json.dumps(about).encode("utf-8", "surrogatepass"))
         yield
     finally:
-        holder.unlink(missing_ok=True)
-        if path.exists() and not (path / HEAD).exists():
-            # The dataset's first write failed: take its folder away, so that a later try starts clean.
-            with suppress(CurateError):
-                _delete(move_to_trash(path))
-        lock.release()
+        try:
+            holder.unlink(missing_ok=True)
+            if path.exists() and not (path / HEAD).exists():
+                # The dataset's first write failed: take its folder away, so that a later try starts clean.
+                with suppress(CurateError):
+                    _delete(move_to_trash(path))
+        finally:
+            lock.release()
 
 
 def new_place(path: Path) -> str:

@@ -63,7 +63,7 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
 
 
 def _subsets(splits: Sequence[str | None], losses: LossReport) -> list[str]:
-    subset_of = split_names(splits)
+    subset_of = split_names(splits, taken=[NO_SUBSET])
     report_splits(splits, lambda split: split_of_subset(subset_of[split]), losses)
     return [NO_SUBSET if split is None else subset_of[split] for split in splits]
 
