@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from curate import __version__
-from curate.commands.app import INTERRUPTED, INTERRUPTION, CurateGroup
+from curate.commands.app import INTERRUPTED, INTERRUPTION, CurateGroup, note_interruptions
 from curate.commands.arguments import CurateCommand
 from curate.commands.audit import audit
 from curate.commands.augment import augment
@@ -124,6 +124,7 @@ def main() -> None:
     # Arrow's default allocator keeps what it has freed; the system's gives it back: a third less memory in a large import.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
+        note_interruptions()
         app()
     except KeyboardInterrupt:  # before a command was reached, or on the way out
         print(INTERRUPTION, file=sys.stderr)

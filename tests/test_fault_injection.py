@@ -101,6 +101,33 @@ def start(*command: str) -> subprocess.Popen[str]:
     return process
 
 
+LIBRARY = """
+import os, signal, sys
+import curate.dataset
+from curate.cli import main
+def names():
+    try:
+        if "INTERRUPTED" in os.environ:
+            signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    raise TypeError("arrays cannot be compared")
+curate.dataset.dataset_names = names
+sys.argv = ["curate", "ls"]
+main()
+"""
+"""A command in which a library makes an error of its own of a Ctrl-C, if there is one."""
+
+
+@pytest.mark.parametrize(("status", "said"), [(130, "interrupted:"), (70, "a fault in curate")])
+def test_what_a_library_makes_of_ctrl_c_is_a_ctrl_c(status: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if status == 130:
+        monkeypatch.setenv("INTERRUPTED", "1")
+    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+
+
 COMMANDS = {
     "import": ["import", "SOURCE", "-d", "other"],
     "embed": ["embed", "-d", "squares", "--encoder", "builtin", "--crops"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -22,6 +23,9 @@ INTERRUPTED = 130
 INTERRUPTION = "interrupted: nothing is half-written, and finished work is kept"
 INTERNAL = 70
 """EX_SOFTWARE of sysexits.h: a bug, never the user's fault."""
+
+_interrupted: list[int] = []
+"""The signals that have come."""
 
 
 class CurateGroup(TyperGroup):
@@ -55,6 +59,9 @@ class CurateGroup(TyperGroup):
             raise
         except Exception as error:
             self._show_traceback()
+            if _interrupted:
+                print(INTERRUPTION, file=sys.stderr)
+                raise typer.Exit(INTERRUPTED) from None
             print_error(
                 CurateError(f"a fault in curate itself: {error!r}", remedy="please report it, with what --debug prints")
             )
@@ -64,6 +71,20 @@ class CurateGroup(TyperGroup):
         """With --debug, print the traceback: here and not by the interpreter, so that it holds no token."""
         if self.debug:
             print(redact(traceback.format_exc()), file=sys.stderr, end="")
+
+
+def note_interruptions() -> None:
+    """From now on a Ctrl-C is one, though a library makes an error of another kind of it.
+
+    NumPy does where it compares structured arrays, as `numpy.unique` of rows does, and leaves no trace of the Ctrl-C.
+    """
+
+    def interrupt(number: int, _frame: object) -> None:
+        _interrupted.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in the background
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def print_error(error: CurateError) -> None:
