@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -279,8 +280,9 @@ def test_no_dataset_is_told(model: Path, tmp_path: Path) -> None:
     assert "name one: --dataset" in done.stderr
 
 
+# Looked for and not imported: that would report to its maker, which `curate.runner.import_openvino` prevents.
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 def test_openvino_gives_what_onnxruntime_gives(colours: Path, model: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
     folder = tmp_path / "device"
     done = package("-m", f"onnx:{model}", "-o", folder, "--target", "openvino")
     assert done.exit_code == 0, done.stderr
