@@ -75,8 +75,9 @@ def write(export: Export, target: Path, options: WriteOptions, losses: LossRepor
     image = image_rows(annotations, export.images)
     splits = export.images["split"].combine_chunks().dictionary_encode(null_encoding="encode")
     split_of = np.asarray(splits.indices)
-    names = split_names(splits.dictionary.to_pylist())
-    for number, split in enumerate(splits.dictionary.to_pylist() or [None]):
+    named = splits.dictionary.to_pylist()
+    names = split_names(named)
+    for number, split in enumerate(named or [None]):
         chosen = split_of == number
         images = export.images.filter(pa.array(chosen))
         image_ids = np.zeros(len(split_of), dtype=np.int64)
